@@ -1,0 +1,50 @@
+"""Cost of an FP32 kernel on the GPU: a roofline with a launch latency per kernel.
+
+It exists for the MNN-OpenCL baseline; there is no INT8 path on the GPU here.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from cost_models.cost import Cost, KernelCall, UnsupportedKernel
+from cost_models.cpu import mac_share, moved_bytes
+from cost_models.device import Device
+from cost_models.library import Library
+from kernels.conv import Conv2d
+from kernels.linear import Linear
+
+CPU_ONLY_KINDS = frozenset({"quantise", "dequantise", "rescale_scan", "requantise"})
+
+
+def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:
+    """Cost of ``call`` on the whole GPU.
+
+    Raises
+    ------
+    UnsupportedKernel
+        The device has no GPU, or the call is not FP32.
+    """
+    gpu, op = device.gpu, call.op
+    if gpu is None or call.dtype != "fp32" or op.kind in CPU_ONLY_KINDS:
+        raise UnsupportedKernel(f"{device.name}'s GPU has no {call.dtype} kernel for {op.kind}")
+    work = op.work(call.role)
+    if work.macs and isinstance(op, Conv2d | Linear):
+        share, path = mac_share(call, library)
+        cycles = work.macs / (gpu.fp32_macs_per_cycle.value * share)
+    else:
+        path = "alu_elements_per_cycle.fp32"
+        cycles = max(work.alu_ops, work.writes) / library.alu_elements("fp32")
+    return Cost(
+        slots=1,
+        cycles=ceil(cycles),
+        ddr_bytes=moved_bytes(call),
+        lead_ns=round(gpu.launch_us.value * 1000),
+        rate_cap=int(gpu.rate.value),
+        vtcm_bytes=0,
+        parameters=(
+            f"{device.name}.gpu.launch_us",
+            f"{library.name}.{path}",
+            f"{device.name}.gpu.rate",
+        ),
+    )

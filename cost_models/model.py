@@ -1,0 +1,91 @@
+"""One cost model for a device and the libraries whose kernels run on it.
+
+It answers one question, :meth:`CostModel.cost`, for every unit, and remembers its answers: a plan
+asks for the same kernel at every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cost_models.cores import cores_of
+from cost_models.cost import Cost, KernelCall, UnsupportedKernel
+from cost_models.cpu import cpu_cost
+from cost_models.device import Device, Pool
+from cost_models.dsp import dsp_cost
+from cost_models.gpu import gpu_cost
+from cost_models.library import Library, load_library
+from cost_models.quantity import Quantity
+
+POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}
+"""Unit names of plans and the core pools behind them."""
+
+
+@dataclass(slots=True, eq=False)
+class CostModel:
+    """Costs on ``device`` with the kernels of a CPU, a GPU and a DSP library."""
+
+    device: Device
+    cpu: Library
+    gpu: Library
+    dsp: Library
+    _known: dict[tuple[KernelCall, str], Cost] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, device: Device, cpu_library: str = "mnn") -> CostModel:
+        """Build the model with the named CPU library, MNN's OpenCL and hexagon_nn kernels."""
+        return cls(
+            device,
+            load_library(cpu_library),
+            load_library("mnn_opencl"),
+            load_library("hexagon_nn"),
+        )
+
+    def cost(self, call: KernelCall, unit: str) -> Cost:
+        """Cost of ``call`` on ``unit`` (``cpu:4``, ``little:2``, ``dsp:4``, ``gpu``).
+
+        Raises
+        ------
+        UnsupportedKernel
+            The unit does not exist here, or has no kernel for the call.
+        """
+        key = (call, unit)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._ask(call, unit)
+        return known
+
+    def clock_and_power(self, unit: str, *, sustained: bool = False) -> tuple[int, int]:
+        """Clock in Hz and power in mW of a unit with its slots (``cpu:4``, ``dsp:1``...) busy.
+
+        The DSP's power grows linearly from idle with the contexts in use (assumed).
+        """
+        name, _, count = unit.partition(":")
+        device = self.device
+        if name in POOLS:
+            return cores_of(device, POOLS[name], int(count)).clock_and_power(sustained=sustained)
+        if name == "gpu" and device.gpu is not None:
+            return device.clock_hz("gpu"), round(device.gpu.power_mw.value)
+        if name == "dsp" and device.dsp is not None:
+            idle, busy = device.dsp.idle_power_mw.value, device.dsp.power_mw.value
+            share = int(count) / device.dsp.contexts
+            return device.clock_hz("dsp"), round(idle + (busy - idle) * share)
+        raise UnsupportedKernel(f"{device.name} has no unit {unit!r}")
+
+    def _ask(self, call: KernelCall, unit: str) -> Cost:
+        name, _, count = unit.partition(":")
+        if name in POOLS:
+            return cpu_cost(call, POOLS[name], int(count), self.device, self.cpu)
+        if name == "dsp":
+            return dsp_cost(call, int(count), self.device, self.dsp)
+        if name == "gpu":
+            return gpu_cost(call, self.device, self.gpu)
+        raise UnsupportedKernel(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Every constant that a cost can rest on, by the dotted name that costs use."""
+        found: dict[str, Quantity] = {}
+        for part in (self.device, self.cpu, self.gpu, self.dsp):
+            for path, quantity in part.quantities().items():
+                found[f"{part.name}.{path}"] = quantity
+        return found

@@ -1,0 +1,249 @@
+"""Operators that move elements and compute nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar, Self
+
+from kernels.operators import Operand, Operator, OperatorError, Role, Shape, Work
+from kernels.windows import check_shape
+
+
+def _check_channels(kind: str, shape: Shape, parts: tuple[int, ...]) -> None:
+    check_shape(kind, "shape", shape)
+    check_shape(kind, "parts", parts)
+    if len(shape) < 2 or sum(parts) != shape[1]:
+        raise OperatorError(
+            f"{kind}: parts = {parts!r}; allowed: sizes that add up to axis 1 of shape = {shape!r}"
+        )
+
+
+def _slices(shape: Shape, parts: tuple[int, ...]) -> tuple[Shape, ...]:
+    return tuple((shape[0], part, *shape[2:]) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Operator):
+    """Joins tensors along the channel axis (axis 1).
+
+    ``shape`` is the shape of the result, ``parts`` the channels of each input in order.
+
+    Examples
+    --------
+    >>> Concat(shape=(1, 96, 28, 28), parts=(64, 32)).inputs
+    ((1, 64, 28, 28), (1, 32, 28, 28))
+    """
+
+    shape: Shape
+    parts: tuple[int, ...]
+
+    kind: ClassVar[str] = "concat"
+
+    def __post_init__(self) -> None:
+        _check_channels(self.kind, self.shape, self.parts)
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """The slices, in order."""
+        return _slices(self.shape, self.parts)
+
+    @property
+    def output(self) -> Shape:
+        """``shape``."""
+        return self.shape
+
+    def work(self, role: Role) -> Work:
+        """A copy of every element; dX is the copy back."""
+        sizes = tuple(prod(part) for part in self.inputs)
+        if role is Role.FORWARD:
+            return Work(0, 0, sizes, sum(sizes))
+        if role is Role.INPUT_GRAD:
+            return self.split().work(role)
+        raise self.no_role(role)
+
+    def split(self) -> Split:
+        """The operator of its backward pass."""
+        return Split(shape=self.shape, parts=self.parts)
+
+    def with_batch(self, batch: int) -> Self:
+        """The same join with ``batch`` as leading axis."""
+        return replace(self, shape=(batch, *self.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Operator):
+    """Cuts a tensor into channel slices: the backward pass of :class:`Concat`.
+
+    ``output`` is the whole tensor again, the memory that all slices fill together;
+    ``slices`` are the shapes one by one.
+
+    Examples
+    --------
+    >>> Split(shape=(1, 96, 28, 28), parts=(64, 32)).slices
+    ((1, 64, 28, 28), (1, 32, 28, 28))
+    """
+
+    shape: Shape
+    parts: tuple[int, ...]
+
+    kind: ClassVar[str] = "split"
+
+    def __post_init__(self) -> None:
+        _check_channels(self.kind, self.shape, self.parts)
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``(shape,)``."""
+        return (self.shape,)
+
+    @property
+    def output(self) -> Shape:
+        """``shape``: all slices together."""
+        return self.shape
+
+    @property
+    def slices(self) -> tuple[Shape, ...]:
+        """Shape of each slice."""
+        return _slices(self.shape, self.parts)
+
+    def work(self, role: Role) -> Work:
+        """A copy of every element, whichever direction the step is in."""
+        if role not in (Role.FORWARD, Role.INPUT_GRAD):
+            raise self.no_role(role)
+        size = prod(self.shape)
+        return Work(0, 0, (size,), size)
+
+    def with_batch(self, batch: int) -> Self:
+        """The same cut with ``batch`` as leading axis."""
+        return replace(self, shape=(batch, *self.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten(Operator):
+    """``(n, ...) -> (n, features)``: a view that no kernel computes."""
+
+    shape: Shape
+
+    kind: ClassVar[str] = "flatten"
+    is_view: ClassVar[bool] = True
+    grad_is_view: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_shape(self.kind, "shape", self.shape)
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``(shape,)``."""
+        return (self.shape,)
+
+    @property
+    def output(self) -> Shape:
+        """``(n, features)``."""
+        return (self.shape[0], prod(self.shape[1:]))
+
+    def work(self, role: Role) -> Work:
+        """Nothing is read or written."""
+        if role not in (Role.FORWARD, Role.INPUT_GRAD):
+            raise self.no_role(role)
+        return Work(0, 0, (), 0)
+
+    def operands(self, role: Role) -> tuple[Operand, ...]:
+        """A view reads nothing."""
+        return Operator.operands(self, role) if role is Role.UPDATE else ()
+
+    def with_batch(self, batch: int) -> Self:
+        """The same view with ``batch`` as leading axis."""
+        return replace(self, shape=(batch, *self.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutTranspose(Operator):
+    """Permutes the axes of a tensor: output axis ``i`` is input axis ``perm[i]``.
+
+    Examples
+    --------
+    >>> LayoutTranspose(shape=(8, 3, 32, 32), perm=(0, 2, 3, 1)).output
+    (8, 32, 32, 3)
+    """
+
+    shape: Shape
+    perm: tuple[int, ...]
+
+    kind: ClassVar[str] = "transpose"
+
+    def __post_init__(self) -> None:
+        check_shape(self.kind, "shape", self.shape)
+        if not isinstance(self.perm, tuple) or sorted(self.perm) != list(range(len(self.shape))):
+            raise OperatorError(
+                f"{self.kind}: perm = {self.perm!r}; allowed: a permutation of the axes "
+                f"0..{len(self.shape) - 1} of shape = {self.shape!r}"
+            )
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``(shape,)``."""
+        return (self.shape,)
+
+    @property
+    def output(self) -> Shape:
+        """The permuted shape."""
+        return tuple(self.shape[axis] for axis in self.perm)
+
+    def work(self, role: Role) -> Work:
+        """A copy of every element; only forward, as it is put in where a layout must change."""
+        if role is not Role.FORWARD:
+            raise self.no_role(role)
+        size = prod(self.shape)
+        return Work(0, 0, (size,), size)
+
+    def with_batch(self, batch: int) -> Self:
+        """The same permutation with ``batch`` as leading axis of the input."""
+        return replace(self, shape=(batch, *self.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRotate180(Operator):
+    """Turns a convolution kernel by 180 degrees and swaps its channel axes, for dX.
+
+    ``shape`` is that of the weight, ``(c_out, c_in / groups, k_h, k_w)``. A weight has no
+    batch: ``batch`` is 1 and :meth:`with_batch` changes nothing.
+    """
+
+    shape: Shape
+
+    kind: ClassVar[str] = "rotate180"
+
+    def __post_init__(self) -> None:
+        check_shape(self.kind, "shape", self.shape)
+        if len(self.shape) != 4:
+            raise OperatorError(
+                f"{self.kind}: shape = {self.shape!r}; allowed: (c_out, c_in / groups, k_h, k_w)"
+            )
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``(shape,)``."""
+        return (self.shape,)
+
+    @property
+    def output(self) -> Shape:
+        """``(c_in / groups, c_out, k_h, k_w)``."""
+        c_out, c_in, k_h, k_w = self.shape
+        return (c_in, c_out, k_h, k_w)
+
+    @property
+    def batch(self) -> int:
+        """1: weights have no batch."""
+        return 1
+
+    def work(self, role: Role) -> Work:
+        """A copy of every element; only forward."""
+        if role is not Role.FORWARD:
+            raise self.no_role(role)
+        size = prod(self.shape)
+        return Work(0, 0, (size,), size)
+
+    def with_batch(self, batch: int) -> Self:
+        """Itself: weights have no batch."""
+        return self

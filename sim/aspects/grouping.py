@@ -1,0 +1,178 @@
+"""Grouping: consecutive DSP kernels become subgraphs, each executed by one FastRPC call.
+
+Subjects are DSP kernels; ``join`` puts a kernel into the subgraph of the DSP kernel whose result it
+reads, ``cut`` starts a new one. A call starts when all inputs of its subgraph are there and returns all
+outputs at once, so a subgraph must be convex: no path may leave it and come back. *Levels* keep
+it so. A subgraph, or a kernel elsewhere, has a level above all that it reads from; a kernel may join
+only if everything else it reads lies below the subgraph's level. Then edges between subgraphs always
+go up, and a cycle is impossible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cost_models.cost import ITEM_BYTES
+from cost_models.device import Device
+from cost_models.dsp import d32_elements, repacked_bytes, result_shape
+from kernels.operators import Role
+from sim.aspects.base import Aspect, StepContext
+from sim.draft import Draft, Item, Subgraph
+
+
+class Grouping(Aspect):
+    """Cuts between DSP subgraphs."""
+
+    name = "grouping"
+
+    def subjects(self, draft: Draft, device: Device) -> list[str]:
+        """DSP kernels, in order."""
+        placed = (i.subject for i in draft.items if on_dsp(i) and not i.follows)
+        return list(dict.fromkeys(placed))
+
+    def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
+        """``join`` or ``cut``."""
+        return ("join", "cut")
+
+    def default(self, draft: Draft, subject: str, device: Device) -> str:
+        """As few calls as possible."""
+        return "join"
+
+    def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
+        """Assign subgraphs and levels, and order the items by level."""
+        first: set[str] = set()
+        marked = []
+        for item in draft.items:
+            cut = choices.get(item.subject) == "cut" and item.subject not in first
+            first.add(item.subject)
+            marked.append(replace(item, cut=True) if cut else item)
+        groups, levels = _assign(marked, draft.with_items(marked).dependencies())
+        order = sorted(range(len(marked)), key=lambda i: (levels[i], i))
+        numbers: dict[int, int] = {}
+        for index in order:
+            if groups[index] >= 0:
+                numbers.setdefault(groups[index], len(numbers))
+        items = [
+            replace(marked[i], group=numbers.get(groups[i], -1), level=levels[i]) for i in order
+        ]
+        out = draft.with_items(items)
+        out.subgraphs = tuple(_describe(out, number) for number in range(len(numbers)))
+        return out
+
+
+def on_dsp(item: Item) -> bool:
+    """Whether the item was placed on the DSP."""
+    return item.unit.startswith("dsp")
+
+
+@dataclass(slots=True)
+class _Assignment:
+    """Groups and levels so far.
+
+    A ``floating`` item reads nothing made on the DSP but by other floating items (the turned weights
+    of a dX, say); it has no subgraph yet and joins that of its first reader.
+    """
+
+    preds: list[set[int]]
+    group: list[int]
+    level: list[int]
+    group_level: list[int] = field(default_factory=list)
+    floating: set[int] = field(default_factory=set)
+
+    def put(self, members: set[int], group: int) -> None:
+        for index in members:
+            self.group[index] = group
+            self.level[index] = self.group_level[group]
+        self.floating -= members
+
+    def open(self, members: set[int]) -> None:
+        """Put ``members`` into a new subgraph, above all that they read from."""
+        self.group_level.append(self.above(members))
+        self.put(members, len(self.group_level) - 1)
+
+    def above(self, members: set[int]) -> int:
+        """Lowest level above everything that ``members`` read from outside."""
+        return max((self.level[p] for m in members for p in self.preds[m] - members), default=-1) + 1
+
+    def with_floating(self, index: int) -> set[int]:
+        """Return an item and the floating items that it needs, directly or not."""
+        found, stack = {index}, [index]
+        while stack:
+            for p in self.preds[stack.pop()] & self.floating - found:
+                found.add(p)
+                stack.append(p)
+        return found
+
+
+def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[int]]:
+    """Return the subgraph (or -1) and the level of each item."""
+    state = _Assignment(preds, [-1] * len(items), [0] * len(items))
+    for index, item in enumerate(items):
+        if not on_dsp(item):
+            for p in sorted(preds[index] & state.floating):
+                state.open(state.with_floating(p))
+            state.level[index] = state.above({index})
+            continue
+        settled = {p for p in preds[index] if on_dsp(items[p])} - state.floating
+        if not settled and not item.cut:
+            state.floating.add(index)
+            continue
+        _place(state, state.with_floating(index), set() if item.cut else settled)
+    for index in sorted(state.floating, reverse=True):
+        if index in state.floating:
+            state.open(state.with_floating(index))
+    return state.group, state.level
+
+
+def _place(state: _Assignment, members: set[int], producers: set[int]) -> None:
+    """Join the newest subgraph among the producers' that admits the members, or open one."""
+    for group in sorted({state.group[p] for p in producers}, reverse=True):
+        outside = {q for m in members for q in state.preds[m]} - members
+        others = {q for q in outside if state.group[q] != group}
+        if all(state.level[q] < state.group_level[group] for q in others):
+            state.put(members, group)
+            return
+    state.open(members)
+
+
+def _describe(draft: Draft, number: int) -> Subgraph:
+    """Size up one subgraph: its key, the bytes that cross its border, the memory it holds."""
+    members = [i for i in draft.items if i.group == number]
+    inside = {name for i in members for name in i.writes}
+    cpu_written = {n for i in draft.items if not on_dsp(i) for n in i.writes}
+    cpu_read = {n for i in draft.items if not on_dsp(i) for n in i.reads}
+    reads = {n for i in members for n in i.reads} - inside
+    makers = draft.producers()
+    bytes_in = _total(draft, {n for n in reads if n in cpu_written or n not in makers})
+    bytes_out = _total(draft, inside & cpu_read)
+    packed = {i.name: repacked_bytes(i.op, i.role) for i in members if i.has_macs}
+    weights = sum(packed[i.name] for i in members if i.has_macs and i.role is not Role.WEIGHT_GRAD)
+    filters = sum(packed.values())
+    digest = hashlib.sha256()
+    kernels = [i for i in members if not i.follows]
+    for i in kernels:
+        digest.update(repr((i.op, i.role.value, i.accumulates)).encode())
+    wide = max((_wide_bytes(i) for i in kernels if i.has_macs), default=0)
+    return Subgraph(
+        name=f"subgraph{number}",
+        key=digest.hexdigest()[:16],
+        operators=len(kernels),
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+        filter_bytes=filters,
+        weight_bytes=weights,
+        memory_bytes=filters + wide,
+    )
+
+
+def _total(draft: Draft, names: set[str]) -> int:
+    return sum(draft.buffers[n].bytes for n in names)
+
+
+
+
+def _wide_bytes(item: Item) -> int:
+    """INT32 scratch that a prepared kernel with MACs keeps for its result."""
+    return d32_elements(result_shape(item.op, item.role)) * ITEM_BYTES["int32"]

@@ -1,0 +1,140 @@
+"""Precision: which layers compute in INT8, and what an INT8 layer brings with it.
+
+Subjects are layers; choices are ``fp32`` and ``int8``. Where a tensor crosses from one to the other,
+a quantise or dequantise appears on that edge, once per tensor. An INT8 convolution's gradients bring
+the layout work that the released engine does: dX reads its weights transposed and rotated by
+180 degrees, dW reads the transposed activation and the transposed error
+(``NITI_DSPConv_Int8_Grad.cpp``, Mandheling-DSP-Training). Batch norm stays FP32, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cost_models.cost import DType
+from cost_models.device import Device
+from kernels.conv import Conv2d
+from kernels.layout import LayoutTranspose, WeightRotate180
+from kernels.operators import Operator, Role
+from kernels.precision import Dequantise, Quantise
+from sim.aspects.base import Aspect, StepContext
+from sim.draft import Buffer, Draft, Item
+
+FLOAT_ONLY = frozenset({"batch_norm"})
+BYTES: dict[DType, int] = {"fp32": 4, "int8": 1}
+
+
+class Precision(Aspect):
+    """Data type of each layer."""
+
+    name = "precision"
+
+    def subjects(self, draft: Draft, device: Device) -> list[str]:
+        """Layers, in order."""
+        return list(dict.fromkeys(item.layer for item in draft.items))
+
+    def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
+        """``int8`` wherever the layer has an integer form."""
+        kinds = {item.op.kind for item in draft.items if item.layer == subject}
+        return ("fp32",) if kinds & FLOAT_ONLY else ("fp32", "int8")
+
+    def default(self, draft: Draft, subject: str, device: Device) -> str:
+        """FP32."""
+        return "fp32"
+
+    def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
+        """Set data types, add conversions on edges and INT8 layout work."""
+        typed = [
+            replace(i, dtype="int8") if choices.get(i.layer) == "int8" else i for i in draft.items
+        ]
+        return _Rewriter(draft.with_items(typed)).run()
+
+
+class _Rewriter:
+    """Walks the items once, adding conversions and layout items before their first use."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.buffers = draft.buffers
+        self.out: list[Item] = []
+        self.dtype: dict[str, DType] = {}
+        for item in draft.items:
+            for name in (*item.reads, *item.writes):
+                self._type_of_weight(name, item)
+        self.made: set[str] = set()
+
+    def _type_of_weight(self, name: str, item: Item) -> None:
+        if self.buffers[name].resident and name not in self.dtype:
+            self._set(name, item.dtype)
+
+    def _set(self, name: str, dtype: DType) -> None:
+        self.dtype[name] = dtype
+        self.buffers[name] = replace(self.buffers[name], item_bytes=BYTES[dtype])
+
+    def run(self) -> Draft:
+        for item in self.draft.items:
+            reads = tuple(self._convert(name, item) for name in item.reads)
+            item = replace(item, reads=reads)
+            if item.dtype == "int8" and isinstance(item.op, Conv2d):
+                item = self._with_layout(item, item.op)
+            self.out.append(item)
+            for name in item.writes:
+                self._set(name, item.dtype)
+        return self.draft.with_items(self.out)
+
+    def _convert(self, name: str, item: Item) -> str:
+        """Return the buffer to read instead of ``name``, converting it on first need."""
+        have = self.dtype.get(name, "fp32")
+        if have == item.dtype or name in LABEL_LIKE:
+            return name
+        converted = f"{name}@{item.dtype}"
+        if converted not in self.made:
+            shape = self.buffers[name].shape
+            op: Operator = Quantise(shape) if item.dtype == "int8" else Dequantise(shape)
+            step = "quantise" if item.dtype == "int8" else "dequantise"
+            self._insert(f"{name}.{step}", item.layer, op, "int8", (name,), converted, item.dtype)
+        return converted
+
+    def _insert(
+        self,
+        name: str,
+        layer: str,
+        op: Operator,
+        dtype: DType,
+        reads: tuple[str, ...],
+        result: str,
+        result_type: DType,
+    ) -> None:
+        self.made.add(result)
+        self.dtype[result] = result_type
+        self.buffers[result] = Buffer(op.output, BYTES[result_type])
+        self.out.append(Item(name, name, layer, op, Role.FORWARD, dtype, reads, (result,)))
+
+    def _with_layout(self, item: Item, op: Conv2d) -> Item:
+        if item.role is Role.INPUT_GRAD:
+            weight = next(n for n in item.reads if self.buffers[n].resident)
+            turned = self._transpose(item, weight, (1, 0, 2, 3), "transpose_w")
+            if op.k_h * op.k_w > 1:
+                rotated = f"{weight}@rotated"
+                rotate = WeightRotate180(self.buffers[turned].shape)
+                name = f"{item.name}.rotate_w"
+                self._insert(name, item.layer, rotate, "int8", (turned,), rotated, "int8")
+                turned = rotated
+            return replace(item, reads=tuple(turned if n == weight else n for n in item.reads))
+        if item.role is Role.WEIGHT_GRAD:
+            sides = zip(item.reads, ("transpose_x", "transpose_e"), strict=True)
+            reads = (self._transpose(item, name, (1, 0, 2, 3), side) for name, side in sides)
+            return replace(item, reads=tuple(reads))
+        return item
+
+    def _transpose(self, item: Item, name: str, perm: tuple[int, ...], step: str) -> str:
+        turned = f"{name}@t{step[-1]}"
+        if turned not in self.made:
+            op = LayoutTranspose(self.buffers[name].shape, perm)
+            self._insert(f"{item.name}.{step}", item.layer, op, "int8", (name,), turned, "int8")
+        return turned
+
+
+LABEL_LIKE = frozenset({"label"})
+"""Integer class indices: read as they are by either precision."""

@@ -1,0 +1,225 @@
+"""Lowering: from a graph, a plan and a device to the tasks of one step.
+
+``lower_step`` is pure: the same arguments give the same task graph and the same next state. The
+part that does not depend on the step (everything before rescaling) is done once per plan, and
+a task graph is made once for each combination of modes, misses and clocks, then only its
+drawn latencies change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from cost_models.cost import Rescaling
+from cost_models.device import Device
+from cost_models.model import CostModel
+from sim.aspects import ORDER, STEP_ASPECTS, StepContext
+from sim.assembly import Assembler, Clocks
+from sim.draft import Draft, draft_of
+from sim.graph import TrainingGraph
+from sim.plan import Plan, PlanError
+from sim.rescaling import RescaleRule, RescaleState, parse_rule
+from sim.reuse import CacheStep, Visit, visit_all
+from sim.state import Observation, StepState
+from sim.taskgraph import TaskGraph
+
+THROTTLE_HYSTERESIS_MC = 3000
+"""Clocks come back when it is this much below the throttle point (assumed)."""
+
+MODE_FREE = 2
+"""Aspects at the head of ORDER that do not depend on this step's rescale modes."""
+
+
+def lower_step(
+    graph: TrainingGraph,
+    plan: Plan,
+    device: Device,
+    state: StepState,
+    observation: Observation | None = None,
+) -> tuple[TaskGraph, StepState]:
+    """Lower one step and return its tasks with the state after it.
+
+    Parameters
+    ----------
+    observation
+        What the previous step's timeline showed; only the thermal scenario needs it.
+
+    Raises
+    ------
+    PlanError
+        The plan was made for another graph, or makes a choice that is not allowed.
+    """
+    return lowering(graph, plan, device).step(state, observation)
+
+
+@dataclass(slots=True, eq=False)
+class Lowering:
+    """A plan on a graph and a device, ready to be lowered step by step."""
+
+    graph: TrainingGraph
+    plan: Plan
+    device: Device
+    costs: CostModel
+    settings: Mapping[str, str]
+    """Choices about the step as a whole."""
+    head: Draft
+    """Draft after precision and batch split."""
+    rules: Mapping[str, RescaleRule]
+    _assembled: dict[tuple[object, ...], Assembler] = field(default_factory=dict)
+    _drafts: dict[frozenset[tuple[str, str]], Draft] = field(default_factory=dict)
+
+    def first_state(self, state: StepState) -> StepState:
+        """Return ``state`` with the rules' start states where it has none yet."""
+        if state.rescale.keys() == self.rules.keys():
+            return state
+        return replace(state, rescale={s: rule.start() for s, rule in self.rules.items()})
+
+    def modes(self, state: StepState) -> dict[str, Rescaling]:
+        """Return the mode of each rescaled tensor in the step that ``state`` leads to."""
+        return {s: rule.mode(state.rescale[s]) for s, rule in self.rules.items()}
+
+    def draft(self, modes: Mapping[str, Rescaling]) -> Draft:
+        """Return the fully rewritten draft for these modes."""
+        key = frozenset(modes.items())
+        known = self._drafts.get(key)
+        if known is None:
+            context = StepContext(self.device, modes)
+            known = self.head
+            for aspect in ORDER[MODE_FREE:]:
+                choices = aspect.resolve(known, self.plan, self.device)
+                known = aspect.rewrite(known, choices, context)
+            self._drafts[key] = known
+        return known
+
+    def visits(self, draft: Draft) -> list[Visit]:
+        """Return the subgraphs that a step executes, in order, with their memory."""
+        return [(s.key, s.memory_bytes) for s in draft.subgraphs]
+
+    def reuse(self, draft: Draft, state: StepState) -> CacheStep:
+        """Return which subgraphs of this step must be prepared, by the plan's reuse rule."""
+        budget = (
+            int(self.device.dsp.memory_budget_bytes.value) if self.device.dsp is not None else 0
+        )
+        return visit_all(self.settings["reuse"], self.visits(draft), state.prepared, budget)
+
+    def step(
+        self, state: StepState, observation: Observation | None = None, *, expected: bool = False
+    ) -> tuple[TaskGraph, StepState]:
+        """See :func:`lower_step`; with ``expected`` each drawn latency is its mean."""
+        state = self._observe(self.first_state(state), observation)
+        modes = self.modes(state)
+        draft = self.draft(modes)
+        cache = self.reuse(draft, state)
+        clocks = Clocks(
+            sustained=state.throttled or self.settings["operating_point"] == "sustained",
+            busy_cores=state.scenario.busy_cores(state.seed, state.step),
+        )
+        key = (frozenset(modes.items()), cache.misses, clocks)
+        assembler = self._assembled.get(key)
+        if assembler is None:
+            assembler = Assembler(draft, self.costs, self.settings, cache, clocks)
+            self._assembled[key] = assembler
+        tasks = assembler.tasks(state.seed, state.step, expected=expected)
+        return tasks, self._advance(state, modes, cache)
+
+    def skip(self, state: StepState) -> StepState:
+        """Return the state after a step, without making its tasks (no thermal scenario)."""
+        state = self.first_state(state)
+        modes = self.modes(state)
+        template = next(iter(self._drafts.values()), None) or self.draft(modes)
+        return self._advance(state, modes, self.reuse(template, state))
+
+    def _advance(
+        self, state: StepState, modes: Mapping[str, Rescaling], cache: CacheStep
+    ) -> StepState:
+        after: dict[str, RescaleState] = {}
+        true: dict[str, int] = {}
+        saturating = coarse = 0
+        for subject, rule in self.rules.items():
+            before = state.rescale[subject]
+            previous = state.true_shift.get(subject, 0)
+            shift = state.shifts.shift(state.seed, state.step, subject, previous)
+            if modes[subject] != "dynamic":
+                saturating += before.used < shift
+                coarse += before.used > shift
+            true[subject] = shift
+            after[subject] = rule.next(before, shift)
+        return replace(
+            state,
+            step=state.step + 1,
+            rescale=after,
+            true_shift=true,
+            prepared=cache.prepared,
+            scans=state.scans + sum(mode == "dynamic" for mode in modes.values()),
+            stale_saturating=state.stale_saturating + saturating,
+            stale_coarse=state.stale_coarse + coarse,
+        )
+
+    def _observe(self, state: StepState, seen: Observation | None) -> StepState:
+        if not state.scenario.thermal:
+            return state
+        model = self.device.thermal
+        now = state.temperature_mc
+        if now is None:
+            now = round(1000 * model.ambient_c.value)
+        if seen is not None:
+            now = model.after(now, seen.energy_pj, seen.makespan_ns)
+        limit = round(1000 * model.throttle_c.value)
+        throttled = now >= limit or (state.throttled and now >= limit - THROTTLE_HYSTERESIS_MC)
+        return replace(state, temperature_mc=now, throttled=throttled)
+
+
+def lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
+    """Check a plan against its graph and device, and get it ready for lowering.
+
+    Raises
+    ------
+    PlanError
+        The plan was made for another graph, names an unknown aspect, or a choice is not allowed.
+    """
+    return _lowering(graph.hash(), plan, device.sha256, _Handle(graph, device))
+
+
+@dataclass(frozen=True, slots=True)
+class _Handle:
+    """Carries graph and device past the cache key, which holds their digests."""
+
+    graph: TrainingGraph = field(compare=False)
+    device: Device = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _lowering(graph_hash: str, plan: Plan, device_hash: str, handle: _Handle) -> Lowering:
+    graph, device = handle.graph, handle.device
+    if plan.graph_hash != graph_hash:
+        raise PlanError(
+            f"plan {plan.name!r} is for graph {plan.graph_hash[:12]}, not for {graph_hash[:12]}; "
+            "make it again for this model, batch and image size"
+        )
+    known = {aspect.name for aspect in ORDER} | {aspect.name for aspect in STEP_ASPECTS}
+    unknown = {aspect for (aspect, _), _ in plan.choices} - known
+    if unknown:
+        raise PlanError(
+            f"plan {plan.name!r}: unknown aspect {min(unknown)!r}; known: {', '.join(sorted(known))}"
+        )
+    settings = {aspect.name: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
+    context = StepContext(device, {})
+    head = draft_of(graph)
+    for aspect in ORDER[:MODE_FREE]:
+        head = aspect.rewrite(head, aspect.resolve(head, plan, device), context)
+    rescale = next(aspect for aspect in ORDER if aspect.name == "rescale")
+    rules = {s: parse_rule(c) for s, c in rescale.resolve(head, plan, device).items()}
+    costs = cost_model(device, settings["library"])
+    return Lowering(graph, plan, device, costs, settings, head, rules)
+
+
+def cost_model(device: Device, library: str) -> CostModel:
+    """Return the cost model of a device with a CPU library, shared by all its plans."""
+    return _cost_model(device.sha256, library, _Handle(None, device))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=32)
+def _cost_model(device_hash: str, library: str, handle: _Handle) -> CostModel:
+    return CostModel.of(handle.device, library)

@@ -1,0 +1,128 @@
+"""A plan is data: choices by (aspect, subject), for one graph, and nothing else.
+
+A policy makes a plan; every executor runs it. Plans are frozen, sort their choices, survive a
+JSON round trip byte for byte and can be compared. What a plan does not mention takes
+its aspect's default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+Key = tuple[str, str]
+
+
+class PlanError(ValueError):
+    """A plan, or a choice in it, cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Choices of one training step.
+
+    Attributes
+    ----------
+    name
+        A label for people; it has no meaning.
+    graph_hash
+        :meth:`sim.graph.TrainingGraph.hash` of the graph that the subjects belong to.
+    choices
+        ``((aspect, subject), choice)``, sorted and without repetition.
+    """
+
+    name: str
+    graph_hash: str
+    choices: tuple[tuple[Key, str], ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def make(cls, name: str, graph_hash: str, choices: Mapping[Key, str]) -> Plan:
+        """Build a plan from a mapping, sorting its choices."""
+        return cls(name, graph_hash, tuple(sorted(choices.items())))
+
+    def aspect(self, name: str) -> dict[str, str]:
+        """Choices of one aspect, by subject."""
+        return {subject: choice for (aspect, subject), choice in self.choices if aspect == name}
+
+    def get(self, aspect: str, subject: str, default: str) -> str:
+        """Return the choice for a subject, or ``default`` where the plan is silent."""
+        return dict(self.choices).get((aspect, subject), default)
+
+    def replace(self, aspect: str, subject: str, choice: str) -> Plan:
+        """Return the same plan with one choice changed or added."""
+        return self.update({(aspect, subject): choice})
+
+    def update(self, changes: Mapping[Key, str], name: str | None = None) -> Plan:
+        """Return the same plan with several choices changed or added."""
+        return Plan.make(name or self.name, self.graph_hash, {**dict(self.choices), **changes})
+
+    def diff(self, other: Plan) -> list[tuple[str, str, str | None, str | None]]:
+        """List ``(aspect, subject, here, there)`` wherever two plans differ, sorted."""
+        here, there = dict(self.choices), dict(other.choices)
+        keys = sorted(here.keys() | there.keys())
+        return [(*k, here.get(k), there.get(k)) for k in keys if here.get(k) != there.get(k)]
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same plan always gives the same bytes."""
+        nested: dict[str, dict[str, str]] = {}
+        for (aspect, subject), choice in self.choices:
+            nested.setdefault(aspect, {})[subject] = choice
+        document = {
+            "schema_version": self.schema_version,
+            "name": self.name,
+            "graph_hash": self.graph_hash,
+            "choices": nested,
+        }
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "plan") -> Plan:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        PlanError
+            The text is not JSON, has unknown or missing keys, or another schema version.
+        """
+        try:
+            document = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise PlanError(
+                f"{where}: not JSON ({error}); write it with `plan show --json`"
+            ) from None
+        expected = {"schema_version", "name", "graph_hash", "choices"}
+        if not isinstance(document, dict) or document.keys() != expected:
+            found = sorted(document) if isinstance(document, dict) else type(document).__name__
+            raise PlanError(f"{where}: keys are {found}; a plan has exactly {sorted(expected)}")
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise PlanError(
+                f"{where}: schema_version {document['schema_version']!r} is not {SCHEMA_VERSION}; "
+                "write the plan again with this version"
+            )
+        choices = dict(_flatten(document["choices"], where))
+        return cls.make(str(document["name"]), str(document["graph_hash"]), choices)
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read a plan file; see :meth:`from_json` for what is refused."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(f"{path}: cannot be read ({error})") from None
+
+
+def _flatten(nested: Any, where: str) -> Iterable[tuple[Key, str]]:
+    if not isinstance(nested, dict):
+        raise PlanError(f"{where}: choices must be a mapping of aspects, not {nested!r}")
+    for aspect, subjects in nested.items():
+        if not isinstance(subjects, dict):
+            raise PlanError(f"{where}: choices.{aspect} must map subjects to choices")
+        for subject, choice in subjects.items():
+            if not isinstance(choice, str):
+                raise PlanError(f"{where}: choices.{aspect}.{subject} is {choice!r}, not a string")
+            yield (aspect, subject), choice

@@ -1,0 +1,190 @@
+"""Making plans: run a recipe's policies in the order of the aspects, then adopt its techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from cost_models.device import Device
+from sim.aspects import ORDER, STEP, StepContext
+from sim.draft import Draft, draft_of
+from sim.graph import TrainingGraph
+from sim.lowering import cost_model
+from sim.plan import Key, Plan, PlanError
+from sim.policies.base import Policy, Situation
+from sim.policies.coschedule import coschedule
+from sim.policies.expected import expected_ns
+from sim.policies.numeric import CostSplit, OneRule, VtcmSplit
+from sim.policies.recipes import ADAPTIVE, RECIPES, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What became of one technique: expected step time before and with it, and if it was kept."""
+
+    technique: str
+    before_ns: int
+    proposed_ns: int
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the technique shortens the expected step."""
+        return self.proposed_ns < self.before_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan and the record of how its techniques fared."""
+
+    plan: Plan
+    adoptions: tuple[Adoption, ...]
+
+
+def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
+    """Make the named plan for a graph on a device.
+
+    Parameters
+    ----------
+    name
+        A recipe: ``mandheling``, ``mnn-fp32``, ``dsp-int8``...; see :func:`plan_names`.
+
+    Raises
+    ------
+    PlanError
+        There is no such recipe, or the device lacks the unit that it needs.
+    """
+    return build(name, graph, device).plan
+
+
+def plan_names(device: Device | None = None) -> tuple[str, ...]:
+    """Return the names of the recipes, or of those that a device can run."""
+    return tuple(n for n, r in RECIPES.items() if device is None or available(r, device))
+
+
+def available(recipe: Recipe, device: Device) -> bool:
+    """Whether the device has the unit that a recipe needs."""
+    return not recipe.needs or getattr(device, recipe.needs) is not None
+
+
+def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+    """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        close = get_close_matches(name, RECIPES, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise PlanError(f"plan {name!r} is unknown{hint}; choose one of {', '.join(RECIPES)}")
+    if not available(recipe, device):
+        raise PlanError(
+            f"plan {name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"choose one of {', '.join(plan_names(device))}"
+        )
+    plan = decide(name, graph, device, recipe.policies, recipe.settings)
+    return adopt_all(plan, graph, device, recipe.techniques)
+
+
+def decide(
+    name: str,
+    graph: TrainingGraph,
+    device: Device,
+    policies: Sequence[Policy],
+    settings: Mapping[str, str] | None = None,
+) -> Plan:
+    """Make a plan from policies of your own, one for each aspect that should not be default.
+
+    Parameters
+    ----------
+    settings
+        Choices about the step as a whole: ``{"reuse": "mru", "library": "tflite"}``...
+
+    Raises
+    ------
+    PlanError
+        A policy decides an aspect that does not exist.
+    """
+    by_aspect = {policy.aspect: policy for policy in policies}
+    unknown = by_aspect.keys() - {aspect.name for aspect in ORDER}
+    if unknown:
+        raise PlanError(f"no aspect is called {min(unknown)!r}; policies decide one of the aspects")
+    steps: dict[Key, str] = {(key, STEP): choice for key, choice in (settings or {}).items()}
+    plan = Plan.make(name, graph.hash(), steps)
+    situation = _situation(plan, device)
+    draft = draft_of(graph)
+    for aspect in ORDER:
+        policy = by_aspect.get(aspect.name)
+        if policy is not None:
+            picks = policy.decide(draft, situation)
+            plan = plan.update({(aspect.name, s): choice for s, choice in picks.items()})
+        choices = aspect.resolve(draft, plan, device)
+        draft = aspect.rewrite(draft, choices, StepContext(device, {}))
+    return plan
+
+
+def adopt_all(
+    plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequence[str]
+) -> Built:
+    """Offer each technique to a plan in turn; keep those that lower its expected step time."""
+    adoptions = []
+    for technique in techniques:
+        proposal = propose(technique, plan, graph, device)
+        before = expected_ns(graph, plan, device)
+        adoption = Adoption(technique, before, expected_ns(graph, proposal, device))
+        adoptions.append(adoption)
+        if adoption.adopted:
+            plan = proposal
+    return Built(plan, tuple(adoptions))
+
+
+def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) -> Plan:
+    """Return the plan with one technique's choices, whether or not they help.
+
+    Raises
+    ------
+    PlanError
+        The technique is none of ``reuse``, ``rescale``, ``split`` and ``coschedule``.
+    """
+    situation = _situation(plan, device)
+
+    def draft_at(candidate: Plan, aspect: str) -> Draft:
+        return _draft_before(aspect, candidate, graph, device)
+
+    def expected(candidate: Plan) -> int:
+        return expected_ns(graph, candidate, device)
+
+    match technique:
+        case "reuse":
+            return plan.replace("reuse", STEP, "mru")
+        case "rescale":
+            picks = OneRule(ADAPTIVE).decide(draft_at(plan, "rescale"), situation)
+            return plan.update({("rescale", s): choice for s, choice in picks.items()})
+        case "split":
+            return _best_split(plan, situation, draft_at(plan, "batch_split"), graph)
+        case "coschedule":
+            return coschedule(plan, situation, draft_at, expected)
+    raise PlanError(f"technique {technique!r} is unknown")
+
+
+def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingGraph) -> Plan:
+    """Return the better of splitting by the VTCM rule and splitting by cost."""
+    options = []
+    for policy in (VtcmSplit(), CostSplit()):
+        picks = policy.decide(draft, situation)
+        changes: dict[Key, str] = {("batch_split", s): size for s, size in picks.items()}
+        candidate = plan.update(changes)
+        options.append((expected_ns(graph, candidate, situation.device), policy.name, candidate))
+    return min(options, key=lambda option: option[:2])[2]
+
+
+def _situation(plan: Plan, device: Device) -> Situation:
+    return Situation(device, cost_model(device, plan.get("library", STEP, "mnn")))
+
+
+def _draft_before(aspect_name: str, plan: Plan, graph: TrainingGraph, device: Device) -> Draft:
+    """Return the draft that the policy of an aspect would see under this plan."""
+    draft = draft_of(graph)
+    for aspect in ORDER:
+        if aspect.name == aspect_name:
+            break
+        choices = aspect.resolve(draft, plan, device)
+        draft = aspect.rewrite(draft, choices, StepContext(device, {}))
+    return draft

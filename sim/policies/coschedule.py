@@ -1,0 +1,114 @@
+"""CPU-DSP co-scheduling: move to the CPU what shortens the whole step.
+
+A kernel that the DSP does badly (strided, tiny, or with a slice that VTCM cannot hold) is a candidate, and
+so is any weight gradient, since dW does not depend on dX and the CPU is idle meanwhile. What
+decides is not the kernel's own time but the simulated step: each move changes what overlaps, what
+shares DDR, and how many FastRPC calls there are.
+
+Kernels move in *families*: a weight gradient with its transposes, the weights' transpose and
+rotation before a dX, an update. Families are sorted by how much better the CPU does them, and
+prefixes of that order are tried, with and without cuts for the CPU. A few dozen simulations, no
+constants to tune.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kernels.operators import Role
+from sim.draft import Draft, Item
+from sim.plan import Key, Plan
+from sim.policies.base import Situation
+from sim.policies.placing import CutForCpu, cpu_time, deciders, dsp_unit
+
+Expected = Callable[[Plan], int]
+Rewritten = Callable[[Plan, str], Draft]
+"""Draft of a plan as the policy for the named aspect would see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Subjects that move together, and their time on either unit."""
+
+    subjects: tuple[str, ...]
+    cpu_ns: int
+    dsp_ns: int
+
+
+def families(draft: Draft, situation: Situation) -> list[Family]:
+    """Return what could leave the DSP, the most CPU-friendly first."""
+    members: dict[str, list[Item]] = {}
+    for item in deciders(draft):
+        if dsp_unit(item, situation) is not None:
+            members.setdefault(_family_of(item), []).append(item)
+    micro = _micro_counts(draft)
+    found = []
+    for items in members.values():
+        here = there = 0
+        for item in items:
+            unit = dsp_unit(item, situation)
+            assert unit is not None
+            here += cpu_time(item, situation) * micro[item.subject]
+            there += (situation.time_ns(item, unit) or 0) * micro[item.subject]
+        found.append(Family(tuple(i.subject for i in items), here, there))
+    return sorted(found, key=lambda f: (f.cpu_ns / max(1, f.dsp_ns), f.subjects))
+
+
+def _family_of(item: Item) -> str:
+    """Name of the family: the kernel that an auxiliary item serves, or the item itself."""
+    base, _, step = item.subject.rpartition(".")
+    return base if step.startswith(("transpose_", "rotate_")) else _apart(item)
+
+
+def _apart(item: Item) -> str:
+    """A dX stays where it is while the work on its weights moves; all else moves as one."""
+    return f"{item.subject} itself" if item.role is Role.INPUT_GRAD else item.subject
+
+
+def _micro_counts(draft: Draft) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in draft.items:
+        if not item.follows:
+            counts[item.subject] = counts.get(item.subject, 0) + 1
+    return counts
+
+
+def coschedule(plan: Plan, situation: Situation, draft_at: Rewritten, expected: Expected) -> Plan:
+    """Return the best plan found by moving families off the DSP, or ``plan`` itself."""
+    order = families(draft_at(plan, "placement"), situation)
+    known: dict[tuple[int, bool], tuple[int, Plan]] = {}
+
+    def attempt(count: int, cuts: bool) -> int:
+        if (count, cuts) not in known:
+            candidate = _moved(plan, order[:count], situation)
+            if cuts:
+                candidate = with_cuts(candidate, situation, draft_at)
+            known[count, cuts] = expected(candidate), candidate
+        return known[count, cuts][0]
+
+    attempt(0, False)
+    for cuts in (False, True):
+        counts = sorted({len(order) * k // 8 for k in range(9)} | {1, 2, 4})
+        best = min((c for c in counts if c <= len(order)), key=lambda c: (attempt(c, cuts), c))
+        step = max(1, len(order) // 16)
+        while step:
+            near = [c for c in (best - step, best, best + step) if 0 <= c <= len(order)]
+            better = min(near, key=lambda c: (attempt(c, cuts), c))
+            best, step = better, step if better != best else step // 2
+    fewest = min(known, key=lambda key: (known[key][0], key))
+    return known[fewest][1]
+
+
+def _moved(plan: Plan, moved: Iterable[Family], situation: Situation) -> Plan:
+    """Place the families' subjects on all big cores."""
+    changes: dict[Key, str] = {
+        ("placement", subject): situation.cpu for family in moved for subject in family.subjects
+    }
+    return plan.update(changes)
+
+
+def with_cuts(plan: Plan, situation: Situation, draft_at: Rewritten) -> Plan:
+    """Cut the subgraphs of a plan wherever the CPU waits for a result."""
+    cuts = CutForCpu().decide(draft_at(plan, "grouping"), situation)
+    return plan.update({("grouping", subject): choice for subject, choice in cuts.items()})
