@@ -1,7 +1,8 @@
 """CPU cores working together: which cores a number of threads gets, and what they do per second.
 
-Threads take the fastest free cores of their pool. Work is divided evenly, so all wait for the slowest
-core in use (static partition, as MNN's thread pool does); its clock and its rate count for all.
+Threads take the fastest free cores of their pool. Work is divided evenly, so all wait for the
+slowest core in use (static partition, as MNN's thread pool does); its clock and its rate count for
+all.
 """
 
 from __future__ import annotations

@@ -68,5 +68,5 @@ class Cost:
     parameters: tuple[str, str, str]
 
 
-class UnsupportedKernel(ValueError):
+class UnsupportedKernelError(ValueError):
     """The unit has no kernel for this call; the message names both."""

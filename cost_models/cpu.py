@@ -1,8 +1,8 @@
 """Cost of a kernel on CPU cores: a roofline per core type with a parallel efficiency.
 
-Kernels with MACs take ``macs / (MAC per cycle x cores x parallel efficiency x share)`` cycles, where
-the share is what the library sustains of the core's measured peak for this kernel family
-and role. Everything moves its operands once; what fits the last-level cache moves none from DDR.
+Kernels with MACs take ``macs / (MAC per cycle x cores x parallel efficiency x share)`` cycles,
+where the share is what the library sustains of the core's measured peak for this kernel family and
+role. Everything moves its operands once; what fits the last-level cache moves none from DDR.
 Strided kernels (transpose, rotate) run at the library's gather rate instead.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from math import ceil
 
-from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernel
 from cost_models.cores import core_count, cores_of
+from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.device import Device, Pool
 from cost_models.library import Library
 from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Operator
-
 
 GATHER_KINDS = frozenset({"transpose", "rotate180"})
 """Kernels whose reads or writes stride through memory."""
@@ -53,11 +52,11 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
 
     Raises
     ------
-    UnsupportedKernel
+    UnsupportedKernelError
         The device has no such pool or fewer cores in it.
     """
     if not 1 <= slots <= core_count(device, pool):
-        raise UnsupportedKernel(f"{device.name} has no {slots} cores in its {pool!r} pool")
+        raise UnsupportedKernelError(f"{device.name} has no {slots} cores in its {pool!r} pool")
     cores = cores_of(device, pool, slots)
     op, role, dtype = call.op, call.role, call.dtype
     total = moved_bytes(call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -112,7 +113,7 @@ class Description(Part):
 
     name: str = Field(min_length=1)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Digest of the content in canonical JSON; comments and key order do not matter."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernel
+from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import GATHER_KINDS, alu_kind, mac_share
 from cost_models.device import Device, Dsp
 from cost_models.library import Library
@@ -133,12 +133,14 @@ def dsp_cost(call: KernelCall, slots: int, device: Device, library: Library) -> 
 
     Raises
     ------
-    UnsupportedKernel
+    UnsupportedKernelError
         The device has no DSP, or the DSP no kernel for this operator or data type.
     """
     dsp, op = device.dsp, call.op
     if dsp is None or call.dtype != "int8" or op.kind not in DSP_KINDS:
-        raise UnsupportedKernel(f"{device.name}'s DSP has no {call.dtype} kernel for {op.kind}")
+        raise UnsupportedKernelError(
+            f"{device.name}'s DSP has no {call.dtype} kernel for {op.kind}"
+        )
     if op.kind == "rescale_scan" and library.int32_passes is not None:
         slots = min(slots, library.int32_passes.scan_contexts)
     rate = dsp_rate(dsp, slots)

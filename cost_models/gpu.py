@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from cost_models.cost import Cost, KernelCall, UnsupportedKernel
+from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import mac_share, moved_bytes
 from cost_models.device import Device
 from cost_models.library import Library
@@ -22,12 +22,14 @@ def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:
 
     Raises
     ------
-    UnsupportedKernel
+    UnsupportedKernelError
         The device has no GPU, or the call is not FP32.
     """
     gpu, op = device.gpu, call.op
     if gpu is None or call.dtype != "fp32" or op.kind in CPU_ONLY_KINDS:
-        raise UnsupportedKernel(f"{device.name}'s GPU has no {call.dtype} kernel for {op.kind}")
+        raise UnsupportedKernelError(
+            f"{device.name}'s GPU has no {call.dtype} kernel for {op.kind}"
+        )
     work = op.work(call.role)
     if work.macs and isinstance(op, Conv2d | Linear):
         share, path = mac_share(call, library)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cost_models.cores import cores_of
-from cost_models.cost import Cost, KernelCall, UnsupportedKernel
+from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import cpu_cost
 from cost_models.device import Device, Pool
 from cost_models.dsp import dsp_cost
@@ -46,7 +46,7 @@ class CostModel:
 
         Raises
         ------
-        UnsupportedKernel
+        UnsupportedKernelError
             The unit does not exist here, or has no kernel for the call.
         """
         key = (call, unit)
@@ -70,7 +70,7 @@ class CostModel:
             idle, busy = device.dsp.idle_power_mw.value, device.dsp.power_mw.value
             share = int(count) / device.dsp.contexts
             return device.clock_hz("dsp"), round(idle + (busy - idle) * share)
-        raise UnsupportedKernel(f"{device.name} has no unit {unit!r}")
+        raise UnsupportedKernelError(f"{device.name} has no unit {unit!r}")
 
     def _ask(self, call: KernelCall, unit: str) -> Cost:
         name, _, count = unit.partition(":")
@@ -80,7 +80,7 @@ class CostModel:
             return dsp_cost(call, int(count), self.device, self.dsp)
         if name == "gpu":
             return gpu_cost(call, self.device, self.gpu)
-        raise UnsupportedKernel(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
+        raise UnsupportedKernelError(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
 
     def quantities(self) -> dict[str, Quantity]:
         """Every constant that a cost can rest on, by the dotted name that costs use."""

@@ -1,0 +1,1 @@
+"""Floor 4: the same plans on real kernels (no backend yet)."""

@@ -1,28 +1,28 @@
 """Assembly: from a rewritten draft to the arrays of a :class:`TaskGraph`.
 
-Items become tasks with costs at the step's clocks. Each DSP subgraph brings its service tasks: it is
-prepared if it is not (still) prepared, called over FastRPC, has its changed filters packed
+Items become tasks with costs at the step's clocks. Each DSP subgraph brings its service tasks: it
+is prepared if it is not (still) prepared, called over FastRPC, has its changed filters packed
 again, and returns. Latencies that are drawn are filled in last, per step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cost_models.cores import core_count
 from cost_models.cost import Cost
 from cost_models.device import Device
 from cost_models.draws import draw_key, draw_u32_many
-from cost_models.cores import core_count
 from cost_models.model import POOLS, CostModel
 from cost_models.rpc import rpc_latency_ns, rpc_tail
 from sim.aspects.grouping import on_dsp
 from sim.dispatch import priorities
 from sim.draft import Draft, Item, Subgraph
 from sim.reuse import CacheStep
-from sim.taskgraph import CATEGORIES, StaticPower, TaskGraph, Unit
+from sim.taskgraph import CATEGORIES, I64, StaticPower, TaskGraph, Unit
 
 NS = 1_000_000_000
 UNIT_ORDER = ("cpu", "little", "dsp", "gpu", "rpc")
@@ -71,6 +71,7 @@ class Assembler:
         self.settings = settings
         self.units = _units(self.device, clocks)
         self.index = {unit.name: k for k, unit in enumerate(self.units)}
+        self.speeds: dict[str, tuple[int, int]] = {}
         self.rows: list[_Row] = []
         self.row_of: dict[str, int] = {}
         self.call_row: dict[int, int] = {}
@@ -83,16 +84,22 @@ class Assembler:
             self.draw_keys = np.array([draw_key(n, "rpc-tail") for n in names], dtype=np.uint64)
             self.draw_rows = np.array(self.drawn, dtype=np.int64)
 
-    def tasks(self, seed: int, step: int, *, expected: bool = False) -> TaskGraph:
-        """Return the task graph with the FastRPC tails of this step drawn, or at their mean."""
+    def tasks(self, seed: int, step: int) -> TaskGraph:
+        """Return the task graph with the FastRPC tails of this step drawn."""
         if not self.drawn:
             return self.base
+        draws = draw_u32_many(seed, step, self.draw_keys)
+        return self._with_tails(rpc_tail(self.device, self.qos).at_many(draws))
+
+    def expected_tasks(self) -> TaskGraph:
+        """Return the task graph with every FastRPC tail at its mean."""
+        if not self.drawn:
+            return self.base
+        return self._with_tails(rpc_tail(self.device, self.qos).mean_ns)
+
+    def _with_tails(self, tails: I64 | int) -> TaskGraph:
         lead = self.base.lead_ns.copy()
-        tail = rpc_tail(self.device, self.qos)
-        if expected:
-            lead[self.draw_rows] += tail.mean_ns
-        else:
-            lead[self.draw_rows] += tail.at_many(draw_u32_many(seed, step, self.draw_keys))
+        lead[self.draw_rows] += tails
         return replace(self.base, lead_ns=lead)
 
     @property
@@ -169,16 +176,21 @@ class Assembler:
     def _clock(self, unit: str, slots: int) -> tuple[int, int]:
         """Clock in Hz and power in mW of ``slots`` slots of a unit."""
         label = unit if unit == "gpu" else f"{unit}:{slots}"
-        return self.costs.clock_and_power(label, sustained=self.clocks.sustained)
+        known = self.speeds.get(label)
+        if known is None:
+            known = self.costs.clock_and_power(label, sustained=self.clocks.sustained)
+            self.speeds[label] = known
+        return known
 
     # -- subgraph services --------------------------------------------------------------------
 
     def _open(self, group: int, cache: CacheStep, preds: set[int]) -> None:
         device, sub = self.device, self.draft.subgraphs[group]
-        assert device.dsp is not None and device.prepare is not None
+        assert device.dsp is not None
+        assert device.prepare is not None
         name = sub.name
         if cache.misses[group]:
-            hz, power = self._clock("dsp", 1)
+            _, power = self._clock("dsp", 1)
             lead = device.prepare.latency_ns(sub.operators, sub.weight_bytes)
             path = f"{device.name}.prepare.prepare_us_per_mib_weights"
             service = _Row(
@@ -235,7 +247,6 @@ class Assembler:
         number = {name: k for k, name in enumerate(names)}
         preds = [sorted(r.preds) for r in rows]
         pointers = np.cumsum([0, *map(len, preds)], dtype=np.int64)
-        i64 = lambda values: np.array(list(values), dtype=np.int64)  # noqa: E731
         lives = self._lifetimes()
         graph = TaskGraph(
             units=self.units,
@@ -245,25 +256,25 @@ class Assembler:
             names=tuple(r.name for r in rows),
             unit=np.array([self.index[r.unit] for r in rows], dtype=np.int32),
             slots=np.array([r.slots for r in rows], dtype=np.int32),
-            vtcm_bytes=i64(r.vtcm_bytes for r in rows),
-            lead_ns=i64(r.lead_ns for r in rows),
-            compute_ns=i64(r.compute_ns for r in rows),
-            ddr_bytes=i64(r.ddr_bytes for r in rows),
-            rate_cap=i64(r.rate_cap for r in rows),
-            power_mw=i64(r.power_mw for r in rows),
+            vtcm_bytes=_i64(r.vtcm_bytes for r in rows),
+            lead_ns=_i64(r.lead_ns for r in rows),
+            compute_ns=_i64(r.compute_ns for r in rows),
+            ddr_bytes=_i64(r.ddr_bytes for r in rows),
+            rate_cap=_i64(r.rate_cap for r in rows),
+            power_mw=_i64(r.power_mw for r in rows),
             priority=np.zeros(len(rows), dtype=np.int64),
             release_ns=np.zeros(len(rows), dtype=np.int64),
             pred_ptr=pointers,
-            pred=i64(p for ps in preds for p in ps),
+            pred=_i64(p for ps in preds for p in ps),
             category=np.array([CATEGORY[r.category] for r in rows], dtype=np.int32),
             groups=np.array(
                 [[number[p] for p in r.parameters] for r in rows], dtype=np.int32
             ).reshape(-1, 3),
             parameters=tuple(names),
-            tensor_bytes=i64(size for size, _, _ in lives),
-            tensor_producer=i64(first for _, first, _ in lives),
+            tensor_bytes=_i64(size for size, _, _ in lives),
+            tensor_producer=_i64(first for _, first, _ in lives),
             tensor_user_ptr=np.cumsum([0, *(len(u) for _, _, u in lives)], dtype=np.int64),
-            tensor_users=i64(u for _, _, us in lives for u in us),
+            tensor_users=_i64(u for _, _, us in lives for u in us),
             resident_bytes=self._resident(),
         )
         return replace(graph, priority=priorities(graph, self.settings["dispatch"]))
@@ -293,8 +304,16 @@ class Assembler:
             total = sum({s.key: s.memory_bytes for s in self.draft.subgraphs}.values())
             largest = max(s.memory_bytes for s in self.draft.subgraphs)
             keeps = self.settings["reuse"] != "none"
-            prepared = max(largest, min(total, int(self.device.dsp.memory_budget_bytes.value))) if keeps else largest
+            prepared = (
+                max(largest, min(total, int(self.device.dsp.memory_budget_bytes.value)))
+                if keeps
+                else largest
+            )
         return weights + prepared
+
+
+def _i64(values: Iterable[int]) -> I64:
+    return np.fromiter(values, dtype=np.int64)
 
 
 def _category(item: Item) -> str:

@@ -1,16 +1,17 @@
 """The graph while a plan rewrites it: kernel calls on buffers, not yet tasks.
 
-Lowering starts with one :class:`Item` per node of the training graph and applies the aspects in
-a fixed order. An aspect may replace an item by a fragment (micro-batches, scan and requantise),
-insert items on an edge (quantise, transpose) and set fields (data type, unit, group). It never looks at costs.
-Order of items is a topological order at every stage.
+Lowering starts with one :class:`Item` per node of the training graph and applies the aspects in a
+fixed order. An aspect may replace an item by a fragment (micro-batches, scan and requantise),
+insert items on an edge (quantise, transpose) and set fields (data type, unit, group). It never
+looks at costs. Order of items is a topological order at every stage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from math import prod
+from typing import NamedTuple
 
 from cost_models.cost import DType, KernelCall, Rescaling
 from kernels.operators import Operator, Role, Shape
@@ -31,9 +32,10 @@ class Buffer:
         return prod(self.shape) * self.item_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One kernel call to be: what it computes, on which buffers, where.
+
+    A named tuple, since lowering makes several changed copies of each (``_replace``).
 
     Attributes
     ----------
@@ -45,8 +47,12 @@ class Item:
         Buffer names. A buffer with several writers is complete when all have run.
     unit
         ``cpu:4``, ``little:2``, ``dsp:4``, ``gpu``... once placed; empty before.
+    follows
+        Subject whose unit it takes, when it has no placement of its own.
     cut
         True when a DSP item must not join the subgraph of its predecessors.
+    group
+        Index of its DSP subgraph in :attr:`Draft.subgraphs`; -1 outside of any.
     """
 
     name: str
@@ -60,13 +66,9 @@ class Item:
     rescaling: Rescaling = "none"
     accumulates: bool = False
     follows: str = ""
-    """Subject whose unit it takes, when it has no placement of its own."""
     unit: str = ""
     cut: bool = False
     group: int = -1
-    """Index of its DSP subgraph in :attr:`Draft.subgraphs`; -1 outside of any."""
-    level: int = 0
-    """Rank in the order of subgraphs: an edge between two of them always goes up."""
 
     @property
     def call(self) -> KernelCall:
@@ -125,10 +127,18 @@ class Draft:
     buffers: dict[str, Buffer]
     batch: int
     subgraphs: tuple[Subgraph, ...] = ()
+    _first: dict[str, Item] = field(default_factory=dict, repr=False)
 
     def subjects(self) -> list[str]:
         """Every subject with a placement of its own, in order, once."""
         return list(dict.fromkeys(item.subject for item in self.items if not item.follows))
+
+    def first(self, subject: str) -> Item:
+        """Return the first item of a subject; KeyError if there is none."""
+        if not self._first:
+            for item in reversed(self.items):
+                self._first[item.subject] = item
+        return self._first[subject]
 
     def producers(self) -> dict[str, list[int]]:
         """Indices of the items that write each buffer."""
@@ -173,6 +183,3 @@ def draft_of(graph: TrainingGraph) -> Draft:
         for n in graph.nodes
     ]
     return Draft(items, buffers, graph.batch)
-
-
-__all__ = ["Buffer", "Draft", "Item", "draft_of", "replace"]

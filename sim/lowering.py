@@ -28,6 +28,9 @@ from sim.taskgraph import TaskGraph
 THROTTLE_HYSTERESIS_MC = 3000
 """Clocks come back when it is this much below the throttle point (assumed)."""
 
+SETTLING_VISITS = 4
+"""Cycles after which the prepared subgraphs of a settled step are taken."""
+
 MODE_FREE = 2
 """Aspects at the head of ORDER that do not depend on this step's rescale modes."""
 
@@ -67,8 +70,10 @@ class Lowering:
     head: Draft
     """Draft after precision and batch split."""
     rules: Mapping[str, RescaleRule]
-    _assembled: dict[tuple[object, ...], Assembler] = field(default_factory=dict)
-    _drafts: dict[frozenset[tuple[str, str]], Draft] = field(default_factory=dict)
+    _last: tuple[tuple[object, ...], Assembler] | None = None
+    """The newest assembler and its key: steps without a scan come one after the other."""
+    _visits: tuple[Visit, ...] | None = None
+    _choices: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def first_state(self, state: StepState) -> StepState:
         """Return ``state`` with the rules' start states where it has none yet."""
@@ -82,54 +87,63 @@ class Lowering:
 
     def draft(self, modes: Mapping[str, Rescaling]) -> Draft:
         """Return the fully rewritten draft for these modes."""
-        key = frozenset(modes.items())
-        known = self._drafts.get(key)
-        if known is None:
-            context = StepContext(self.device, modes)
-            known = self.head
-            for aspect in ORDER[MODE_FREE:]:
-                choices = aspect.resolve(known, self.plan, self.device)
-                known = aspect.rewrite(known, choices, context)
-            self._drafts[key] = known
-        return known
+        context = StepContext(self.device, modes)
+        draft = self.head
+        for aspect in ORDER[MODE_FREE:]:
+            choices = self._choices.get(aspect.name)
+            if choices is None:  # the subjects do not depend on the modes
+                choices = aspect.resolve(draft, self.plan, self.device)
+                self._choices[aspect.name] = choices
+            draft = aspect.rewrite(draft, choices, context)
+        return draft
 
-    def visits(self, draft: Draft) -> list[Visit]:
-        """Return the subgraphs that a step executes, in order, with their memory."""
-        return [(s.key, s.memory_bytes) for s in draft.subgraphs]
+    @property
+    def visits(self) -> tuple[Visit, ...]:
+        """Subgraphs that every step executes, in order, with the memory they hold prepared."""
+        if self._visits is None:
+            subgraphs = self.draft({}).subgraphs
+            self._visits = tuple((s.key, s.memory_bytes) for s in subgraphs)
+        return self._visits
 
-    def reuse(self, draft: Draft, state: StepState) -> CacheStep:
-        """Return which subgraphs of this step must be prepared, by the plan's reuse rule."""
-        budget = (
-            int(self.device.dsp.memory_budget_bytes.value) if self.device.dsp is not None else 0
-        )
-        return visit_all(self.settings["reuse"], self.visits(draft), state.prepared, budget)
+    def reuse(self, prepared: tuple[Visit, ...]) -> CacheStep:
+        """Return which subgraphs of a step must be prepared, by the plan's reuse rule."""
+        dsp = self.device.dsp
+        budget = 0 if dsp is None else int(dsp.memory_budget_bytes.value)
+        return visit_all(self.settings["reuse"], self.visits, prepared, budget)
 
     def step(
-        self, state: StepState, observation: Observation | None = None, *, expected: bool = False
+        self, state: StepState, observation: Observation | None = None
     ) -> tuple[TaskGraph, StepState]:
-        """See :func:`lower_step`; with ``expected`` each drawn latency is its mean."""
+        """See :func:`lower_step`."""
         state = self._observe(self.first_state(state), observation)
         modes = self.modes(state)
-        draft = self.draft(modes)
-        cache = self.reuse(draft, state)
+        cache = self.reuse(state.prepared)
         clocks = Clocks(
             sustained=state.throttled or self.settings["operating_point"] == "sustained",
             busy_cores=state.scenario.busy_cores(state.seed, state.step),
         )
         key = (frozenset(modes.items()), cache.misses, clocks)
-        assembler = self._assembled.get(key)
-        if assembler is None:
-            assembler = Assembler(draft, self.costs, self.settings, cache, clocks)
-            self._assembled[key] = assembler
-        tasks = assembler.tasks(state.seed, state.step, expected=expected)
-        return tasks, self._advance(state, modes, cache)
+        if self._last is None or self._last[0] != key:
+            draft = self.draft(modes)
+            self._last = key, Assembler(draft, self.costs, self.settings, cache, clocks)
+        assembler = self._last[1]
+        return assembler.tasks(state.seed, state.step), self._advance(state, modes, cache)
+
+    def expected_tasks(self, modes: Mapping[str, Rescaling]) -> TaskGraph:
+        """Return the tasks of a settled step with these modes and every draw at its mean."""
+        prepared: tuple[Visit, ...] = ()
+        for _ in range(SETTLING_VISITS):
+            prepared = self.reuse(prepared).prepared
+        cache = self.reuse(prepared)
+        return Assembler(
+            self.draft(modes), self.costs, self.settings, cache, Clocks()
+        ).expected_tasks()
 
     def skip(self, state: StepState) -> StepState:
         """Return the state after a step, without making its tasks (no thermal scenario)."""
         state = self.first_state(state)
         modes = self.modes(state)
-        template = next(iter(self._drafts.values()), None) or self.draft(modes)
-        return self._advance(state, modes, self.reuse(template, state))
+        return self._advance(state, modes, self.reuse(state.prepared))
 
     def _advance(
         self, state: StepState, modes: Mapping[str, Rescaling], cache: CacheStep
@@ -202,7 +216,8 @@ def _lowering(graph_hash: str, plan: Plan, device_hash: str, handle: _Handle) ->
     unknown = {aspect for (aspect, _), _ in plan.choices} - known
     if unknown:
         raise PlanError(
-            f"plan {plan.name!r}: unknown aspect {min(unknown)!r}; known: {', '.join(sorted(known))}"
+            f"plan {plan.name!r}: unknown aspect {min(unknown)!r}; "
+            f"aspects are {', '.join(sorted(known))}"
         )
     settings = {aspect.name: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     context = StepContext(device, {})

@@ -1,9 +1,9 @@
 """Reuse of prepared DSP subgraphs under a memory budget.
 
-A subgraph is built and prepared once per key and then executed again and again, as long as it stays
-in DSP memory. Training visits its subgraphs cyclically, so least-recently-used evicts exactly
-what comes next; most-recently-used is near optimal, and Belady's rule (evict what is needed furthest
-in the future) is the optimum for equal sizes and a strong reference otherwise.
+A subgraph is built and prepared once per key and then executed again and again, as long as it
+stays in DSP memory. Training visits its subgraphs cyclically, so least-recently-used evicts
+exactly what comes next; most-recently-used is near optimal, and Belady's rule (evict what is
+needed furthest in the future) is the optimum for equal sizes and a strong reference otherwise.
 """
 
 from __future__ import annotations

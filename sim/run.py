@@ -1,7 +1,7 @@
 """Running a plan: many steps in a row, and what they come to.
 
-A run is a fold over steps: lower, simulate, observe. The first step is cold (every subgraph is prepared,
-every shift is scanned for); the steady state is what a training epoch is made of. Long
+A run is a fold over steps: lower, simulate, observe. The first step is cold (every subgraph is
+prepared, every shift is scanned for); the steady state is what a training epoch is made of. Long
 warm-ups can be skipped: the state advances without lowering or simulating.
 """
 
@@ -161,7 +161,7 @@ def sample_steady(
     """
     state = _start(samples, seed, "quiet", None)
     ready = lowering(graph, plan, device)
-    if not ready.rules and not ready.draft({}).subgraphs:
+    if not ready.rules and not ready.visits:
         samples = 1  # nothing is drawn and nothing adapts: every step is the same
     state = ready.first_state(state)
     wanted = [warm_up + SAMPLE_STRIDE * k for k in range(samples)]

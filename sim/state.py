@@ -1,7 +1,7 @@
 """What lives from step to step, explicitly: rescale states, prepared subgraphs, temperature.
 
-``lower_step`` takes a state and returns the next one; a run is a fold over steps. Nothing else remembers
-anything, so a run can be stopped, stored and continued, and two executors given the same
+``lower_step`` takes a state and returns the next one; a run is a fold over steps. Nothing else
+remembers anything, so a run can be stopped, stored and continued, and two executors given the same
 state do the same.
 """
 
@@ -21,7 +21,9 @@ MILLION = 1_000_000
 class ShiftSource(Protocol):
     """Where true shifts come from: a synthetic trace, a recorded one, or real tensors."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """How the shifts are known: ``assumed``, ``recorded``..."""
 
     def shift(self, seed: int, step: int, subject: str, previous: int) -> int:
         """Return the true shift of a tensor in a step, given that of the step before."""

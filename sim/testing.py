@@ -5,7 +5,6 @@ Install it with ``pip install 'mandheling-sandbox[test]'``. Nothing else imports
 
 from __future__ import annotations
 
-
 from hypothesis import strategies as st
 
 from sim.model import INPUT, ForwardModel, ModelBuilder
@@ -13,7 +12,7 @@ from sim.model import INPUT, ForwardModel, ModelBuilder
 
 @st.composite
 def forward_models(
-    draw: st.DrawFn, max_batch: int = 4, max_image: int = 12, max_blocks: int = 4
+    draw: st.DrawFn, max_batch: int = 4, max_image: int = 12, max_blocks: int = 6
 ) -> ForwardModel:
     """Small valid classifiers with branches that are summed and joined.
 
@@ -22,8 +21,8 @@ def forward_models(
     max_batch, max_image
         Largest batch, and rows and columns of the images (at least 4).
     max_blocks
-        Most blocks between images and classifier: convolutions of every sort, pooling, batch
-        norm, activations, dropout, residual sums, joins.
+        Most blocks (1 or more) between images and classifier: convolutions of every sort,
+        pooling, batch norm, activations, dropout, residual sums, joins.
 
     Examples
     --------
@@ -36,7 +35,7 @@ def forward_models(
     shape = (batch, draw(st.integers(1, 4)), size, size)
     b = ModelBuilder("drawn", shape, source="sim.testing.forward_models")
     x = INPUT
-    for _ in range(draw(st.integers(0, max_blocks))):
+    for _ in range(draw(st.integers(1, max_blocks))):
         x = draw(st.sampled_from(_BLOCKS))(draw, b, x)
     if draw(st.booleans()):
         x = b.global_avg_pool(x)
@@ -60,7 +59,16 @@ def _depthwise(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
 
 
 def _activation(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
-    return draw(st.sampled_from([b.relu, b.relu6, b.dropout, b.batch_norm]))(x)
+    return draw(st.sampled_from([b.relu, b.relu6]))(x)
+
+
+def _norm(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
+    x = b.batch_norm(x)
+    return b.relu(x) if draw(st.booleans()) else x
+
+
+def _dropout(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
+    return b.dropout(_activation(draw, b, x) if draw(st.booleans()) else x)
 
 
 def _pool(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
@@ -81,4 +89,4 @@ def _join(draw: st.DrawFn, b: ModelBuilder, x: str) -> str:
     return b.concat([*branches, x] if draw(st.booleans()) else [*branches, b.relu(branches[0])])
 
 
-_BLOCKS = [_conv, _depthwise, _activation, _pool, _residual, _join]
+_BLOCKS = [_conv, _depthwise, _activation, _norm, _dropout, _pool, _residual, _join]

@@ -1,14 +1,13 @@
 """Batch split: run one kernel as several micro-batches.
 
-Subjects are kernels with MACs; the choice is the micro-batch, a divisor of the batch. Forward and dX
-parts concatenate. Only dW accumulates: its micro-batches run one after the other and add
-into one accumulator, which is rescaled once, so that in integers split equals unsplit bit for bit.
+Subjects are kernels with MACs; the choice is the micro-batch, a divisor of the batch. Forward and
+dX parts concatenate. Only dW accumulates: its micro-batches run one after the other and add into
+one accumulator, which is rescaled once, so that in integers split equals unsplit bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from cost_models.device import Device
 from kernels.operators import Role
@@ -54,8 +53,7 @@ def _micro_batches(item: Item, size: int) -> list[Item]:
     for k in range(item.op.batch // size):
         reads = (*item.reads, *item.writes) if accumulating and k else item.reads
         parts.append(
-            replace(
-                item,
+            item._replace(
                 name=f"{item.name}#{k}",
                 op=op,
                 reads=reads,

@@ -1,18 +1,18 @@
 """Grouping: consecutive DSP kernels become subgraphs, each executed by one FastRPC call.
 
-Subjects are DSP kernels; ``join`` puts a kernel into the subgraph of the DSP kernel whose result it
-reads, ``cut`` starts a new one. A call starts when all inputs of its subgraph are there and returns all
-outputs at once, so a subgraph must be convex: no path may leave it and come back. *Levels* keep
-it so. A subgraph, or a kernel elsewhere, has a level above all that it reads from; a kernel may join
-only if everything else it reads lies below the subgraph's level. Then edges between subgraphs always
-go up, and a cycle is impossible.
+Subjects are DSP kernels; ``join`` puts a kernel into the subgraph of the DSP kernel whose result
+it reads, ``cut`` starts a new one. A call starts when all inputs of its subgraph are there and
+returns all outputs at once, so a subgraph must be convex: no path may leave it and come back.
+*Levels* keep it so. A subgraph, or a kernel elsewhere, has a level above all that it reads from; a
+kernel may join only if everything else it reads lies below the subgraph's level. Then edges
+between subgraphs always go up, and a cycle is impossible.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from cost_models.cost import ITEM_BYTES
 from cost_models.device import Device
@@ -47,18 +47,16 @@ class Grouping(Aspect):
         for item in draft.items:
             cut = choices.get(item.subject) == "cut" and item.subject not in first
             first.add(item.subject)
-            marked.append(replace(item, cut=True) if cut else item)
+            marked.append(item._replace(cut=True) if cut else item)
         groups, levels = _assign(marked, draft.with_items(marked).dependencies())
         order = sorted(range(len(marked)), key=lambda i: (levels[i], i))
         numbers: dict[int, int] = {}
         for index in order:
             if groups[index] >= 0:
                 numbers.setdefault(groups[index], len(numbers))
-        items = [
-            replace(marked[i], group=numbers.get(groups[i], -1), level=levels[i]) for i in order
-        ]
+        items = [marked[i]._replace(group=numbers.get(groups[i], -1)) for i in order]
         out = draft.with_items(items)
-        out.subgraphs = tuple(_describe(out, number) for number in range(len(numbers)))
+        out.subgraphs = _describe(out, len(numbers))
         return out
 
 
@@ -71,8 +69,8 @@ def on_dsp(item: Item) -> bool:
 class _Assignment:
     """Groups and levels so far.
 
-    A ``floating`` item reads nothing made on the DSP but by other floating items (the turned weights
-    of a dX, say); it has no subgraph yet and joins that of its first reader.
+    A ``floating`` item reads nothing made on the DSP but by other floating items (the turned
+    weights of a dX, say); it has no subgraph yet and joins that of its first reader.
     """
 
     preds: list[set[int]]
@@ -94,7 +92,9 @@ class _Assignment:
 
     def above(self, members: set[int]) -> int:
         """Lowest level above everything that ``members`` read from outside."""
-        return max((self.level[p] for m in members for p in self.preds[m] - members), default=-1) + 1
+        return (
+            max((self.level[p] for m in members for p in self.preds[m] - members), default=-1) + 1
+        )
 
     def with_floating(self, index: int) -> set[int]:
         """Return an item and the floating items that it needs, directly or not."""
@@ -137,40 +137,55 @@ def _place(state: _Assignment, members: set[int], producers: set[int]) -> None:
     state.open(members)
 
 
-def _describe(draft: Draft, number: int) -> Subgraph:
-    """Size up one subgraph: its key, the bytes that cross its border, the memory it holds."""
-    members = [i for i in draft.items if i.group == number]
-    inside = {name for i in members for name in i.writes}
-    cpu_written = {n for i in draft.items if not on_dsp(i) for n in i.writes}
-    cpu_read = {n for i in draft.items if not on_dsp(i) for n in i.reads}
+def _describe(draft: Draft, count: int) -> tuple[Subgraph, ...]:
+    """Size up the subgraphs: keys, bytes that cross the border, memory held."""
+    members: list[list[Item]] = [[] for _ in range(count)]
+    cpu_written: set[str] = set()
+    cpu_read: set[str] = set()
+    for item in draft.items:
+        if item.group >= 0:
+            members[item.group].append(item)
+        else:
+            cpu_written.update(item.writes)
+            cpu_read.update(item.reads)
+    made = draft.producers().keys()
+    return tuple(
+        _subgraph(draft, f"subgraph{number}", items, cpu_written, cpu_read, made)
+        for number, items in enumerate(members)
+    )
+
+
+def _subgraph(
+    draft: Draft,
+    name: str,
+    members: list[Item],
+    cpu_written: set[str],
+    cpu_read: set[str],
+    made: Collection[str],
+) -> Subgraph:
+    inside = {n for i in members for n in i.writes}
     reads = {n for i in members for n in i.reads} - inside
-    makers = draft.producers()
-    bytes_in = _total(draft, {n for n in reads if n in cpu_written or n not in makers})
-    bytes_out = _total(draft, inside & cpu_read)
-    packed = {i.name: repacked_bytes(i.op, i.role) for i in members if i.has_macs}
-    weights = sum(packed[i.name] for i in members if i.has_macs and i.role is not Role.WEIGHT_GRAD)
-    filters = sum(packed.values())
-    digest = hashlib.sha256()
     kernels = [i for i in members if not i.follows]
+    packed = [(i.role, repacked_bytes(i.op, i.role)) for i in kernels if i.has_macs]
+    filters = sum(size for _, size in packed)
+    wide = max((_wide_bytes(i) for i in kernels if i.has_macs), default=0)
+    digest = hashlib.sha256()
     for i in kernels:
         digest.update(repr((i.op, i.role.value, i.accumulates)).encode())
-    wide = max((_wide_bytes(i) for i in kernels if i.has_macs), default=0)
     return Subgraph(
-        name=f"subgraph{number}",
+        name=name,
         key=digest.hexdigest()[:16],
         operators=len(kernels),
-        bytes_in=bytes_in,
-        bytes_out=bytes_out,
+        bytes_in=_total(draft, {n for n in reads if n in cpu_written or n not in made}),
+        bytes_out=_total(draft, inside & cpu_read),
         filter_bytes=filters,
-        weight_bytes=weights,
+        weight_bytes=sum(size for role, size in packed if role is not Role.WEIGHT_GRAD),
         memory_bytes=filters + wide,
     )
 
 
 def _total(draft: Draft, names: set[str]) -> int:
     return sum(draft.buffers[n].bytes for n in names)
-
-
 
 
 def _wide_bytes(item: Item) -> int:

@@ -7,7 +7,6 @@ requantise follow the kernel whose result they rescale.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from cost_models.cores import core_count
 from cost_models.device import Device
@@ -41,7 +40,7 @@ class PlacementAspect(Aspect):
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """Units that have the kernel."""
-        return units_for(next(i for i in draft.items if i.subject == subject), device)
+        return units_for(draft.first(subject), device)
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """All big cores."""
@@ -51,7 +50,7 @@ class PlacementAspect(Aspect):
         """Set the unit of every item."""
         fallback = default_unit(context.device)
         return draft.with_items(
-            replace(i, unit=choices.get(i.follows or i.subject, fallback)) for i in draft.items
+            i._replace(unit=choices.get(i.follows or i.subject, fallback)) for i in draft.items
         )
 
 

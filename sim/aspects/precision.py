@@ -1,9 +1,9 @@
 """Precision: which layers compute in INT8, and what an INT8 layer brings with it.
 
-Subjects are layers; choices are ``fp32`` and ``int8``. Where a tensor crosses from one to the other,
-a quantise or dequantise appears on that edge, once per tensor. An INT8 convolution's gradients bring
-the layout work that the released engine does: dX reads its weights transposed and rotated by
-180 degrees, dW reads the transposed activation and the transposed error
+Subjects are layers; choices are ``fp32`` and ``int8``. Where a tensor crosses from one to the
+other, a quantise or dequantise appears on that edge, once per tensor. An INT8 convolution's
+gradients bring the layout work that the released engine does: dX reads its weights transposed and
+rotated by 180 degrees, dW reads the transposed activation and the transposed error
 (``NITI_DSPConv_Int8_Grad.cpp``, Mandheling-DSP-Training). Batch norm stays FP32, as there.
 """
 
@@ -46,7 +46,7 @@ class Precision(Aspect):
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Set data types, add conversions on edges and INT8 layout work."""
         typed = [
-            replace(i, dtype="int8") if choices.get(i.layer) == "int8" else i for i in draft.items
+            i._replace(dtype="int8") if choices.get(i.layer) == "int8" else i for i in draft.items
         ]
         return _Rewriter(draft.with_items(typed)).run()
 
@@ -75,7 +75,7 @@ class _Rewriter:
     def run(self) -> Draft:
         for item in self.draft.items:
             reads = tuple(self._convert(name, item) for name in item.reads)
-            item = replace(item, reads=reads)
+            item = item._replace(reads=reads)
             if item.dtype == "int8" and isinstance(item.op, Conv2d):
                 item = self._with_layout(item, item.op)
             self.out.append(item)
@@ -121,11 +121,11 @@ class _Rewriter:
                 name = f"{item.name}.rotate_w"
                 self._insert(name, item.layer, rotate, "int8", (turned,), rotated, "int8")
                 turned = rotated
-            return replace(item, reads=tuple(turned if n == weight else n for n in item.reads))
+            return item._replace(reads=tuple(turned if n == weight else n for n in item.reads))
         if item.role is Role.WEIGHT_GRAD:
             sides = zip(item.reads, ("transpose_x", "transpose_e"), strict=True)
             reads = (self._transpose(item, name, (1, 0, 2, 3), side) for name, side in sides)
-            return replace(item, reads=tuple(reads))
+            return item._replace(reads=tuple(reads))
         return item
 
     def _transpose(self, item: Item, name: str, perm: tuple[int, ...], step: str) -> str:

@@ -9,11 +9,10 @@ only a split dW still needs the requantise, since its micro-batches meet in INT3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from cost_models.cost import ITEM_BYTES
+from cost_models.cost import ITEM_BYTES, Rescaling
 from cost_models.device import Device
-from kernels.operators import Role
+from kernels.operators import Operator, Role
 from kernels.precision import Requantise, RescaleScan
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
@@ -61,15 +60,16 @@ class Rescale(Aspect):
             mode = context.modes.get(item.subject, "dynamic")
             meets = item.role is Role.WEIGHT_GRAD and count[item.subject] > 1
             if mode != "dynamic" and not meets:
-                out.items.append(replace(item, rescaling=mode))
+                out.items.append(item._replace(rescaling=mode))
                 continue
             result = item.writes[0]
             accumulator = f"{item.subject}.acc"
             out.buffers[accumulator] = Buffer(draft.buffers[result].shape, ITEM_BYTES["int32"])
             reads = tuple(accumulator if name == result else name for name in item.reads)
-            wide = "none" if meets and mode != "dynamic" else "dynamic"
-            out.items.append(replace(
-                item, reads=reads, writes=(accumulator, *item.writes[1:]), rescaling=wide))
+            wide: Rescaling = "none" if meets and mode != "dynamic" else "dynamic"
+            out.items.append(
+                item._replace(reads=reads, writes=(accumulator, *item.writes[1:]), rescaling=wide)
+            )
             if item.name == last[item.subject]:
                 _finish(out, item, accumulator, result, scan=mode == "dynamic")
         return out
@@ -77,22 +77,17 @@ class Rescale(Aspect):
 
 def _finish(out: Draft, item: Item, accumulator: str, result: str, *, scan: bool) -> None:
     """Append the scan (if any) and the requantise that turn the accumulator into the result."""
-    shape, shift = out.buffers[accumulator].shape, f"{item.subject}.shift"
-    common = {
-        "layer": item.layer,
-        "role": Role.FORWARD,
-        "dtype": "int8",
-        "follows": item.subject,
-    }
+    shape, subject = out.buffers[accumulator].shape, item.subject
+
+    def append(step: str, op: Operator, reads: tuple[str, ...], write: str) -> None:
+        name = f"{subject}.{step}"
+        extra = Item(name, name, item.layer, op, Role.FORWARD, "int8", reads, (write,))
+        out.items.append(extra._replace(follows=subject))
+
     reads: tuple[str, ...] = (accumulator,)
     if scan:
+        shift = f"{subject}.shift"
         out.buffers[shift] = Buffer((1,), ITEM_BYTES["int32"])
-        name = f"{item.subject}.scan"
-        out.items.append(
-            Item(name, name, op=RescaleScan(shape), reads=reads, writes=(shift,), **common)  # type: ignore[arg-type]
-        )
+        append("scan", RescaleScan(shape), reads, shift)
         reads = (accumulator, shift)
-    name = f"{item.subject}.requantise"
-    out.items.append(
-        Item(name, name, op=Requantise(shape), reads=reads, writes=(result,), **common)  # type: ignore[arg-type]
-    )
+    append("requantise", Requantise(shape), reads, result)

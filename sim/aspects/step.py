@@ -39,7 +39,9 @@ class StepAspect:
         chosen = plan.aspect(self.name)
         if chosen.keys() - {STEP}:
             subject = min(chosen.keys() - {STEP})
-            raise PlanError(f"plan {plan.name!r}: {self.name}.{subject}: its only subject is 'step'")
+            raise PlanError(
+                f"plan {plan.name!r}: {self.name}.{subject}: its only subject is 'step'"
+            )
         choice = chosen.get(STEP, self.default)
         offered = self.offered(device)
         if choice not in offered:

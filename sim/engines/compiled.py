@@ -292,7 +292,7 @@ def _simulate(state: State, ddr_rate: int, contention: bool, strict: bool) -> in
     for task in range(len(state.task)):
         if state.task[task].waiting_for == 0:
             _make_ready(state, task, 0)
-    now = np.int64(0)
+    now = 0
     while now != _NEVER:
         while True:
             _drain(state, now)

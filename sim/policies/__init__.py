@@ -1,0 +1,31 @@
+"""Policies: who decides what a plan says. See :mod:`sim.policies.base` to write one."""
+
+from sim.policies.base import (
+    BatchSplitPolicy,
+    GroupingPolicy,
+    PlacementPolicy,
+    Policy,
+    PrecisionPolicy,
+    RescalePolicy,
+    Situation,
+)
+from sim.policies.build import build, build_plan, decide, plan_names
+from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES, Recipe
+
+__all__ = [
+    "BASELINES",
+    "RECIPES",
+    "TECHNIQUES",
+    "BatchSplitPolicy",
+    "GroupingPolicy",
+    "PlacementPolicy",
+    "Policy",
+    "PrecisionPolicy",
+    "Recipe",
+    "RescalePolicy",
+    "Situation",
+    "build",
+    "build_plan",
+    "decide",
+    "plan_names",
+]

@@ -1,11 +1,13 @@
 """What a policy is: an object that makes the choices of one aspect.
 
-:func:`sim.policies.build_plan` calls :meth:`Policy.decide` once per plan, in the order of the aspects.
-The draft it gets was rewritten by all earlier aspects, so a placement policy sees micro-batches,
-scans and transposes as items to place. A policy returns choices by subject; what it leaves out
-takes the aspect's default. It must be deterministic and must not keep state between calls.
+:func:`sim.policies.build_plan` calls :meth:`Policy.decide` once per plan, in the order of the
+aspects. The draft it gets was rewritten by all earlier aspects, so a placement policy sees
+micro-batches, scans and transposes as items to place. A policy returns choices by subject; what it
+leaves out takes the aspect's default. It must be deterministic and must not keep state between
+calls.
 
-A policy of your own subclasses one of the bases below and goes into a recipe like the built-in ones.
+A policy of your own subclasses one of the bases below and goes into a recipe like the built-in
+ones.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cost_models.cost import UnsupportedKernel
+from cost_models.cost import UnsupportedKernelError
 from cost_models.device import Device
 from cost_models.model import CostModel
 from sim.aspects.placement import default_unit, units_for
@@ -40,7 +42,7 @@ class Situation:
         """Return the time of an item alone on a unit, nanoseconds; ``None`` if it has no kernel."""
         try:
             cost = self.costs.cost(item.call, unit)
-        except UnsupportedKernel:
+        except UnsupportedKernelError:
             return None
         hz, _ = self.costs.clock_and_power(unit)
         compute = -(-cost.cycles * NS // hz)

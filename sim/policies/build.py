@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP, StepContext
 from sim.draft import Draft, draft_of
+from sim.expected import expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
 from sim.plan import Key, Plan, PlanError
 from sim.policies.base import Policy, Situation
 from sim.policies.coschedule import coschedule
-from sim.policies.expected import expected_ns
 from sim.policies.numeric import CostSplit, OneRule, VtcmSplit
 from sim.policies.recipes import ADAPTIVE, RECIPES, Recipe
 
@@ -120,9 +120,7 @@ def decide(
     return plan
 
 
-def adopt_all(
-    plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequence[str]
-) -> Built:
+def adopt_all(plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequence[str]) -> Built:
     """Offer each technique to a plan in turn; keep those that lower its expected step time."""
     adoptions = []
     for technique in techniques:
@@ -173,6 +171,11 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
         candidate = plan.update(changes)
         options.append((expected_ns(graph, candidate, situation.device), policy.name, candidate))
     return min(options, key=lambda option: option[:2])[2]
+
+
+def expected_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
+    """Return the expected step time of a plan, nanoseconds."""
+    return expect(graph, plan, device).time_ns
 
 
 def _situation(plan: Plan, device: Device) -> Situation:

@@ -1,30 +1,39 @@
 """CPU-DSP co-scheduling: move to the CPU what shortens the whole step.
 
-A kernel that the DSP does badly (strided, tiny, or with a slice that VTCM cannot hold) is a candidate, and
-so is any weight gradient, since dW does not depend on dX and the CPU is idle meanwhile. What
-decides is not the kernel's own time but the simulated step: each move changes what overlaps, what
-shares DDR, and how many FastRPC calls there are.
+A kernel that the DSP does badly (strided, tiny, or with a slice that VTCM cannot hold) is a
+candidate, and so is any weight gradient, since dW does not depend on dX and the CPU is idle
+meanwhile. What decides is not the kernel's own time but the simulated step: each move changes what
+overlaps, what shares DDR, and how many FastRPC calls there are.
 
 Kernels move in *families*: a weight gradient with its transposes, the weights' transpose and
 rotation before a dX, an update. Families are sorted by how much better the CPU does them, and
-prefixes of that order are tried, with and without cuts for the CPU. A few dozen simulations, no
+prefixes of that order are tried, with and without cuts for the CPU, and beside them the placements
+of HEFT and of the faster unit per kernel; last, the dispatch rules. Two dozen simulations, no
 constants to tune.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from kernels.operators import Role
+from sim.aspects.base import STEP
+from sim.aspects.step import DISPATCH_RULES
 from sim.draft import Draft, Item
 from sim.plan import Key, Plan
-from sim.policies.base import Situation
-from sim.policies.placing import CutForCpu, cpu_time, deciders, dsp_unit
+from sim.policies.base import PlacementPolicy, Situation
+from sim.policies.placing import CutForCpu, Faster, Heft, cpu_time, deciders, dsp_unit
 
 Expected = Callable[[Plan], int]
 Rewritten = Callable[[Plan, str], Draft]
 """Draft of a plan as the policy for the named aspect would see it."""
+
+
+STARTS: dict[str, PlacementPolicy] = {"heft": Heft(), "latency": Faster()}
+"""Placements of other policies that are tried as they are."""
+PARTS = 6
+"""Prefixes tried before refining around the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +85,45 @@ def _micro_counts(draft: Draft) -> dict[str, int]:
 
 def coschedule(plan: Plan, situation: Situation, draft_at: Rewritten, expected: Expected) -> Plan:
     """Return the best plan found by moving families off the DSP, or ``plan`` itself."""
-    order = families(draft_at(plan, "placement"), situation)
-    known: dict[tuple[int, bool], tuple[int, Plan]] = {}
+    draft = draft_at(plan, "placement")
+    order = families(draft, situation)
+    known: dict[tuple[str, int, bool], tuple[int, Plan]] = {}
 
-    def attempt(count: int, cuts: bool) -> int:
-        if (count, cuts) not in known:
+    def attempt(start: str, count: int, cuts: bool) -> int:
+        key = (start, count, cuts)
+        if key not in known:
             candidate = _moved(plan, order[:count], situation)
+            if start != "prefix":
+                candidate = _placed(plan, STARTS[start].decide(draft, situation), draft)
             if cuts:
                 candidate = with_cuts(candidate, situation, draft_at)
-            known[count, cuts] = expected(candidate), candidate
-        return known[count, cuts][0]
+            known[key] = expected(candidate), candidate
+        return known[key][0]
 
-    attempt(0, False)
     for cuts in (False, True):
-        counts = sorted({len(order) * k // 8 for k in range(9)} | {1, 2, 4})
-        best = min((c for c in counts if c <= len(order)), key=lambda c: (attempt(c, cuts), c))
-        step = max(1, len(order) // 16)
+        for start in STARTS:
+            attempt(start, 0, cuts)
+        counts = sorted({len(order) * k // PARTS for k in range(PARTS + 1)})
+        best = min(counts, key=lambda c: (attempt("prefix", c, cuts), c))
+        step = len(order) // (2 * PARTS)
         while step:
             near = [c for c in (best - step, best, best + step) if 0 <= c <= len(order)]
-            better = min(near, key=lambda c: (attempt(c, cuts), c))
-            best, step = better, step if better != best else step // 2
+            best = min(near, key=lambda c: (attempt("prefix", c, cuts), c))
+            step //= 2
     fewest = min(known, key=lambda key: (known[key][0], key))
-    return known[fewest][1]
+    options = [known[fewest]]
+    for rule in DISPATCH_RULES[1:]:
+        candidate = known[fewest][1].replace("dispatch", STEP, rule)
+        options.append((expected(candidate), candidate))
+    return min(options, key=lambda option: option[0])[1]
+
+
+def _placed(plan: Plan, choices: Mapping[str, str], draft: Draft) -> Plan:
+    """Replace the whole placement of a plan."""
+    here = {subject: choices.get(subject) for subject in draft.subjects()}
+    kept = {key: choice for key, choice in plan.choices if key[0] != "placement"}
+    chosen = {("placement", s): unit for s, unit in here.items() if unit is not None}
+    return Plan.make(plan.name, plan.graph_hash, {**kept, **chosen})
 
 
 def _moved(plan: Plan, moved: Iterable[Family], situation: Situation) -> Plan:

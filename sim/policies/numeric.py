@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from cost_models.cost import Rescaling
 from cost_models.vtcm import fits, micro_batch
 from kernels.conv import Conv2d
 from kernels.operators import Role
@@ -91,7 +92,8 @@ def weight_grads(draft: Draft) -> list[Item]:
 
 def abnormal(draft: Draft, vtcm_bytes: int) -> tuple[list[str], list[str]]:
     """Return the weight gradients that overflow VTCM: those that a split saves, and the others."""
-    saved, lost = [], []
+    saved: list[str] = []
+    lost: list[str] = []
     for item in weight_grads(draft):
         assert isinstance(item.op, Conv2d)
         if not fits(item.op, Role.WEIGHT_GRAD, vtcm_bytes):
@@ -104,11 +106,11 @@ def _split_time(item: Item, size: int, unit: str, situation: Situation) -> int:
     """Time of all micro-batches on the DSP, known shift; accumulating ones included."""
     count = item.op.batch // size
     op = item.op.with_batch(size)
-    wide = "none" if count > 1 else "fused"
-    first = situation.time_ns(replace(item, op=op, rescaling=wide), unit)
+    wide: Rescaling = "none" if count > 1 else "fused"
+    first = situation.time_ns(item._replace(op=op, rescaling=wide), unit)
     assert first is not None
     if count == 1:
         return first
-    later = situation.time_ns(replace(item, op=op, rescaling=wide, accumulates=True), unit)
+    later = situation.time_ns(item._replace(op=op, rescaling=wide, accumulates=True), unit)
     assert later is not None
     return first + (count - 1) * later

@@ -75,8 +75,8 @@ class AllGpu(PlacementPolicy):
 class Released(PlacementPolicy):
     """The rules of the released engine, with its parallel mode on.
 
-    A weight gradient of stride 1 goes to the CPU unless it has more than 256 output channels;
-    of stride 2, to the DSP. Updates, weight rotation and the gradient of max pooling stay on the CPU
+    A weight gradient of stride 1 goes to the CPU unless it has more than 256 output channels; of
+    stride 2, to the DSP. Updates, weight rotation and the gradient of max pooling stay on the CPU
     (``NITI_DSPConv_Int8_Grad.cpp:179-199``, Mandheling-DSP-Training).
     """
 

@@ -1,7 +1,7 @@
 """Recipes: plans with a name, and the techniques that turn one into another.
 
-A recipe lists a policy per aspect and choices for the step. ``dsp-int8`` is the naive offload: INT8, all
-that can on the DSP, rescaling in each step, no split, every subgraph prepared each time.
+A recipe lists a policy per aspect and choices for the step. ``dsp-int8`` is the naive offload:
+INT8, all that can on the DSP, rescaling in each step, no split, every subgraph prepared each time.
 Mandheling is that plan with four techniques adopted one after the other; each is adopted only
 where it lowers the expected step time, and says so when it is not.
 """

@@ -66,7 +66,7 @@ def _mobilenet_v2(b: ModelBuilder, classes: int) -> str:
     return _head(b, x, classes)
 
 
-_V1_PAPER = "Howard et al. 2017 (arXiv 1704.04861), table 8, 1.0 MobileNet-224"
+_V1_TABLE = "tensorflow/models research/slim/nets/mobilenet_v1.md, MobileNet_v1_1.0_224"
 
 ENTRIES = (
     ModelInfo(
@@ -74,7 +74,7 @@ ENTRIES = (
         "MobileNet v1, width 1.0, for ImageNet",
         *(3, 224, 1000, "Howard et al. 2017 (arXiv 1704.04861), table 1"),
         params=Published(4_231_976, 1, "Keras Applications MobileNet, trainable parameters"),
-        macs=Published(569_000_000, 1_000_000, _V1_PAPER),
+        macs=Published(569_000_000, 1_000_000, _V1_TABLE),
         wiring=_mobilenet_v1,
     ),
     ModelInfo(

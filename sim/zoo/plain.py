@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sim.model import INPUT, ModelBuilder
-from sim.zoo.registry import ModelInfo, Published, check_map, torchvision
+from sim.zoo.registry import PYTORCH_CIFAR, ModelInfo, Published, check_map, torchvision
 
 _VGG = {
     "vgg11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
@@ -107,7 +107,8 @@ def _small_entry(name: str, params: int, macs: int) -> ModelInfo:
     )
 
 
-_DEEP_COMPRESSION = "Han et al. 2015 (arXiv 1506.02626), table 3, LeNet-5"
+_CAFFE = "Caffe's LeNet with its 580 biases, as torchsummary counts it"
+_PRUNING = "4586K operations, two per MAC: the LeNet-5 baseline of pruning papers (second-hand)"
 _ALEXNET = torchvision(61_100_840, 714)
 _VGG16 = torchvision(138_357_544, 15_470)
 
@@ -116,13 +117,16 @@ ENTRIES = (
         "lenet",
         "LeNet 20-50-500 for 28x28 digits",
         *(1, 28, 10, "wangmaolin/niti ti_lenet.py (TiLenet, no bias)"),
-        params=Published(431_000, 1_000, _DEEP_COMPRESSION),
-        macs=Published(2_293_000, 500, f"{_DEEP_COMPRESSION}: 4586K operations, two per MAC"),
+        params=Published(431_080, 1, _CAFFE),
+        macs=Published(2_293_000, 500, _PRUNING),
         wiring=_lenet,
     ),
     _vgg_entry("vgg11", 9_231_114, _with_norm(153_500_000, 100_000)),
     _vgg_entry(
-        "vgg13", 9_416_010, Published(228_267_008, 1, _BY_HAND), "kuangliu/pytorch-cifar VGG13"
+        "vgg13",
+        9_416_010,
+        Published(229_020_000, 10_000, f"{PYTORCH_CIFAR}; with batch norm"),
+        PYTORCH_CIFAR,
     ),
     _vgg_entry("vgg16", 14_728_266, _with_norm(314_430_000, 10_000)),
     _vgg_entry("vgg19", 20_040_522, _with_norm(399_470_000, 10_000)),

@@ -61,6 +61,7 @@ class ModelInfo:
         return builder.build(self.wiring(builder, classes))
 
 
+PYTORCH_CIFAR = "README of a fork of kuangliu/pytorch-cifar, counted by thop"
 TORCHVISION = "torchvision model table (pytorch.org/vision/stable/models, weights meta)"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sim.model import INPUT, ModelBuilder
-from sim.zoo.registry import ModelInfo, Published, torchvision
+from sim.zoo.registry import PYTORCH_CIFAR, ModelInfo, Published, torchvision
 
 _WIDTHS = (64, 128, 256, 512)
 _LAYERS_18, _LAYERS_34, _LAYERS_50 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3)
@@ -66,12 +66,11 @@ def _imagenet(counts: tuple[int, ...], bottleneck: int, b: ModelBuilder, classes
 
 def _cifar_entry(name: str, counts: tuple[int, ...], params: int, macs: Published) -> ModelInfo:
     source = "kuangliu/pytorch-cifar models/resnet.py"
-    printed = "kuangliu/pytorch-cifar models/resnet.py, as counted by torchsummary"
     return ModelInfo(
         name,
         f"{name} for 32x32 images: 3x3 stem of stride 1, no max-pooling",
         *(3, 32, 10, source),
-        params=Published(params, 1, printed),
+        params=Published(params, 1, PYTORCH_CIFAR),
         macs=macs,
         wiring=partial(_cifar, counts),
     )

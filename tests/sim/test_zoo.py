@@ -6,10 +6,13 @@ Sources of the published numbers (each also stands in the entry's ``params`` and
   pytorch.org/vision/stable/models. ``_ops`` has three decimals of GFLOPS and counts a MAC of
   a convolution or linear layer as one. Compared within 0.5 % or the last printed digit,
   whichever is larger.
-- CIFAR VGG and ResNet: NeuralFuse (arXiv 2306.16869) table 7, kuangliu/pytorch-cifar as
-  counted by torchsummary, da2so/DA2Lite model_zoo/README.md.
-- LeNet: Han et al. 2015 (arXiv 1506.02626) table 3. MobileNet v1: arXiv 1704.04861 table 8 and
-  Keras Applications.
+- CIFAR VGG and ResNet: NeuralFuse (arXiv 2306.16869) table 7; the README of a fork of
+  kuangliu/pytorch-cifar, counted by thop; da2so/DA2Lite model_zoo/README.md.
+- LeNet: Caffe's, as torchsummary counts it, and the 4586K operations that pruning papers give
+  (second-hand). MobileNet v1: tensorflow/models research/slim/nets/mobilenet_v1.md and the
+  Keras summary of trainable parameters.
+- VGG-small: no table is published. The entries state the product of NITI's widths, which
+  ``test_niti_networks_by_hand`` multiplies out: a check of the wiring, not of a publication.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ EXACT = {
     "vgg-small-8": (4_803_968, 758_595_584),
     "vgg-small-9": (5_393_792, 909_590_528),
     "vgg11": (9_222_848, 152_769_536),
-    "vgg13": (9_402_048, 228_267_008),
+    "vgg13": (9_407_168, 228_267_008),
     "vgg16": (14_715_584, 313_201_664),
     "vgg16-imagenet": (138_357_544, 15_470_264_320),
     "vgg19": (20_024_000, 398_136_320),
@@ -98,7 +101,7 @@ def test_inception_is_torchvisions_without_its_auxiliary_head() -> None:
     ("name", "with_norm_and_bias"),
     [
         ("vgg11", 9_231_114),  # NeuralFuse, table 7
-        ("vgg13", 9_416_010),  # kuangliu/pytorch-cifar VGG13
+        ("vgg13", 9_416_010),  # README of a fork of kuangliu/pytorch-cifar
         ("vgg16", 14_728_266),  # NeuralFuse, table 7
         ("vgg19", 20_040_522),  # NeuralFuse, table 7
     ],
@@ -121,7 +124,7 @@ def test_lenet_is_caffes_without_biases() -> None:
     """Caffe's LeNet has 431,080 parameters, 580 of them biases (20 + 50 + 500 + 10)."""
     model = load_model("lenet", batch=1)
     assert model.params == 431_080 - 580
-    assert 2 * model.macs == 4_586_000  # Han et al. 2015, table 3: 4586K operations
+    assert 2 * model.macs == 4_586_000  # the baseline of pruning papers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""The expected step of a plan: what plans are compared by.
+
+It is a property of the plan, not of a sample. Every FastRPC tail is at its mean, and the steady
+state is the mixture of a step in which nothing is scanned and one in which everything is, weighted
+by the share of tensors that the plan's rescale rules scan (under the synthetic trace). Both steps
+are simulated with contention. So plans compare free of luck; how single steps scatter around this
+is what :func:`sim.run.sample_steady` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cost_models.cost import Rescaling
+from cost_models.device import Device
+from sim.critical import breakdown_ns
+from sim.engines import run as run_engine
+from sim.graph import TrainingGraph
+from sim.lowering import Lowering, lowering
+from sim.memory import peak_bytes
+from sim.plan import Plan
+from sim.rescaling import RescaleRule
+from sim.state import SyntheticShifts
+from sim.taskgraph import CATEGORIES, TaskGraph
+from sim.timeline import Timeline
+
+PLANNING_SEED = 20_220_615
+SETTLED_STEPS = range(256, 512)
+PROBES = 16
+"""Tensors whose synthetic traces are followed to find how often a rule scans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A mixture of steps with integer weights that add up to ``whole``."""
+
+    graphs: tuple[TaskGraph, ...]
+    weights: tuple[int, ...]
+    timelines: tuple[Timeline, ...]
+
+    @property
+    def whole(self) -> int:
+        """Sum of the weights."""
+        return sum(self.weights)
+
+    def mean(self, value: Callable[[Timeline], int]) -> int:
+        """Return the weighted mean of an integer of a timeline, rounded down."""
+        pairs = zip(self.weights, self.timelines, strict=True)
+        return sum(weight * value(timeline) for weight, timeline in pairs) // self.whole
+
+    @property
+    def time_ns(self) -> int:
+        """Expected step time, nanoseconds."""
+        return self.mean(lambda timeline: timeline.makespan_ns)
+
+    @property
+    def energy_pj(self) -> int:
+        """Expected energy of a step, picojoules."""
+        return self.mean(lambda timeline: timeline.energy_pj)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest memory in use in any of the steps."""
+        return max(peak_bytes(timeline) for timeline in self.timelines)
+
+    @property
+    def breakdown_ns(self) -> dict[str, int]:
+        """Expected time by category; adds up to :attr:`time_ns` exactly.
+
+        Each category is rounded down; what that leaves goes one by one to the largest remainders.
+        """
+        parts = [breakdown_ns(timeline) for timeline in self.timelines]
+        sums = {
+            c: sum(w * part[c] for w, part in zip(self.weights, parts, strict=True))
+            for c in CATEGORIES
+        }
+        shares = {c: value // self.whole for c, value in sums.items()}
+        order = sorted(CATEGORIES, key=lambda c: (-(sums[c] % self.whole), c))
+        for category in order[: self.time_ns - sum(shares.values())]:
+            shares[category] += 1
+        return shares
+
+
+def expect(graph: TrainingGraph, plan: Plan, device: Device) -> Expectation:
+    """Return the expected step of a plan on a device, in steady state.
+
+    Raises
+    ------
+    PlanError
+        The plan does not fit the graph or the device.
+    """
+    return _expect(lowering(graph, plan, device))
+
+
+@lru_cache(maxsize=256)
+def _expect(ready: Lowering) -> Expectation:
+    weighted: list[tuple[int, dict[str, Rescaling]]] = [(1, {})]
+    if ready.rules:
+        scans = sum(scan_share(rule) for rule in ready.rules.values())
+        whole = len(ready.rules) * len(SETTLED_STEPS) * PROBES
+        weighted = [
+            (scans, dict.fromkeys(ready.rules, "dynamic")),
+            (whole - scans, {s: quiet_mode(rule) for s, rule in ready.rules.items()}),
+        ]
+    weighted = [(weight, modes) for weight, modes in weighted if weight]
+    graphs = tuple(ready.expected_tasks(modes) for _, modes in weighted)
+    timelines = tuple(run_engine(graph) for graph in graphs)
+    return Expectation(graphs, tuple(weight for weight, _ in weighted), timelines)
+
+
+@lru_cache(maxsize=64)
+def scan_share(rule: RescaleRule) -> int:
+    """Return in how many of ``PROBES * len(SETTLED_STEPS)`` settled tensor-steps a rule scans."""
+    shifts, scans = SyntheticShifts(), 0
+    for probe in range(PROBES):
+        state, true = rule.start(), 0
+        for step in range(SETTLED_STEPS.stop):
+            scans += step in SETTLED_STEPS and rule.mode(state) == "dynamic"
+            true = shifts.shift(PLANNING_SEED, step, f"probe{probe}", true)
+            state = rule.next(state, true)
+    return scans
+
+
+@lru_cache(maxsize=64)
+def quiet_mode(rule: RescaleRule) -> Rescaling:
+    """Return what a rule does in a settled step without a scan (``dynamic`` if it has none)."""
+    state = rule.start()
+    modes = []
+    for _ in SETTLED_STEPS:
+        modes.append(rule.mode(state))
+        state = rule.next(state, 8)
+    others = [mode for mode in modes if mode != "dynamic"]
+    return others[-1] if others else "dynamic"
