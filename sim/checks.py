@@ -125,6 +125,23 @@ def _dependencies(timeline: Timeline, _: Limits) -> str | None:
     )
 
 
+def _tensors(timeline: Timeline, _: Limits) -> str | None:
+    """A user that does not depend on the producer is a dependency that lowering forgot."""
+    graph = timeline.graph
+    tensor = np.repeat(np.arange(len(graph.tensor_bytes)), np.diff(graph.tensor_user_ptr))
+    producer, user = graph.tensor_producer[tensor], graph.tensor_users
+    made = np.flatnonzero((producer >= 0) & (producer != user))
+    producer, user = producer[made], user[made]
+    bad = _first(timeline.start_ns[user] < timeline.end_ns[producer])
+    if bad is None:
+        return None
+    return (
+        f"{_task(graph, int(user[bad]))} uses tensor {tensor[made[bad]]} from "
+        f"{timeline.start_ns[user[bad]]} ns, before its producer "
+        f"{_task(graph, int(producer[bad]))} ends at {timeline.end_ns[producer[bad]]} ns"
+    )
+
+
 def _slot_count(timeline: Timeline, _: Limits) -> str | None:
     graph = timeline.graph
     for task, mask in enumerate(timeline.slot_mask.tolist()):
@@ -285,6 +302,7 @@ RULES: dict[str, Rule] = {
     "times": _times,
     "release": _release,
     "dependencies": _dependencies,
+    "tensors": _tensors,
     "slot_count": _slot_count,
     "slot_owner": _slot_owner,
     "vtcm": _vtcm,

@@ -193,23 +193,32 @@ def lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
     PlanError
         The plan was made for another graph, names an unknown aspect, or a choice is not allowed.
     """
-    return _lowering(graph.hash(), plan, device.sha256, _Handle(graph, device))
+    return _lowering(
+        graph.hash(), plan.graph_hash, plan.choices, device.sha256, _Refs(graph, plan, device)
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Handle:
-    """Carries graph and device past the cache key, which holds their digests."""
+class _Refs:
+    """Carries objects past a cache key that holds their digests."""
 
-    graph: TrainingGraph = field(compare=False)
-    device: Device = field(compare=False)
+    def __init__(self, graph: TrainingGraph, plan: Plan, device: Device) -> None:
+        self.graph, self.plan, self.device = graph, plan, device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Refs)
+
+    def __hash__(self) -> int:
+        return 0
 
 
-@lru_cache(maxsize=64)
-def _lowering(graph_hash: str, plan: Plan, device_hash: str, handle: _Handle) -> Lowering:
-    graph, device = handle.graph, handle.device
-    if plan.graph_hash != graph_hash:
+@lru_cache(maxsize=24)
+def _lowering(
+    graph_hash: str, made_for: str, choices: object, device_hash: str, refs: _Refs
+) -> Lowering:
+    graph, plan, device = refs.graph, refs.plan, refs.device
+    if made_for != graph_hash:
         raise PlanError(
-            f"plan {plan.name!r} is for graph {plan.graph_hash[:12]}, not for {graph_hash[:12]}; "
+            f"plan {plan.name!r} is for graph {made_for[:12]}, not for {graph_hash[:12]}; "
             "make it again for this model, batch and image size"
         )
     known = {aspect.name for aspect in ORDER} | {aspect.name for aspect in STEP_ASPECTS}
@@ -220,21 +229,46 @@ def _lowering(graph_hash: str, plan: Plan, device_hash: str, handle: _Handle) ->
             f"aspects are {', '.join(sorted(known))}"
         )
     settings = {aspect.name: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
-    context = StepContext(device, {})
-    head = draft_of(graph)
-    for aspect in ORDER[:MODE_FREE]:
-        head = aspect.rewrite(head, aspect.resolve(head, plan, device), context)
+    head = draft_before("rescale", graph, plan, device)
     rescale = next(aspect for aspect in ORDER if aspect.name == "rescale")
     rules = {s: parse_rule(c) for s, c in rescale.resolve(head, plan, device).items()}
-    costs = cost_model(device, settings["library"])
-    return Lowering(graph, plan, device, costs, settings, head, rules)
+    return Lowering(
+        graph, plan, device, cost_model(device, settings["library"]), settings, head, rules
+    )
+
+
+def draft_before(aspect_name: str, graph: TrainingGraph, plan: Plan, device: Device) -> Draft:
+    """Return the draft as the aspect of that name finds it, with nothing rescaled yet known.
+
+    It depends only on the choices of earlier aspects, by which it is remembered: do not change it.
+    """
+    names = [aspect.name for aspect in ORDER]
+    earlier = set(names[: names.index(aspect_name)])
+    choices = tuple(pair for pair in plan.choices if pair[0][0] in earlier)
+    return _draft(aspect_name, graph.hash(), choices, device.sha256, _Refs(graph, plan, device))
+
+
+@lru_cache(maxsize=24)
+def _draft(
+    aspect_name: str, graph_hash: str, choices: object, device_hash: str, refs: _Refs
+) -> Draft:
+    names = [aspect.name for aspect in ORDER]
+    index = names.index(aspect_name)
+    if index == 0:
+        return draft_of(refs.graph)
+    before = draft_before(names[index - 1], refs.graph, refs.plan, refs.device)
+    aspect = ORDER[index - 1]
+    resolved = aspect.resolve(before, refs.plan, refs.device)
+    return aspect.rewrite(before, resolved, StepContext(refs.device, {}))
 
 
 def cost_model(device: Device, library: str) -> CostModel:
     """Return the cost model of a device with a CPU library, shared by all its plans."""
-    return _cost_model(device.sha256, library, _Handle(None, device))  # type: ignore[arg-type]
+    key = (device.sha256, library)
+    if key not in _COST_MODELS:
+        _COST_MODELS[key] = CostModel.of(device, library)
+    return _COST_MODELS[key]
 
 
-@lru_cache(maxsize=32)
-def _cost_model(device_hash: str, library: str, handle: _Handle) -> CostModel:
-    return CostModel.of(handle.device, library)
+_COST_MODELS: dict[tuple[str, str], CostModel] = {}
+"""Pure results, remembered; a cost model answers the same whoever asks."""

@@ -63,7 +63,7 @@ def task_graphs(draw: st.DrawFn, max_tasks: int = 40) -> TaskGraph:
         ddr_rate=draw(st.one_of(st.integers(16, 40), st.integers(16, 6_000))),
         pj_per_byte=draw(st.integers(0, 40)),
         static_power=[StaticPower("soc", draw(st.integers(0, 500)))],
-        tensors=draw(_tensors(n)),
+        tensors=draw(_tensors(preds)),
         resident_bytes=draw(st.integers(0, 1_000)),
         parameters=_PARAMETERS,
         groups=[[0, 1, 2]] * n,
@@ -71,10 +71,13 @@ def task_graphs(draw: st.DrawFn, max_tasks: int = 40) -> TaskGraph:
 
 
 @st.composite
-def _tensors(draw: st.DrawFn, n: int) -> list[tuple[int, int, list[int]]]:
+def _tensors(draw: st.DrawFn, preds: list[list[int]]) -> list[tuple[int, int, list[int]]]:
+    """Tensors whose users follow their producer: some of its direct successors, or itself."""
+    n = len(preds)
     tensors = []
     for _ in range(draw(st.integers(0, 6 if n else 0))):
         producer = draw(st.integers(-1, n - 1))
-        users = draw(st.sets(st.integers(max(producer, 0), n - 1), max_size=3))
+        able = [task for task in range(n) if producer in (-1, task, *preds[task])]
+        users = draw(st.sets(st.sampled_from(able), max_size=3))
         tensors.append((draw(st.integers(0, 100)), producer, sorted(users)))
     return tensors

@@ -23,7 +23,8 @@ class Timeline:
     """Rows of one step, in task order.
 
     ``slot_mask`` has bit ``k`` set when the task held slot ``k`` of its unit. ``source`` is
-    ``simulated`` or ``measured``.
+    ``simulated`` or ``measured``. ``dispatch`` is the sequence in which the tasks were started,
+    a permutation of their ids that also orders those of one instant; None where nobody knows it.
     """
 
     graph: TaskGraph
@@ -31,6 +32,7 @@ class Timeline:
     end_ns: I64
     slot_mask: I64
     source: str = "simulated"
+    dispatch: I64 | None = None
 
     @property
     def makespan_ns(self) -> int:

@@ -54,7 +54,9 @@ def chrome_trace(timelines: Sequence[Timeline], title: str = "mandheling") -> di
         ``duration_ns``, category, DDR bytes, energy (pJ), cost parameters and whether it is
         critical in its ``args``; a task of several slots has one slice on each, and energy and
         bytes only on the first, so that sums over slices are the timeline's. The DDR counter is
-        each task's mean rate over its transfer, in MB/s. ``otherData`` has the totals.
+        the sum of each transfer's mean rate, in MB/s: its area is right, but where rates changed
+        within a transfer it may show more than ``ddr_rate`` for a while. ``otherData`` has the
+        totals.
     """
     rows = _thread_rows(timelines)
     events = list(_metadata(rows, title))

@@ -33,7 +33,7 @@ _TASK = record(
 )
 _UNIT = record("ready_base", "ready", "started", "free_mask", "free_slots", "free_vtcm")
 _EVENT = record("when_ns", "code")
-_TALLY = record("events", "streams", "streams_changed", "ended")
+_TALLY = record("events", "streams", "streams_changed", "started", "ended")
 
 
 class State(NamedTuple):
@@ -48,8 +48,10 @@ class State(NamedTuple):
     stream: I64
     """Running streams, sorted by (cap, task id)."""
     succ: I64
+    dispatch: I64
+    """Tasks in the sequence of their starts."""
     tally: Rows
-    """One record: how many events and streams there are, and how many tasks have ended."""
+    """One record: how many events and streams there are, how many tasks started and ended."""
 
 
 @inlined
@@ -229,6 +231,8 @@ def _start_task(state: State, task: int, now: int) -> None:
     state.unit[unit].started += 1
     state.task[task].slot_mask = taken
     state.task[task].start_ns = now
+    state.dispatch[state.tally[0].started] = task
+    state.tally[0].started += 1
     led = now + state.task[task].lead_ns
     if state.task[task].remaining > 0:
         _post(state, led, _STREAM_START, task)
@@ -348,6 +352,7 @@ def _initial(graph: TaskGraph, rank: I64) -> State:
         ready=np.empty(n, np.int64),
         stream=np.empty(int(unit["free_slots"].sum()), np.int64),
         succ=succ,
+        dispatch=np.empty(n, np.int64),
         tally=np.zeros(1, _TALLY),
     )
 
@@ -361,4 +366,4 @@ def run(graph: TaskGraph, contention: bool, order: Order | None) -> Timeline:
     start_ns, end_ns, mask = (state.task[i].copy() for i in ("start_ns", "end_ns", "slot_mask"))
     if ended < len(graph):
         raise dead_lock(graph, end_ns)
-    return Timeline(graph, start_ns, end_ns, mask)
+    return Timeline(graph, start_ns, end_ns, mask, dispatch=state.dispatch)

@@ -59,13 +59,17 @@ def dead_lock(graph: TaskGraph, end_ns: I64) -> EngineError:
 
 
 def dispatch_order(timeline: Timeline) -> I64:
-    """Order of dispatch that a timeline shows, as an int64 permutation of shape ``(n,)``.
+    """Order of dispatch of a timeline, as an int64 permutation of shape ``(n,)``.
 
-    Sorted by start; at one instant the tasks of no duration first, by id (which is
-    topological), then the others by (priority, id), which start together whatever their order.
-    The order is topological, and a strict run in it gives the same starts and ends; masks may
-    differ where tasks of no duration and others started on one unit at one instant.
+    For an engine's timeline it is what the engine did: topological, and a strict run in it
+    with the same ``contention`` gives the same rows. Starts alone do not tell: a task that
+    was held back by another may have started with it at one instant.
+
+    Where the sequence is unknown (measured) tasks are sorted by start; at one instant those of
+    no duration come first, by id, then the others by (priority, id). That is topological too.
     """
+    if timeline.dispatch is not None:
+        return timeline.dispatch.copy()
     lasts = timeline.end_ns > timeline.start_ns
     priority = np.where(lasts, timeline.graph.priority, 0)
     ids = np.arange(len(timeline.graph))

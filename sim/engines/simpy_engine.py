@@ -174,6 +174,7 @@ class Simulation:
         self.start_ns = [-1] * n
         self.end_ns = [-1] * n
         self.mask = [0] * n
+        self.sequence: list[int] = []
         pointers, preds = graph.pred_ptr.tolist(), graph.pred.tolist()
         for task in range(n):
             self.env.process(self._life(task, preds[pointers[task] : pointers[task + 1]]))
@@ -204,6 +205,7 @@ class Simulation:
                 if not pool.fits(self.slots[task], self.vtcm[task]):
                     break
                 self.mask[task] = pool.take(self.slots[task], self.vtcm[task])
+                self.sequence.append(task)
                 self.started[task].succeed()
 
 
@@ -217,4 +219,6 @@ def run(graph: TaskGraph, contention: bool, order: Order | None) -> Timeline:
     if len(graph) and int(end_ns.min()) < 0:
         raise dead_lock(graph, end_ns)
     start_ns = np.array(simulation.start_ns, np.int64)
-    return Timeline(graph, start_ns, end_ns, np.array(simulation.mask, np.int64))
+    mask = np.array(simulation.mask, np.int64)
+    sequence = np.array(simulation.sequence, np.int64)
+    return Timeline(graph, start_ns, end_ns, mask, dispatch=sequence)

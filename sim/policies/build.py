@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP, StepContext
-from sim.draft import Draft, draft_of
-from sim.expected import expect
+from sim.aspects import ORDER, STEP
+from sim.draft import Draft
+from sim.expected import expected_ns, quiet_ns
 from sim.graph import TrainingGraph
-from sim.lowering import cost_model
+from sim.lowering import cost_model, draft_before
 from sim.plan import Key, Plan, PlanError
 from sim.policies.base import Policy, Situation
 from sim.policies.coschedule import coschedule
@@ -109,14 +109,11 @@ def decide(
     steps: dict[Key, str] = {(key, STEP): choice for key, choice in (settings or {}).items()}
     plan = Plan.make(name, graph.hash(), steps)
     situation = _situation(plan, device)
-    draft = draft_of(graph)
     for aspect in ORDER:
         policy = by_aspect.get(aspect.name)
         if policy is not None:
-            picks = policy.decide(draft, situation)
+            picks = policy.decide(draft_before(aspect.name, graph, plan, device), situation)
             plan = plan.update({(aspect.name, s): choice for s, choice in picks.items()})
-        choices = aspect.resolve(draft, plan, device)
-        draft = aspect.rewrite(draft, choices, StepContext(device, {}))
     return plan
 
 
@@ -144,10 +141,10 @@ def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) ->
     situation = _situation(plan, device)
 
     def draft_at(candidate: Plan, aspect: str) -> Draft:
-        return _draft_before(aspect, candidate, graph, device)
+        return draft_before(aspect, graph, candidate, device)
 
-    def expected(candidate: Plan) -> int:
-        return expected_ns(graph, candidate, device)
+    def quiet(candidate: Plan) -> int:
+        return quiet_ns(graph, candidate, device)
 
     match technique:
         case "reuse":
@@ -158,7 +155,7 @@ def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) ->
         case "split":
             return _best_split(plan, situation, draft_at(plan, "batch_split"), graph)
         case "coschedule":
-            return coschedule(plan, situation, draft_at, expected)
+            return coschedule(plan, situation, draft_at, quiet)
     raise PlanError(f"technique {technique!r} is unknown")
 
 
@@ -173,21 +170,5 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
     return min(options, key=lambda option: option[:2])[2]
 
 
-def expected_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
-    """Return the expected step time of a plan, nanoseconds."""
-    return expect(graph, plan, device).time_ns
-
-
 def _situation(plan: Plan, device: Device) -> Situation:
     return Situation(device, cost_model(device, plan.get("library", STEP, "mnn")))
-
-
-def _draft_before(aspect_name: str, plan: Plan, graph: TrainingGraph, device: Device) -> Draft:
-    """Return the draft that the policy of an aspect would see under this plan."""
-    draft = draft_of(graph)
-    for aspect in ORDER:
-        if aspect.name == aspect_name:
-            break
-        choices = aspect.resolve(draft, plan, device)
-        draft = aspect.rewrite(draft, choices, StepContext(device, {}))
-    return draft

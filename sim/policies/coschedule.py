@@ -100,16 +100,20 @@ def coschedule(plan: Plan, situation: Situation, draft_at: Rewritten, expected: 
             known[key] = expected(candidate), candidate
         return known[key][0]
 
+    counts = sorted({len(order) * k // PARTS for k in range(PARTS + 1)})
     for cuts in (False, True):
         for start in STARTS:
             attempt(start, 0, cuts)
-        counts = sorted({len(order) * k // PARTS for k in range(PARTS + 1)})
-        best = min(counts, key=lambda c: (attempt("prefix", c, cuts), c))
-        step = len(order) // (2 * PARTS)
-        while step:
-            near = [c for c in (best - step, best, best + step) if 0 <= c <= len(order)]
-            best = min(near, key=lambda c: (attempt("prefix", c, cuts), c))
-            step //= 2
+        for count in counts:
+            attempt("prefix", count, cuts)
+    _, best, cuts = min(
+        (key for key in known if key[0] == "prefix"), key=lambda key: (known[key][0], key)
+    )
+    step = len(order) // (2 * PARTS)
+    while step:
+        near = [c for c in (best - step, best, best + step) if 0 <= c <= len(order)]
+        best = min(near, key=lambda c: (attempt("prefix", c, cuts), c))
+        step //= 2
     fewest = min(known, key=lambda key: (known[key][0], key))
     options = [known[fewest]]
     for rule in DISPATCH_RULES[1:]:

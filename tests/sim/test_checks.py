@@ -117,6 +117,13 @@ def test_vtcm_is_not_shared_by_more_than_fits() -> None:
         check(crowded)
 
 
+def test_tensor_is_not_used_before_it_is_made() -> None:
+    forgotten = timeline(start_ns=[0, 900, 10, 10], end_ns=[1000, 2900, 6010, 6010])
+    bare = replace(graph(), pred=np.array([], np.int64), pred_ptr=np.zeros(5, np.int64))
+    with pytest.raises(ConservationError, match=r"tensors: task 1 \('b'\) uses tensor 0 from 900"):
+        check(replace(forgotten, graph=bare))
+
+
 def test_makespan_is_not_below_the_critical_path() -> None:
     limits = Limits()
     assert RULES["critical_path"](timeline(), limits) is None

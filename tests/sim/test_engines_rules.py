@@ -16,6 +16,7 @@ from numba import njit, prange
 from sim import engines
 from sim.engines.static import StaticEvaluator, StaticTables, static_makespan, static_tables
 from sim.taskgraph import TaskGraph, Unit, make_task_graph
+from sim.timeline import Timeline
 
 CPU2 = [Unit("cpu", 2)]
 
@@ -98,7 +99,7 @@ def test_lead_then_compute_beside_transfer(compute_ns: int, end_ns: int) -> None
 
 
 def test_priority_then_id_and_lowest_slots() -> None:
-    # Order 2, 0, 1, 3. Task 2 takes slots 0 and 1, task 0 slot 2; at 5 task 2 leaves 0 and 1 free.
+    # Order 2, 0, 1, 3: task 2 takes slots 0 and 1, task 0 slot 2; at 5 task 2 gives 0 and 1 back.
     graph = make_task_graph(
         [Unit("dsp", 3)], [0] * 4, slots=[1, 1, 2, 1], compute_ns=[9, 4, 5, 4], priority=[1, 1, 0,
         1]
@@ -182,20 +183,30 @@ def test_unknown_engine_is_refused() -> None:
 
 
 def test_engines_are_imported_when_used() -> None:
-    code = (
-        "import sys, sim.engines; assert not {'numba', 'simpy'} & set(sys.modules)"  # cheap --help
-    )
+    code = "import sys, sim.engines; assert not {'numba', 'simpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_dispatch_order_puts_tasks_of_no_duration_first() -> None:
+def test_dispatch_order_of_tasks_that_start_together() -> None:
+    # 1 takes no time and both slots; it is more urgent than 0 and holds it back behind 2, so that
+    # both start at 9. Sorted by (start, id) 0 would come before 1, and start at 0 in a strict run.
     graph = make_task_graph(
-        [Unit("cpu", 2)], [0] * 4, compute_ns=[5, 4, 0, 3], preds=[[], [], [], [0]], priority=[1,
-        0, 0, 0]
-    )  # fmt: skip
+        CPU2, [0] * 3, slots=[1, 2, 1], compute_ns=[4, 0, 9], priority=[2, 1, 0]
+    )
     timeline = engines.run(graph)
-    assert engines.dispatch_order(timeline).tolist() == [1, 0, 2, 3]  # 2 waits until 4
-    assert timeline.start_ns.tolist() == [0, 0, 4, 5]
+    assert timeline.start_ns.tolist() == [9, 9, 0]
+    order = engines.dispatch_order(timeline)
+    assert order.tolist() == [2, 1, 0]
+    assert both(graph, order=order)[0] == [9, 9, 0]
+    assert both(graph, order=[2, 0, 1])[0] == [0, 9, 0]
+
+
+def test_dispatch_order_of_a_measured_timeline() -> None:
+    # By start; at 4 the task of no duration first, then by priority.
+    graph = make_task_graph([Unit("cpu", 4)], [0] * 4, priority=[2, 1, 0, 0])
+    start, end = np.array([4, 4, 4, 0]), np.array([9, 9, 4, 4])
+    timeline = Timeline(graph, start, end, np.array([1, 2, 4, 8]), source="measured")
+    assert engines.dispatch_order(timeline).tolist() == [3, 2, 1, 0]
 
 
 def test_static_evaluator_can_be_used_again() -> None:
@@ -209,7 +220,7 @@ def test_static_evaluator_can_be_used_again() -> None:
 
 
 def test_static_evaluator_vtcm_waits_for_the_right_task() -> None:
-    # 50 + 30 of 100 in use until 20 and 10; 60 fit once the first has gone: at 20. Then 30 beside it.
+    # 50 and 30 of 100 are in use until 20 and 10; 60 fit once the 50 have gone, 30 beside them.
     graph = make_task_graph(
         [Unit("dsp", 4, 100)],
         [0] * 4,

@@ -1,0 +1,213 @@
+"""The main comparison: baselines, each technique alone and one after the other, and why.
+
+One :class:`Row` per plan. Times are expectations in steady state, computed and not measured, with an
+interval from resampled constants; the first step and the scatter of single steps stand
+beside them. A speed-up's interval uses the same worlds for both plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import exp, log
+
+from cost_models.device import Device
+from sim.expected import Expectation, expect
+from sim.graph import TrainingGraph
+from sim.lowering import cost_model
+from sim.plan import Plan
+from sim.policies.build import Adoption, adopt_all, available, build
+from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
+from sim.run import sample_steady, simulate
+from sim.uncertainty import evidence_shares, interval, resampled_ns
+
+OFFLOAD = "dsp-int8"
+MANDHELING = "mandheling"
+WORLDS = 32
+"""Worlds behind an interval; the 5th and 95th percentile are then the 2nd from either end."""
+SAMPLES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One plan on one device; times in ns, energy in pJ, memory in bytes.
+
+    ``speedup`` and ``energy_ratio`` are against the reference plan (``mnn-fp32``).
+    """
+
+    name: str
+    summary: str
+    time_ns: int
+    time_interval_ns: tuple[int, int]
+    energy_pj: int
+    peak_bytes: int
+    speedup: float
+    speedup_interval: tuple[float, float]
+    energy_ratio: float
+    breakdown_ns: dict[str, int]
+    evidence: dict[str, float]
+    first_step_ns: int
+    p50_ns: int
+    p95_ns: int
+    over_budget: bool
+    adoptions: tuple[Adoption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """Time after each technique is adopted, from the naive offload on; integer deltas.
+
+    ``names[k]`` was adopted (or declined, then its delta is 0) between ``times_ns[k]`` and
+    ``times_ns[k + 1]``; the deltas add up to the whole difference exactly.
+    """
+
+    names: tuple[str, ...]
+    times_ns: tuple[int, ...]
+
+    @property
+    def deltas_ns(self) -> tuple[int, ...]:
+        """Change by each technique, nanoseconds; negative is faster."""
+        return tuple(b - a for a, b in zip(self.times_ns, self.times_ns[1:], strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rows for one model on one device."""
+
+    model: str
+    device: str
+    batch: int
+    budget_bytes: int
+    rows: tuple[Row, ...]
+    missing: dict[str, str] = field(default_factory=dict)
+    """Plans that the device cannot run, with the reason."""
+    waterfalls: tuple[Waterfall, ...] = ()
+    """The stated order, then the reverse order; empty without a DSP."""
+
+    def row(self, name: str) -> Row:
+        """Return the row of a plan; KeyError if it is not there."""
+        return {row.name: row for row in self.rows}[name]
+
+
+def plan_list() -> tuple[str, ...]:
+    """Return the plans that are compared, baselines first."""
+    alone = tuple(f"{OFFLOAD}+{technique}" for technique in TECHNIQUES)
+    return (*BASELINES, OFFLOAD, *alone, MANDHELING)
+
+
+def compare(
+    graph: TrainingGraph,
+    device: Device,
+    *,
+    reference: str = "mnn-fp32",
+    seed: int = 0,
+    worlds: int = WORLDS,
+    samples: int = SAMPLES,
+    extra: Iterable[Plan] = (),
+) -> Comparison:
+    """Compare the named plans, and plans of your own, for one graph on one device.
+
+    Parameters
+    ----------
+    reference
+        Plan that speed-ups and energy ratios refer to.
+    extra
+        Further plans for the same graph.
+
+    Raises
+    ------
+    PlanError
+        A plan of ``extra`` does not fit the graph or the device.
+    """
+    missing = {
+        name: f"{device.name} has no {RECIPES[name].needs}"
+        for name in plan_list()
+        if not available(RECIPES[name], device)
+    }
+    built = {n: build(n, graph, device) for n in plan_list() if n not in missing}
+    plans = {name: one.plan for name, one in built.items()} | {p.name: p for p in extra}
+    adoptions = {name: one.adoptions for name, one in built.items()}
+    compared = _Compared(graph, device, seed, worlds, samples)
+    base = compared.measure(plans[reference])
+    rows = tuple(
+        compared.row(name, plan, base, adoptions.get(name, ())) for name, plan in plans.items()
+    )
+    falls: tuple[Waterfall, ...] = ()
+    if OFFLOAD in plans:
+        falls = waterfalls(plans[OFFLOAD], graph, device)
+    budget = int(device.memory.training_budget_bytes.value)
+    return Comparison(graph.name, device.name, graph.batch, budget, rows, missing, falls)
+
+
+def waterfalls(naive: Plan, graph: TrainingGraph, device: Device) -> tuple[Waterfall, ...]:
+    """Adopt the techniques one after the other, in the stated and in the reverse order."""
+    return tuple(
+        waterfall(naive, graph, device, order) for order in (list(TECHNIQUES), [*TECHNIQUES][::-1])
+    )
+
+
+def waterfall(naive: Plan, graph: TrainingGraph, device: Device, order: Sequence[str]) -> Waterfall:
+    """Adopt techniques in the given order and record the expected time after each."""
+    outcome = adopt_all(naive, graph, device, order)
+    times = [outcome.adoptions[0].before_ns]
+    for adoption in outcome.adoptions:
+        times.append(adoption.proposed_ns if adoption.adopted else adoption.before_ns)
+    return Waterfall(tuple(order), tuple(times))
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    expected: Expectation
+    worlds_ns: list[int]
+
+
+@dataclass(slots=True)
+class _Compared:
+    """Common ground of all rows: graph, device, seed and the worlds of the intervals."""
+
+    graph: TrainingGraph
+    device: Device
+    seed: int
+    worlds: int
+    samples: int
+
+    def measure(self, plan: Plan) -> _Measured:
+        expected = expect(self.graph, plan, self.device)
+        costs = cost_model(self.device, plan.get("library", "step", "mnn"))
+        ddr = f"{self.device.name}.memory.ddr_rate"
+        times = resampled_ns(expected, costs.quantities(), ddr, self.worlds, self.seed)
+        return _Measured(expected, times)
+
+    def row(self, name: str, plan: Plan, base: _Measured, adoptions: tuple[Adoption, ...]) -> Row:
+        mine = self.measure(plan)
+        cold = simulate(self.graph, plan, self.device, steps=1, seed=self.seed)
+        steady = sample_steady(self.graph, plan, self.device, samples=self.samples, seed=self.seed)
+        costs = cost_model(self.device, plan.get("library", "step", "mnn"))
+        expected, peak = mine.expected, mine.expected.peak_bytes
+        ratios = [a / b for a, b in zip(base.worlds_ns, mine.worlds_ns, strict=True)]
+        return Row(
+            name=name,
+            summary=RECIPES[name].summary if name in RECIPES else "your plan",
+            time_ns=expected.time_ns,
+            time_interval_ns=interval(mine.worlds_ns),
+            energy_pj=expected.energy_pj,
+            peak_bytes=peak,
+            speedup=base.expected.time_ns / expected.time_ns,
+            speedup_interval=interval(ratios),
+            energy_ratio=base.expected.energy_pj / expected.energy_pj,
+            breakdown_ns=expected.breakdown_ns,
+            evidence=evidence_shares(list(expected.timelines), costs.quantities()),
+            first_step_ns=cold.mean_ns,
+            p50_ns=steady.percentile_ns(50),
+            p95_ns=steady.percentile_ns(95),
+            over_budget=peak > int(self.device.memory.training_budget_bytes.value),
+            adoptions=adoptions,
+        )
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Geometric mean of positive numbers."""
+    return exp(sum(log(value) for value in values) / len(values))
+
+
+__all__ = ["Comparison", "Row", "Waterfall", "compare", "geometric_mean", "plan_list", "waterfalls"]
