@@ -1,8 +1,8 @@
 """The main comparison: baselines, each technique alone and one after the other, and why.
 
-One :class:`Row` per plan. Times are expectations in steady state, computed and not measured, with an
-interval from resampled constants; the first step and the scatter of single steps stand
-beside them. A speed-up's interval uses the same worlds for both plans.
+One :class:`Row` per plan. Times are expectations in steady state, computed and not measured,
+with an interval from resampled constants; the first step and the scatter of single steps
+stand beside them. A speed-up's interval uses the same worlds for both plans.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
 from sim.plan import Plan
-from sim.policies.build import Adoption, adopt_all, available, build
+from sim.policies.build import Adoption, adopt_all, available, build, build_plan
 from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
 from sim.run import sample_steady, simulate
 from sim.uncertainty import evidence_shares, interval, resampled_ns
@@ -99,7 +99,9 @@ def compare(
     graph: TrainingGraph,
     device: Device,
     *,
+    names: Sequence[str] | None = None,
     reference: str = "mnn-fp32",
+    with_waterfalls: bool = True,
     seed: int = 0,
     worlds: int = WORLDS,
     samples: int = SAMPLES,
@@ -109,8 +111,12 @@ def compare(
 
     Parameters
     ----------
+    names
+        Named plans to compare; by default :func:`plan_list`. The reference is always among them.
     reference
         Plan that speed-ups and energy ratios refer to.
+    with_waterfalls
+        Whether to adopt the techniques one by one in both orders as well.
     extra
         Further plans for the same graph.
 
@@ -119,12 +125,13 @@ def compare(
     PlanError
         A plan of ``extra`` does not fit the graph or the device.
     """
+    chosen = list(dict.fromkeys([*(names or plan_list()), reference]))
     missing = {
         name: f"{device.name} has no {RECIPES[name].needs}"
-        for name in plan_list()
-        if not available(RECIPES[name], device)
+        for name in chosen
+        if name in RECIPES and not available(RECIPES[name], device)
     }
-    built = {n: build(n, graph, device) for n in plan_list() if n not in missing}
+    built = {n: build(n, graph, device) for n in chosen if n not in missing}
     plans = {name: one.plan for name, one in built.items()} | {p.name: p for p in extra}
     adoptions = {name: one.adoptions for name, one in built.items()}
     compared = _Compared(graph, device, seed, worlds, samples)
@@ -133,8 +140,8 @@ def compare(
         compared.row(name, plan, base, adoptions.get(name, ())) for name, plan in plans.items()
     )
     falls: tuple[Waterfall, ...] = ()
-    if OFFLOAD in plans:
-        falls = waterfalls(plans[OFFLOAD], graph, device)
+    if with_waterfalls and available(RECIPES[OFFLOAD], device):
+        falls = waterfalls(build_plan(OFFLOAD, graph, device), graph, device)
     budget = int(device.memory.training_budget_bytes.value)
     return Comparison(graph.name, device.name, graph.batch, budget, rows, missing, falls)
 

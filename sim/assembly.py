@@ -26,6 +26,8 @@ from sim.taskgraph import CATEGORIES, I64, StaticPower, TaskGraph, Unit
 
 NS = 1_000_000_000
 UNIT_ORDER = ("cpu", "little", "dsp", "gpu", "rpc")
+_Life = tuple[int, int, list[int]]
+"""Size, producing row (-1: none) and using rows of a buffer."""
 CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
 
 
@@ -65,6 +67,8 @@ class Assembler:
         settings: Mapping[str, str],
         cache: CacheStep,
         clocks: Clocks,
+        *,
+        tensors: bool = True,
     ) -> None:
         self.draft, self.costs, self.clocks = draft, costs, clocks
         self.device: Device = costs.device
@@ -78,7 +82,7 @@ class Assembler:
         self.return_row: dict[int, int] = {}
         self.drawn: list[int] = []
         self._emit(cache)
-        self.base = self._finish()
+        self.base = self._finish(self._lifetimes() if tensors else [])
         if self.drawn:
             names = [self.rows[i].name for i in self.drawn]
             self.draw_keys = np.array([draw_key(n, "rpc-tail") for n in names], dtype=np.uint64)
@@ -241,13 +245,12 @@ class Assembler:
 
     # -- arrays -------------------------------------------------------------------------------
 
-    def _finish(self) -> TaskGraph:
+    def _finish(self, lives: list[_Life]) -> TaskGraph:
         rows, device = self.rows, self.device
         names = sorted({p for r in rows for p in r.parameters})
         number = {name: k for k, name in enumerate(names)}
         preds = [sorted(r.preds) for r in rows]
         pointers = np.cumsum([0, *map(len, preds)], dtype=np.int64)
-        lives = self._lifetimes()
         graph = TaskGraph(
             units=self.units,
             static_power=tuple(StaticPower(s.domain, round(s.mw.value)) for s in device.static),
@@ -279,7 +282,7 @@ class Assembler:
         )
         return replace(graph, priority=priorities(graph, self.settings["dispatch"]))
 
-    def _lifetimes(self) -> list[tuple[int, int, list[int]]]:
+    def _lifetimes(self) -> list[_Life]:
         """Size, producing row and using rows of every buffer that lives within the step."""
         producer: dict[str, int] = {}
         users: dict[str, set[int]] = {}

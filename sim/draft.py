@@ -128,6 +128,7 @@ class Draft:
     batch: int
     subgraphs: tuple[Subgraph, ...] = ()
     _first: dict[str, Item] = field(default_factory=dict, repr=False)
+    _dependencies: list[set[int]] | None = field(default=None, repr=False)
 
     def subjects(self) -> list[str]:
         """Every subject with a placement of its own, in order, once."""
@@ -149,11 +150,13 @@ class Draft:
         return out
 
     def dependencies(self) -> list[set[int]]:
-        """Indices of the items that must end before each item starts.
+        """Indices of the items that must end before each item starts; do not change them.
 
         An item waits for the earlier writers of what it reads; an update also waits for every
         other reader of the weight that it overwrites.
         """
+        if self._dependencies is not None:
+            return self._dependencies
         makers = self.producers()
         readers: dict[str, list[int]] = {}
         for index, item in enumerate(self.items):
@@ -166,7 +169,19 @@ class Draft:
                 if name.endswith(NEXT):
                     mine.update(p for p in readers.get(name.removesuffix(NEXT), ()) if p != index)
             found.append(mine)
+        self._dependencies = found
         return found
+
+    def reordered(self, items: list[Item], order: list[int]) -> Draft:
+        """Return a draft of ``items``, which are this draft's in another topological order.
+
+        ``order[k]`` is the index here of ``items[k]``; dependencies are carried over.
+        """
+        place = {old: new for new, old in enumerate(order)}
+        draft = self.with_items(items)
+        known = self.dependencies()
+        draft._dependencies = [{place[p] for p in known[old]} for old in order]
+        return draft
 
     def with_items(self, items: Iterable[Item]) -> Draft:
         """Return a draft with other items and a copy of the buffer table."""

@@ -95,14 +95,16 @@ class Lowering:
                 choices = aspect.resolve(draft, self.plan, self.device)
                 self._choices[aspect.name] = choices
             draft = aspect.rewrite(draft, choices, context)
+        if self._visits is None:  # nor do the subgraphs' keys and sizes
+            self._visits = tuple((s.key, s.memory_bytes) for s in draft.subgraphs)
         return draft
 
     @property
     def visits(self) -> tuple[Visit, ...]:
         """Subgraphs that every step executes, in order, with the memory they hold prepared."""
         if self._visits is None:
-            subgraphs = self.draft({}).subgraphs
-            self._visits = tuple((s.key, s.memory_bytes) for s in subgraphs)
+            self.draft({})
+        assert self._visits is not None
         return self._visits
 
     def reuse(self, prepared: tuple[Visit, ...]) -> CacheStep:
@@ -129,15 +131,18 @@ class Lowering:
         assembler = self._last[1]
         return assembler.tasks(state.seed, state.step), self._advance(state, modes, cache)
 
-    def expected_tasks(self, modes: Mapping[str, Rescaling]) -> TaskGraph:
-        """Return the tasks of a settled step with these modes and every draw at its mean."""
+    def expected_tasks(self, modes: Mapping[str, Rescaling], *, tensors: bool = True) -> TaskGraph:
+        """Return the tasks of a settled step with these modes and every draw at its mean.
+
+        Without ``tensors`` the table of tensor lifetimes stays empty: enough for times.
+        """
+        draft = self.draft(modes)
         prepared: tuple[Visit, ...] = ()
         for _ in range(SETTLING_VISITS):
             prepared = self.reuse(prepared).prepared
         cache = self.reuse(prepared)
-        return Assembler(
-            self.draft(modes), self.costs, self.settings, cache, Clocks()
-        ).expected_tasks()
+        assembler = Assembler(draft, self.costs, self.settings, cache, Clocks(), tensors=tensors)
+        return assembler.expected_tasks()
 
     def skip(self, state: StepState) -> StepState:
         """Return the state after a step, without making its tasks (no thermal scenario)."""

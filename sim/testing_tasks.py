@@ -12,7 +12,10 @@ from sim.taskgraph import CATEGORIES, StaticPower, TaskGraph, Unit, make_task_gr
 
 _TIMES = st.one_of(st.just(0), st.integers(0, 6), st.integers(0, 40_000))
 _BYTES = st.one_of(st.just(0), st.integers(0, 30), st.integers(0, 40_000))
-_RATES = st.one_of(st.integers(1, 12), st.integers(1, 4_000))
+# Few values, so that caps are often equal; the last binds nowhere: equal shares, remainders.
+_RATES = st.one_of(st.sampled_from((3, 10, 1_000, 9_999)), st.integers(1, 4_000))
+# Parts of a unit's VTCM: none, that two just fit or just do not, or anything.
+_SHARES = st.one_of(st.just(0), st.integers(30, 34), st.integers(0, 64))
 _PARAMETERS = ("lead", "compute", "bytes")
 
 
@@ -40,7 +43,6 @@ def task_graphs(draw: st.DrawFn, max_tasks: int = 40) -> TaskGraph:
     # Backward distances; those that reach before the first task fall away.
     distances = draw(st.lists(st.sets(st.integers(1, 8), max_size=3), min_size=n, max_size=n))
     preds = [sorted(i - d for d in back if d <= i) for i, back in enumerate(distances)]
-    part = draw(st.sampled_from((4, 60)))  # how many tasks of a unit compete for VTCM
     return make_task_graph(
         pools,
         unit,
@@ -49,8 +51,8 @@ def task_graphs(draw: st.DrawFn, max_tasks: int = 40) -> TaskGraph:
             1 + s % pools[u].slots for s, u in zip(column(st.integers(0, 5)), unit, strict=True)
         ],
         vtcm_bytes=[
-            v * pools[u].vtcm_bytes // part % (pools[u].vtcm_bytes + 1)
-            for v, u in zip(column(st.integers(0, 4)), unit, strict=True)
+            share * pools[u].vtcm_bytes // 64
+            for share, u in zip(column(_SHARES), unit, strict=True)
         ],
         lead_ns=column(st.one_of(st.just(0), st.integers(0, 8))),
         compute_ns=column(_TIMES),

@@ -48,14 +48,14 @@ class Grouping(Aspect):
             cut = choices.get(item.subject) == "cut" and item.subject not in first
             first.add(item.subject)
             marked.append(item._replace(cut=True) if cut else item)
-        groups, levels = _assign(marked, draft.with_items(marked).dependencies())
+        groups, levels = _assign(marked, draft.dependencies())
         order = sorted(range(len(marked)), key=lambda i: (levels[i], i))
         numbers: dict[int, int] = {}
         for index in order:
             if groups[index] >= 0:
                 numbers.setdefault(groups[index], len(numbers))
         items = [marked[i]._replace(group=numbers.get(groups[i], -1)) for i in order]
-        out = draft.with_items(items)
+        out = draft.reordered(items, order)
         out.subgraphs = _describe(out, len(numbers))
         return out
 
@@ -107,15 +107,29 @@ class _Assignment:
 
 
 def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[int]]:
-    """Return the subgraph (or -1) and the level of each item."""
-    state = _Assignment(preds, [-1] * len(items), [0] * len(items))
+    """Return the subgraph (or -1) and the level of each item.
+
+    Items that follow another (scan, requantise) are looked through and go where that one
+    goes: subgraphs must not depend on whether this step happens to rescale.
+    """
+    owners: dict[str, set[int]] = {}
     for index, item in enumerate(items):
+        if not item.follows:
+            owners.setdefault(item.subject, set()).add(index)
+    kernels = [
+        {q for p in mine for q in (owners[items[p].follows] if items[p].follows else (p,))}
+        for mine in preds
+    ]
+    state = _Assignment(kernels, [-1] * len(items), [0] * len(items))
+    for index, item in enumerate(items):
+        if item.follows:
+            continue
         if not on_dsp(item):
-            for p in sorted(preds[index] & state.floating):
+            for p in sorted(kernels[index] & state.floating):
                 state.open(state.with_floating(p))
             state.level[index] = state.above({index})
             continue
-        settled = {p for p in preds[index] if on_dsp(items[p])} - state.floating
+        settled = {p for p in kernels[index] if on_dsp(items[p])} - state.floating
         if not settled and not item.cut:
             state.floating.add(index)
             continue
@@ -123,6 +137,10 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
     for index in sorted(state.floating, reverse=True):
         if index in state.floating:
             state.open(state.with_floating(index))
+    for index, item in enumerate(items):
+        if item.follows:
+            owner = max(owners[item.follows])
+            state.group[index], state.level[index] = state.group[owner], state.level[owner]
     return state.group, state.level
 
 

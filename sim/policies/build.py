@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from cost_models.device import Device
@@ -121,13 +121,25 @@ def adopt_all(plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequ
     """Offer each technique to a plan in turn; keep those that lower its expected step time."""
     adoptions = []
     for technique in techniques:
-        proposal = propose(technique, plan, graph, device)
+        proposal = _proposal(technique, plan, graph, device)
         before = expected_ns(graph, plan, device)
         adoption = Adoption(technique, before, expected_ns(graph, proposal, device))
         adoptions.append(adoption)
         if adoption.adopted:
             plan = proposal
     return Built(plan, tuple(adoptions))
+
+
+def _proposal(technique: str, plan: Plan, graph: TrainingGraph, device: Device) -> Plan:
+    """Return :func:`propose`'s answer, remembered by content, under the plan's own name."""
+    key = (technique, graph.hash(), plan.choices, device.sha256)
+    if key not in _PROPOSALS:
+        _PROPOSALS[key] = propose(technique, plan, graph, device)
+    return replace(_PROPOSALS[key], name=plan.name)
+
+
+_PROPOSALS: dict[tuple[object, ...], Plan] = {}
+"""Pure results, remembered: several named plans adopt the same technique on the same ground."""
 
 
 def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) -> Plan:

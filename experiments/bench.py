@@ -1,0 +1,136 @@
+"""What ``make bench`` runs: how fast the sandbox itself is.
+
+Engines are measured on the quiet steady step of Mandheling's plan for VGG-16 at batch 64 on
+snapdragon-865, interleaved in one run, and compared by ratio: absolute times belong to the
+machine. A bound that is missed is printed as such; the benchmark does not fail for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+from experiments.bench_engines import COMPILED_RATIO, STATIC_RATIO, measure
+from experiments.results import FOLDER, versions, write_result
+from sim import build_plan, expect, load_device, load_model, training_graph
+
+MODEL, DEVICE, BATCH = "vgg16", "snapdragon-865", 64
+HELP_SECONDS = 0.3
+COMPARE_SECONDS = 2.0
+PATIENCE_SECONDS = 120
+"""Longest that a child process may take."""
+
+_COLD = f"""
+from time import perf_counter
+begin = perf_counter()
+from sim import load_device, load_model, training_graph
+graph = training_graph(load_model({MODEL!r}, {BATCH}))
+for _ in range(2):
+    compare(graph, load_device({DEVICE!r}))
+    print(perf_counter() - begin)
+    begin = perf_counter()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure; ``bound`` is None where nothing is promised."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps its bound."""
+        if self.bound is None:
+            return True
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+
+def engine_figures(rounds: int) -> list[Figure]:
+    """Measure the engines on one training step, interleaved, best of ``rounds``."""
+    graph = training_graph(load_model(MODEL, BATCH))
+    device = load_device(DEVICE)
+    step = expect(graph, build_plan("mandheling", graph, device), device).graphs[-1]
+    found = measure(step, rounds)
+    return [
+        Figure("tasks in the step", found["tasks"], ""),
+        Figure("SimPy engine", found["simpy_us"], "us"),
+        Figure("compiled engine", found["compiled_us"], "us"),
+        Figure("static evaluator", found["static_us"], "us"),
+        Figure("compiled vs SimPy", found["compiled_ratio"], "x", COMPILED_RATIO, at_least=True),
+        Figure("static vs SimPy", found["static_ratio"], "x", STATIC_RATIO, at_least=True),
+    ]
+
+
+def help_figure(rounds: int) -> Figure:
+    """Time ``mandheling --help`` in processes of its own; the best of ``rounds``."""
+    command = [sys.executable, "-c", "from experiments.cli import main; main()", "--help"]
+    best = float("inf")
+    for _ in range(rounds):
+        begin = perf_counter()
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        best = min(best, perf_counter() - begin)
+    return Figure("mandheling --help", best, "s", HELP_SECONDS)
+
+
+def compare_figures(rounds: int) -> list[Figure]:
+    """Time a comparison in a fresh process (imports and all), and once more in the same one."""
+    best = [float("inf")] * 2
+    for _ in range(rounds):
+        command = [sys.executable, "-c", _COLD]
+        child = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+        best = [min(old, float(new)) for old, new in zip(best, child.stdout.split(), strict=True)]
+    return [
+        Figure("compare, fresh process", best[0], "s"),
+        Figure("compare, again", best[1], "s", COMPARE_SECONDS),
+    ]
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Figures one per line, with bounds and whether they were kept."""
+    lines = []
+    for figure in figures:
+        line = f"{figure.name:24s} {figure.value:12.2f} {figure.unit:2s}"
+        if figure.bound is not None:
+            sense = ">=" if figure.at_least else "<="
+            line += f"  {sense} {figure.bound:g} {figure.unit}"
+            line += "  kept" if figure.met else "  MISSED"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure everything, print it, and write ``results/bench.json``."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds; the best counts (9)")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}; give 1 or more")
+    figures = [*engine_figures(options.rounds)]
+    figures += [help_figure(options.rounds), *compare_figures(max(1, options.rounds // 3))]
+    content = {
+        "model": MODEL,
+        "device": DEVICE,
+        "batch": BATCH,
+        "rounds": options.rounds,
+        "versions": versions(),
+        "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
+    }
+    write_result(FOLDER / "bench.json", content)
+    print(json.dumps(content, indent=1, sort_keys=True) if options.json else table(figures))
+
+
+if __name__ == "__main__":
+    main()
