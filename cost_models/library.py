@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from cost_models.description import Description, Part, load, locate, names_in
 from cost_models.errors import LibraryError, unknown_name
 from cost_models.quantity import (
+    ByteRate,
     BytesPerElement,
     Elements,
     ElementsPerCycle,
@@ -90,6 +91,8 @@ M = TypeVar("M", bound=Part | Quantity)
 class Library(Description):
     """A kernel library on one kind of unit.
 
+    ``input_rate`` is how fast one core makes FP32 input tensors ready (decode, augment, normalise).
+
     Examples
     --------
     >>> load_library("hexagon_nn").share("int8", "conv", "forward")
@@ -105,6 +108,7 @@ class Library(Description):
     launch_us: Microseconds
     alu_elements_per_cycle: dict[AluKind, ElementsPerCycle] = Field(min_length=1)
     gather_rate: GatherRate
+    input_rate: ByteRate | None = None
     int32_passes: Int32Passes | None = None
     padding: Padding | None = None
 

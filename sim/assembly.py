@@ -122,14 +122,19 @@ class Assembler:
             if item.group >= 0:
                 members.setdefault(item.group, []).append(index)
         rows: dict[int, int] = {}
+        batch_ready = self._input(self.settings["input"])
         for index, item in enumerate(items):
             group = item.group
             if group >= 0 and group not in self.call_row:
                 inside = set(members[group])
                 outside = {p for m in inside for p in preds[m]} - inside
-                self._open(group, cache, {self._end(p, rows, -1) for p in outside})
+                waits = any("input" in items[m].reads for m in inside)
+                before = {self._end(p, rows, -1) for p in outside}
+                self._open(group, cache, before | batch_ready if waits else before)
             row = self._item_row(item, [items[p] for p in preds[index]])
             row.preds = {self._end(p, rows, group) for p in preds[index]}
+            if "input" in item.reads:
+                row.preds |= batch_ready
             if group >= 0:
                 row.preds.add(self.call_row[group])
             rows[index] = self.row_of[item.name] = self._add(row)
@@ -242,6 +247,27 @@ class Assembler:
         whole = rpc_latency_ns(self.device, self.qos, sub.bytes_in + sub.bytes_out)
         there = whole // 2
         return there, whole - there
+
+    # -- input pipeline -----------------------------------------------------------------------
+
+    def _input(self, mode: str) -> set[int]:
+        """Add the task that makes a batch ready; return it if this step has to wait for it.
+
+        ``serial`` makes this step's batch on one big core before it is read; ``prefetch`` makes
+        the next step's on a little core meanwhile.
+        """
+        rate = self.costs.cpu.input_rate
+        if mode == "none" or rate is None:
+            return set()
+        unit = "little" if mode == "prefetch" and "little" in self.index else "cpu"
+        fastest, _ = self._clock("cpu", 1)
+        hz, power = self._clock(unit, 1)
+        size = self.draft.buffers["input"].bytes
+        time = round(size / rate.value * 1000 * fastest / hz)
+        path = f"{self.costs.cpu.name}.input_rate"
+        paths = (path, path, path)
+        row = self._add(_Row("input.prepare", unit, 1, 0, time, 0, 1, power, "cpu", paths))
+        return {row} if mode == "serial" else set()
 
     # -- arrays -------------------------------------------------------------------------------
 

@@ -110,7 +110,8 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
     """Return the subgraph (or -1) and the level of each item.
 
     Items that follow another (scan, requantise) are looked through and go where that one
-    goes: subgraphs must not depend on whether this step happens to rescale.
+    goes: subgraphs must not depend on whether this step happens to rescale. Micro-batches of one
+    kernel stay together, so that their results meet in one place.
     """
     owners: dict[str, set[int]] = {}
     for index, item in enumerate(items):
@@ -120,16 +121,23 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
         {q for p in mine for q in (owners[items[p].follows] if items[p].follows else (p,))}
         for mine in preds
     ]
+    for first, *rest in map(sorted, owners.values()):
+        for index in rest:  # micro-batches go where the first one goes
+            kernels[index].add(first)
     state = _Assignment(kernels, [-1] * len(items), [0] * len(items))
     for index, item in enumerate(items):
         if item.follows:
             continue
         if not on_dsp(item):
-            for p in sorted(kernels[index] & state.floating):
-                state.open(state.with_floating(p))
+            for p in sorted(kernels[index] & state.floating, reverse=True):
+                if p in state.floating:
+                    state.open(state.with_floating(p))
             state.level[index] = state.above({index})
             continue
         settled = {p for p in kernels[index] if on_dsp(items[p])} - state.floating
+        first = min(owners[item.subject])
+        if first in settled:
+            settled = {first}
         if not settled and not item.cut:
             state.floating.add(index)
             continue
