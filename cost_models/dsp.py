@@ -95,13 +95,13 @@ def padded_macs(op: Operator, role: Role) -> int:
     if role is Role.WEIGHT_GRAD:
         depth, outer, out = op.n, op.c_in // op.groups, op.c_out
         return outer * taps * op.h_out * width * round_up(depth, DEPTH_ALIGN) * round_up(out, 32)
+    if op.depthwise:
+        return op.n * op.h_out * width * taps * round_up(op.c_out, DEPTH_ALIGN)
     depth, out = op.c_in // op.groups, op.c_out // op.groups
     if role is Role.INPUT_GRAD:
         depth, out = out, depth
     elif depth <= SHALLOW_DEPTH:
         return op.n * op.h_out * width * taps * SHALLOW_DEPTH * op.groups * round_up(out, 32)
-    if op.depthwise:
-        return op.n * op.h_out * width * taps * round_up(op.c_out, DEPTH_ALIGN)
     padded = round_up(depth, DEPTH_ALIGN) * round_up(out, DEPTH_ALIGN)
     return op.n * op.h_out * width * taps * op.groups * padded
 

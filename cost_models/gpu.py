@@ -1,5 +1,7 @@
 """Cost of an FP32 kernel on the GPU: a roofline with a launch latency per kernel.
 
+The latency is the device's enqueue plus what the library adds to it (the larger part).
+
 It exists for the MNN-OpenCL baseline; there is no INT8 path on the GPU here.
 """
 
@@ -41,11 +43,11 @@ def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:
         slots=1,
         cycles=ceil(cycles),
         ddr_bytes=moved_bytes(call),
-        lead_ns=round(gpu.launch_us.value * 1000),
+        lead_ns=round(gpu.launch_us.value * 1000) + library.launch_ns,
         rate_cap=int(gpu.rate.value),
         vtcm_bytes=0,
         parameters=(
-            f"{device.name}.gpu.launch_us",
+            f"{library.name}.launch_us",
             f"{library.name}.{path}",
             f"{device.name}.gpu.rate",
         ),

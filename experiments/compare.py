@@ -58,7 +58,8 @@ class Waterfall:
     """Time after each technique is adopted, from the naive offload on; integer deltas.
 
     ``names[k]`` was adopted (or declined, then its delta is 0) between ``times_ns[k]`` and
-    ``times_ns[k + 1]``; the deltas add up to the whole difference exactly.
+    ``times_ns[k + 1]``; the deltas add up to the whole difference exactly. A technique that was
+    declined is offered again at the end and then appears twice.
     """
 
     names: tuple[str, ...]
@@ -159,7 +160,7 @@ def waterfall(naive: Plan, graph: TrainingGraph, device: Device, order: Sequence
     times = [outcome.adoptions[0].before_ns]
     for adoption in outcome.adoptions:
         times.append(adoption.proposed_ns if adoption.adopted else adoption.before_ns)
-    return Waterfall(tuple(order), tuple(times))
+    return Waterfall(tuple(a.technique for a in outcome.adoptions), tuple(times))
 
 
 @dataclass(frozen=True, slots=True)

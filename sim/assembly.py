@@ -20,7 +20,7 @@ from cost_models.model import POOLS, CostModel
 from cost_models.rpc import rpc_latency_ns, rpc_tail
 from sim.aspects.grouping import on_dsp
 from sim.dispatch import priorities
-from sim.draft import Draft, Item, Subgraph
+from sim.draft import NEXT, Draft, Item, Subgraph
 from sim.reuse import CacheStep
 from sim.taskgraph import CATEGORIES, I64, StaticPower, TaskGraph, Unit
 
@@ -322,12 +322,13 @@ class Assembler:
         lives = []
         for name, rows in users.items():
             buffer = self.draft.buffers[name]
-            if not (buffer.resident or name.endswith(".next")):
+            if not (buffer.resident or name.endswith(NEXT)):
                 lives.append((buffer.bytes, producer.get(name, -1), sorted(rows)))
         return lives
 
     def _resident(self) -> int:
-        weights = sum(b.bytes for n, b in self.draft.buffers.items() if b.resident)
+        named = self.draft.buffers.items()
+        weights = sum(b.bytes for n, b in named if b.resident and not n.endswith(NEXT))
         prepared = 0
         if self.draft.subgraphs and self.device.dsp is not None:
             total = sum({s.key: s.memory_bytes for s in self.draft.subgraphs}.values())

@@ -141,7 +141,8 @@ class Lowering:
         for _ in range(SETTLING_VISITS):
             prepared = self.reuse(prepared).prepared
         cache = self.reuse(prepared)
-        assembler = Assembler(draft, self.costs, self.settings, cache, Clocks(), tensors=tensors)
+        clocks = Clocks(sustained=self.settings["operating_point"] == "sustained")
+        assembler = Assembler(draft, self.costs, self.settings, cache, clocks, tensors=tensors)
         return assembler.expected_tasks()
 
     def skip(self, state: StepState) -> StepState:
@@ -236,7 +237,9 @@ def _lowering(
     settings = {aspect.name: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     head = draft_before("rescale", graph, plan, device)
     rescale = next(aspect for aspect in ORDER if aspect.name == "rescale")
-    rules = {s: parse_rule(c) for s, c in rescale.resolve(head, plan, device).items()}
+    integer = {item.subject for item in head.items if item.dtype == "int8"}
+    chosen = rescale.resolve(head, plan, device)
+    rules = {s: parse_rule(choice) for s, choice in chosen.items() if s in integer}
     return Lowering(
         graph, plan, device, cost_model(device, settings["library"]), settings, head, rules
     )

@@ -1,6 +1,6 @@
 """Grouping: consecutive DSP kernels become subgraphs, each executed by one FastRPC call.
 
-Subjects are DSP kernels; ``join`` puts a kernel into the subgraph of the DSP kernel whose result
+Subjects are kernels; ``join`` puts a kernel into the subgraph of the DSP kernel whose result
 it reads, ``cut`` starts a new one. A call starts when all inputs of its subgraph are there and
 returns all outputs at once, so a subgraph must be convex: no path may leave it and come back.
 *Levels* keep it so. A subgraph, or a kernel elsewhere, has a level above all that it reads from; a
@@ -28,9 +28,8 @@ class Grouping(Aspect):
     name = "grouping"
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
-        """DSP kernels, in order."""
-        placed = (i.subject for i in draft.items if on_dsp(i) and not i.follows)
-        return list(dict.fromkeys(placed))
+        """Every kernel with a placement of its own; a cut has no effect outside the DSP."""
+        return draft.subjects()
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """``join`` or ``cut``."""
@@ -121,9 +120,12 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
         {q for p in mine for q in (owners[items[p].follows] if items[p].follows else (p,))}
         for mine in preds
     ]
-    for first, *rest in map(sorted, owners.values()):
-        for index in rest:  # micro-batches go where the first one goes
-            kernels[index].add(first)
+    before: dict[int, int] = {}  # micro-batches go where the one before them goes
+    for parts in map(sorted, owners.values()):
+        if on_dsp(items[parts[0]]):
+            before.update(zip(parts[1:], parts, strict=False))
+    for index, part in before.items():
+        kernels[index].add(part)
     state = _Assignment(kernels, [-1] * len(items), [0] * len(items))
     for index, item in enumerate(items):
         if item.follows:
@@ -135,9 +137,7 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
             state.level[index] = state.above({index})
             continue
         settled = {p for p in kernels[index] if on_dsp(items[p])} - state.floating
-        first = min(owners[item.subject])
-        if first in settled:
-            settled = {first}
+        settled = settled & {before.get(index)} or settled
         if not settled and not item.cut:
             state.floating.add(index)
             continue
@@ -192,9 +192,9 @@ def _subgraph(
     inside = {n for i in members for n in i.writes}
     reads = {n for i in members for n in i.reads} - inside
     kernels = [i for i in members if not i.follows]
-    packed = [(i.role, repacked_bytes(i.op, i.role)) for i in kernels if i.has_macs]
-    filters = sum(size for _, size in packed)
-    wide = max((_wide_bytes(i) for i in kernels if i.has_macs), default=0)
+    held = [(i.role, *held_bytes(i)) for i in kernels if i.has_macs]
+    filters = sum(packed for _, packed, _ in held)
+    scratch = max((wide for _, _, wide in held), default=0)
     digest = hashlib.sha256()
     for i in kernels:
         digest.update(repr((i.op, i.role.value, i.accumulates)).encode())
@@ -205,8 +205,8 @@ def _subgraph(
         bytes_in=_total(draft, {n for n in reads if n in cpu_written or n not in made}),
         bytes_out=_total(draft, inside & cpu_read),
         filter_bytes=filters,
-        weight_bytes=sum(size for role, size in packed if role is not Role.WEIGHT_GRAD),
-        memory_bytes=filters + wide,
+        weight_bytes=sum(packed for role, packed, _ in held if role is not Role.WEIGHT_GRAD),
+        memory_bytes=filters + scratch,
     )
 
 
@@ -214,6 +214,10 @@ def _total(draft: Draft, names: set[str]) -> int:
     return sum(draft.buffers[n].bytes for n in names)
 
 
-def _wide_bytes(item: Item) -> int:
-    """INT32 scratch that a prepared kernel with MACs keeps for its result."""
-    return d32_elements(result_shape(item.op, item.role)) * ITEM_BYTES["int32"]
+def held_bytes(item: Item) -> tuple[int, int]:
+    """Memory of a prepared kernel with MACs: its packed filter, and INT32 scratch for its result.
+
+    Kernels of a subgraph share the scratch: the largest counts.
+    """
+    scratch = d32_elements(result_shape(item.op, item.role)) * ITEM_BYTES["int32"]
+    return repacked_bytes(item.op, item.role), scratch

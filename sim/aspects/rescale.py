@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from cost_models.cost import ITEM_BYTES, Rescaling
 from cost_models.device import Device
-from kernels.operators import Operator, Role
+from cost_models.dsp import result_shape
+from kernels.operators import Operator, Role, Shape
 from kernels.precision import Requantise, RescaleScan
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
@@ -25,9 +26,8 @@ class Rescale(Aspect):
     name = "rescale"
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
-        """INT8 kernels with MACs, in order, once each."""
-        found = (i.subject for i in draft.items if i.has_macs and i.dtype == "int8")
-        return list(dict.fromkeys(found))
+        """Kernels with MACs, in order, once each; a rule has no effect on those in FP32."""
+        return list(dict.fromkeys(i.subject for i in draft.items if i.has_macs))
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """Rules, with their parameters as patterns."""
@@ -47,14 +47,15 @@ class Rescale(Aspect):
 
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Give each INT8 kernel its mode, with scan and requantise where the mode needs them."""
-        last = {item.subject: item.name for item in draft.items if item.subject in choices}
+        last: dict[str, str] = {}
         count: dict[str, int] = {}
         for item in draft.items:
-            if item.subject in choices:
+            if item.has_macs and item.dtype == "int8":
+                last[item.subject] = item.name
                 count[item.subject] = count.get(item.subject, 0) + 1
         out = draft.with_items(())
         for item in draft.items:
-            if item.subject not in choices:
+            if item.subject not in count:
                 out.items.append(item)
                 continue
             mode = context.modes.get(item.subject, "dynamic")
@@ -64,7 +65,8 @@ class Rescale(Aspect):
                 continue
             result = item.writes[0]
             accumulator = f"{item.subject}.acc"
-            out.buffers[accumulator] = Buffer(draft.buffers[result].shape, ITEM_BYTES["int32"])
+            shape = _written_shape(item, draft.buffers[result].shape)
+            out.buffers[accumulator] = Buffer(shape, ITEM_BYTES["int32"])
             reads = tuple(accumulator if name == result else name for name in item.reads)
             wide: Rescaling = "none" if meets and mode != "dynamic" else "dynamic"
             out.items.append(
@@ -73,6 +75,16 @@ class Rescale(Aspect):
             if item.name == last[item.subject]:
                 _finish(out, item, accumulator, result, scan=mode == "dynamic")
         return out
+
+
+def _written_shape(item: Item, shape: Shape) -> Shape:
+    """Shape in which the kernel lays out its result, and in which the passes after it find it.
+
+    A split forward or dX is concatenated: its batch is that of the whole.
+    """
+    if item.role is Role.WEIGHT_GRAD:
+        return result_shape(item.op, item.role)
+    return shape
 
 
 def _finish(out: Draft, item: Item, accumulator: str, result: str, *, scan: bool) -> None:

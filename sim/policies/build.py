@@ -16,7 +16,11 @@ from sim.plan import Key, Plan, PlanError
 from sim.policies.base import Policy, Situation
 from sim.policies.coschedule import coschedule
 from sim.policies.numeric import CostSplit, OneRule, VtcmSplit
+from sim.policies.placing import CutToFit
 from sim.policies.recipes import ADAPTIVE, RECIPES, Recipe
+
+REUSE_PARTS = (2, 8)
+"""Into how many parts of the DSP memory budget subgraphs are cut when reuse is proposed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +122,26 @@ def decide(
 
 
 def adopt_all(plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequence[str]) -> Built:
-    """Offer each technique to a plan in turn; keep those that lower its expected step time."""
-    adoptions = []
+    """Offer each technique to a plan in turn; keep those that lower its expected step time.
+
+    What was declined is offered once more at the end: it may help the plan that came out.
+    """
+    adoptions: list[Adoption] = []
     for technique in techniques:
-        proposal = _proposal(technique, plan, graph, device)
-        before = expected_ns(graph, plan, device)
-        adoption = Adoption(technique, before, expected_ns(graph, proposal, device))
-        adoptions.append(adoption)
-        if adoption.adopted:
-            plan = proposal
+        plan = _offer(technique, plan, graph, device, adoptions)
+    for earlier in [a for a in adoptions[:-1] if not a.adopted]:
+        plan = _offer(earlier.technique, plan, graph, device, adoptions)
     return Built(plan, tuple(adoptions))
+
+
+def _offer(
+    technique: str, plan: Plan, graph: TrainingGraph, device: Device, adoptions: list[Adoption]
+) -> Plan:
+    proposal = _proposal(technique, plan, graph, device)
+    before = expected_ns(graph, plan, device)
+    adoption = Adoption(technique, before, expected_ns(graph, proposal, device))
+    adoptions.append(adoption)
+    return proposal if adoption.adopted else plan
 
 
 def _proposal(technique: str, plan: Plan, graph: TrainingGraph, device: Device) -> Plan:
@@ -160,7 +174,7 @@ def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) ->
 
     match technique:
         case "reuse":
-            return plan.replace("reuse", STEP, "mru")
+            return _best_reuse(plan, situation, draft_at(plan, "grouping"), graph)
         case "rescale":
             picks = OneRule(ADAPTIVE).decide(draft_at(plan, "rescale"), situation)
             return plan.update({("rescale", s): choice for s, choice in picks.items()})
@@ -169,6 +183,20 @@ def propose(technique: str, plan: Plan, graph: TrainingGraph, device: Device) ->
         case "coschedule":
             return coschedule(plan, situation, draft_at, quiet)
     raise PlanError(f"technique {technique!r} is unknown")
+
+
+def _best_reuse(plan: Plan, situation: Situation, draft: Draft, graph: TrainingGraph) -> Plan:
+    """Return the best of keeping subgraphs as they are and cutting them to fit DSP memory."""
+    reusing = plan.replace("reuse", STEP, "mru")
+    dsp = situation.device.dsp
+    budget = 0 if dsp is None else int(dsp.memory_budget_bytes.value)
+    options = [(expected_ns(graph, reusing, situation.device), 0, reusing)]
+    for parts in REUSE_PARTS:
+        picks = CutToFit(budget // parts).decide(draft, situation)
+        cuts: dict[Key, str] = {("grouping", s): choice for s, choice in picks.items()}
+        candidate = reusing.update(cuts)
+        options.append((expected_ns(graph, candidate, situation.device), parts, candidate))
+    return min(options, key=lambda option: option[:2])[2]
 
 
 def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingGraph) -> Plan:

@@ -11,7 +11,6 @@ from kernels.conv import Conv2d
 from kernels.operators import Role
 from sim.aspects.batch_split import divisors
 from sim.aspects.precision import FLOAT_ONLY
-from sim.aspects.rescale import Rescale
 from sim.draft import Draft, Item
 from sim.policies.base import BatchSplitPolicy, PrecisionPolicy, RescalePolicy, Situation
 
@@ -36,7 +35,8 @@ class OneRule(RescalePolicy):
 
     def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
         """Choose the rule for every rescaled tensor."""
-        return dict.fromkeys(Rescale().subjects(draft, situation.device), self.name)
+        integer = [i.subject for i in draft.items if i.has_macs and i.dtype == "int8"]
+        return dict.fromkeys(integer, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cost_models.rpc import rpc_latency_ns
 from kernels.conv import Conv2d
 from kernels.operators import Role
-from sim.aspects.grouping import on_dsp
+from sim.aspects.grouping import held_bytes, on_dsp
 from sim.draft import Draft, Item
 from sim.policies.base import GroupingPolicy, PlacementPolicy, Situation
 
@@ -182,3 +182,29 @@ class CutForCpu(GroupingPolicy):
         cpu_reads = {n for item in draft.items if not on_dsp(item) for n in item.reads}
         shared = cpu_reads & {n for item in here for n in item.writes}
         return {i.subject: "cut" for i in here if not i.follows and shared & set(i.reads)}
+
+
+@dataclass(frozen=True, slots=True)
+class CutToFit(GroupingPolicy):
+    """Cut subgraphs so that each holds at most ``limit_bytes`` while it is prepared.
+
+    A subgraph above the whole budget can never be kept; pieces of it can.
+    """
+
+    limit_bytes: int
+    name: str = "cut-to-fit"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        """Walk the DSP kernels in order and cut whenever the next would exceed the limit."""
+        choices: dict[str, str] = {}
+        filters = scratch = 0
+        for item in draft.items:
+            if not on_dsp(item) or not item.has_macs:
+                continue
+            own_filters, own_scratch = held_bytes(item)
+            if filters + own_filters + max(scratch, own_scratch) > self.limit_bytes and filters:
+                choices.setdefault(item.subject, "cut")
+                filters = scratch = 0
+            filters += own_filters
+            scratch = max(scratch, own_scratch)
+        return choices

@@ -1,0 +1,101 @@
+"""The ``mandheling`` command.
+
+Commands live in ``cli_*`` modules by family. This one joins them and makes every refusal one line
+on stderr with exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from experiments import cli_compare, cli_memory, cli_plan, cli_show, cli_simulate
+from experiments.cli_common import fail, is_own, os_failure, print_text
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Base of all errors about options, from wherever this Typer keeps its copy of Click."""
+INTERRUPTED = 130
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that tells errors in one line, without a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run the command line and leave with its exit code."""
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            result = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+            code = result if isinstance(result, int) else 0
+            sys.stdout.flush()
+        except UsageError as error:
+            code = fail(getattr(error, "format_message", error.__str__)())
+        except OSError as error:
+            code = os_failure(error)
+        except ValueError as error:
+            if not is_own(error):
+                raise
+            code = fail(str(error))
+        if code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        sys.exit(code)
+
+
+app = typer.Typer(
+    name="mandheling",
+    cls=OneLineErrors,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Simulate on-device DNN training on a phone's CPU and Hexagon DSP. "
+    "All times and energies are predicted, not measured.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print_text(f"mandheling {version('mandheling-sandbox')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(cli_compare.compare)
+app.command()(cli_simulate.simulate)
+app.command()(cli_plan.explain)
+app.add_typer(cli_plan.app, name="plan")
+app.command()(cli_show.devices)
+app.command()(cli_show.models)
+app.command()(cli_memory.vtcm)
+app.command()(cli_memory.sweep)
+app.command()(cli_memory.reuse)
+app.command()(cli_compare.demo)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="mandheling")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""What all commands share: options, loading what a name or file means, output and its errors.
+
+Only light imports at the top: ``mandheling --help`` answers before NumPy would be there. A command
+imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cost_models.device import Device
+    from sim.graph import TrainingGraph
+    from sim.plan import Plan
+    from sim.policies.build import Built
+
+BATCH_LIMIT = 65_536
+"""Largest batch that commands accept: the divisors of a batch are tried one by one."""
+STEP_LIMIT = 1_000_000
+SEED_LIMIT = 2**63 - 1
+NOTE = "predicted, not measured"
+OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a model, or an .onnx file.", metavar="MODEL")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", "-d", help="Name of a device, or a .yaml file.", metavar="DEVICE")
+]
+PlanOption = Annotated[
+    str, typer.Option("--plan", "-p", help="Name of a plan, or a .json file.", metavar="PLAN")
+]
+BatchOption = Annotated[
+    int, typer.Option("--batch", "-b", min=1, max=BATCH_LIMIT, help="Samples per step.")
+]
+ImageOption = Annotated[
+    int | None,
+    typer.Option("--image", min=1, max=4096, help="Rows and columns; default: the model's own."),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=SEED_LIMIT, help="Seed of all random draws.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write the JSON to a file as well."),
+]
+
+
+class CliError(ValueError):
+    """A command line cannot be carried out; the message names the option, value and remedy."""
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an error is one that this project raises on bad input, told in one line."""
+    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OWN_PACKAGES
+
+
+# -- what names and files mean ----------------------------------------------------------------
+
+
+def load_graph(model: str, batch: int, image: int | None = None) -> TrainingGraph:
+    """Return the training graph of a model by name, or of an ``.onnx`` file."""
+    from sim.autodiff import training_graph
+    from sim.onnx_import import import_onnx
+    from sim.zoo import load_model
+
+    if not model.endswith(".onnx"):
+        return training_graph(load_model(model, batch, image))
+    if image is not None:
+        raise CliError(f"--image {image}: {model} fixes its own image size; leave --image out")
+    return training_graph(import_onnx(Path(model), batch))
+
+
+def load_device(name: str) -> Device:
+    """Return a device by name, or from a ``.yaml`` file."""
+    from cost_models.device import load_device as load
+
+    return load(name)
+
+
+def load_built(plan: str, graph: TrainingGraph, device: Device) -> Built:
+    """Return a plan by name with how its techniques fared, or one from a ``.json`` file.
+
+    A plan from a file is checked against the graph and the device.
+    """
+    from sim.lowering import lowering
+    from sim.plan import Plan
+    from sim.policies.build import Built, build
+
+    if not is_plan_file(plan):
+        return build(plan, graph, device)
+    read = Plan.read(Path(plan))
+    lowering(graph, read, device).draft({})
+    return Built(read, ())
+
+
+def is_plan_file(plan: str) -> bool:
+    """Whether ``--plan`` means a file."""
+    return plan.endswith(".json") or os.sep in plan
+
+
+def positive_integers(option: str, text: str, limit: int) -> list[int]:
+    """Read ``8,16,32``: integers from 1 to ``limit``, sorted, each once."""
+    try:
+        values = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        values = [0]
+    if not 1 <= values[0] <= values[-1] <= limit:
+        raise CliError(f"{option} {text!r}: give integers from 1 to {limit}, with commas between")
+    return values
+
+
+# -- output -----------------------------------------------------------------------------------
+
+
+def to_json(document: object) -> str:
+    """Return JSON text, one line per value; NaN and infinities are refused."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def check_target(option: str, path: Path | None) -> None:
+    """Refuse an output file that could not be written, before any work is done for it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise CliError(f"{option} {path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise CliError(f"{option} {path}: folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise CliError(f"{option} {path}: folder {path.parent} is not writable; choose another")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file atomically: it is whole, or as it was before."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def deliver(document: object, as_json: bool, output: Path | None) -> None:
+    """Write ``document`` to the file if one was named, and to stdout if JSON was asked for."""
+    text = to_json(document)
+    if output is not None:
+        write_file(output, text)
+    if as_json:
+        print_text(text)
+
+
+def print_text(text: str) -> None:
+    """Print to stdout and flush, so that a broken pipe shows here and not at exit."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print a line of progress, or where something was written, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def stdout_console() -> Console:
+    """Return a console for tables on stdout, as wide as the terminal (80 without one)."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Any]:
+    """Give a function that advances a bar on stderr; on no terminal, nothing is shown."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def manifest(
+    *,
+    seed: int | None = None,
+    graph: TrainingGraph | None = None,
+    device: Device | None = None,
+    plans: Mapping[str, Plan] | None = None,
+) -> dict[str, Any]:
+    """Say what a result follows from: versions, digests and seed; nothing of this machine.
+
+    Returns
+    -------
+    dict
+        ``version``, ``python``, ``numpy``, ``numba``; of what is given also ``graph_sha256``,
+        ``device_sha256``, ``plan_sha256`` (by plan name) and ``seed``.
+    """
+    import platform
+    from importlib.metadata import version
+
+    found: dict[str, Any] = {
+        "version": version("mandheling-sandbox"),
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "numba": version("numba"),
+    }
+    if graph is not None:
+        found["graph_sha256"] = graph.hash()
+    if device is not None:
+        found["device_sha256"] = device.sha256
+    if plans is not None:
+        found["plan_sha256"] = {name: plan_sha256(plan) for name, plan in plans.items()}
+    if seed is not None:
+        found["seed"] = seed
+    return found
+
+
+def plan_sha256(plan: Plan) -> str:
+    """Return the digest of a plan's canonical JSON."""
+    import hashlib
+
+    return hashlib.sha256(plan.to_json().encode()).hexdigest()
+
+
+# -- errors -----------------------------------------------------------------------------------
+
+
+def fail(message: str) -> int:
+    """Print one line to stderr; return the exit code for bad input."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def os_failure(error: OSError) -> int:
+    """Tell an operating system error in one line; a broken pipe is not worth a word."""
+    if error.errno == errno.EPIPE:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # what is left goes nowhere
+        return 1
+    name = f"{error.filename}: " if error.filename else ""
+    return fail(f"{name}{error.strerror or error}; check the path and the space left")
