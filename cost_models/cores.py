@@ -8,7 +8,6 @@ all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from cost_models.device import Cluster, Device, Pool
 
@@ -19,30 +18,26 @@ class Cores:
 
     Attributes
     ----------
+    clusters
+        Names of the clusters they belong to and how many cores of each are used, fastest first.
     fp32_macs_per_cycle, int8_macs_per_cycle
         Rate of the slowest core in use.
+    max_hz
+        Highest clock of the slowest core in use.
     rate
         DDR traffic that these cores can draw together, bytes per microsecond.
     """
 
     count: int
+    clusters: tuple[tuple[str, int], ...]
     fp32_macs_per_cycle: float
     int8_macs_per_cycle: float
     max_hz: int
-    sustained_hz: int
-    max_power_mw: int
-    sustained_power_mw: int
     rate: int
 
     def macs_per_cycle(self, dtype: str) -> float:
         """MAC per cycle and core for a data type."""
         return self.int8_macs_per_cycle if dtype == "int8" else self.fp32_macs_per_cycle
-
-    def clock_and_power(self, *, sustained: bool) -> tuple[int, int]:
-        """Clock in Hz and power of all these cores in mW."""
-        if sustained:
-            return self.sustained_hz, self.sustained_power_mw
-        return self.max_hz, self.max_power_mw
 
 
 def core_count(device: Device, pool: Pool) -> int:
@@ -58,47 +53,45 @@ def cores_of(device: Device, pool: Pool, count: int) -> Cores:
     ValueError
         The pool has fewer cores.
     """
-    known = _known(device.sha256, pool, count, _Ref(device))
-    if known is None:
+    if not 1 <= count <= core_count(device, pool):
         raise ValueError(
             f"{device.name}: pool {pool!r} has {core_count(device, pool)} cores, not {count}; "
-            "ask for fewer"
+            "ask for fewer, or for at least one"
         )
-    return known
-
-
-class _Ref:
-    """Carries a device past the cache key, which holds its digest."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Ref)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=256)
-def _known(digest: str, pool: Pool, count: int, ref: _Ref) -> Cores | None:
-    device = ref.device
-    fastest = sorted(device.pool(pool), key=lambda cluster: -cluster.max_mhz)
-    chosen: list[Cluster] = [cluster for cluster in fastest for _ in range(cluster.cores)][:count]
-    if not 1 <= count <= len(chosen):
-        return None
-
-    def power(point: str) -> int:
-        hz = [(c.name, device.clock_hz(c.name, point)) for c in chosen]
-        return sum(device.core_power_mw(name, value / 1e6) for name, value in hz)
-
+    used: list[tuple[Cluster, int]] = []
+    left = count
+    for cluster in sorted(device.pool(pool), key=lambda cluster: -cluster.max_mhz):
+        taken = min(left, cluster.cores)
+        left -= taken
+        if taken:
+            used.append((cluster, taken))
     return Cores(
         count=count,
-        fp32_macs_per_cycle=min(c.fp32_macs_per_cycle.value for c in chosen),
-        int8_macs_per_cycle=min(c.int8_macs_per_cycle.value for c in chosen),
-        max_hz=min(device.clock_hz(c.name, "max") for c in chosen),
-        sustained_hz=min(device.clock_hz(c.name, "sustained") for c in chosen),
-        max_power_mw=power("max"),
-        sustained_power_mw=power("sustained"),
-        rate=int(min(device.cpu.pool_rate.value, sum(2 * c.copy_rate.value for c in chosen))),
+        clusters=tuple((cluster.name, taken) for cluster, taken in used),
+        fp32_macs_per_cycle=min(c.fp32_macs_per_cycle.value for c, _ in used),
+        int8_macs_per_cycle=min(c.int8_macs_per_cycle.value for c, _ in used),
+        max_hz=min(device.clock_hz(c.name, "max") for c, _ in used),
+        rate=int(min(device.cpu.pool_rate.value, sum(2 * c.copy_rate.value * n for c, n in used))),
     )
+
+
+def clock_and_power(device: Device, cores: Cores, point: str = "max") -> tuple[int, int]:
+    """Return the clock of the slowest core in use, Hz, and the power of all of them, mW.
+
+    Parameters
+    ----------
+    point
+        ``max``, ``sustained``, or a share of the highest clock such as ``75%``: each cluster then
+        runs at its highest operating point that does not exceed it.
+    """
+    mhz = {name: _mhz(device, device.cluster(name), point) for name, _ in cores.clusters}
+    power = sum(n * device.core_power_mw(name, mhz[name]) for name, n in cores.clusters)
+    return round(min(mhz.values()) * 1e6), power
+
+
+def _mhz(device: Device, cluster: Cluster, point: str) -> float:
+    if not point.endswith("%"):
+        return device.clock_hz(cluster.name, point) / 1e6
+    limit = cluster.max_mhz * int(point.removesuffix("%")) / 100
+    points = [mhz for mhz, _ in cluster.operating_points.rows]
+    return max((mhz for mhz in points if mhz <= limit), default=points[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cost_models.cores import cores_of
+from cost_models.cores import clock_and_power, cores_of
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import cpu_cost
 from cost_models.device import Device, Pool
@@ -30,6 +30,7 @@ class CostModel:
     gpu: Library
     dsp: Library
     _known: dict[tuple[KernelCall, str], Cost] = field(default_factory=dict)
+    _speeds: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, device: Device, cpu_library: str = "mnn") -> CostModel:
@@ -55,21 +56,39 @@ class CostModel:
             known = self._known[key] = self._ask(call, unit)
         return known
 
-    def clock_and_power(self, unit: str, *, sustained: bool = False) -> tuple[int, int]:
+    def clock_and_power(self, unit: str, point: str = "max") -> tuple[int, int]:
         """Clock in Hz and power in mW of a unit with its slots (``cpu:4``, ``dsp:1``...) busy.
 
-        The DSP's power grows linearly from idle with the contexts in use (assumed).
+        Parameters
+        ----------
+        point
+            Operating point: ``max``, ``sustained`` or a share such as ``75%`` for the CPU;
+            ``nominal``, ``turbo`` or ``turbo_l1`` for the DSP, ``max`` being its usual clock.
+
+        Notes
+        -----
+        The DSP's power above idle grows linearly with the contexts in use and with the square of
+        its clock against turbo; both are assumed (only turbo, all contexts busy, is known).
         """
+        key = (unit, point)
+        known = self._speeds.get(key)
+        if known is None:
+            known = self._speeds[key] = self._speed(unit, point)
+        return known
+
+    def _speed(self, unit: str, point: str) -> tuple[int, int]:
         name, _, count = unit.partition(":")
         device = self.device
         if name in POOLS:
-            return cores_of(device, POOLS[name], int(count)).clock_and_power(sustained=sustained)
+            return clock_and_power(device, cores_of(device, POOLS[name], int(count)), point)
         if name == "gpu" and device.gpu is not None:
             return device.clock_hz("gpu"), round(device.gpu.power_mw.value)
         if name == "dsp" and device.dsp is not None:
+            hz = device.clock_hz("dsp", None if point == "max" else point)
             idle, busy = device.dsp.idle_power_mw.value, device.dsp.power_mw.value
-            share = int(count) / device.dsp.contexts
-            return device.clock_hz("dsp"), round(idle + (busy - idle) * share)
+            faster = hz / device.clock_hz("dsp", "turbo")
+            share = int(count) / device.dsp.contexts * faster**2
+            return hz, round(idle + (busy - idle) * share)
         raise UnsupportedKernelError(f"{device.name} has no unit {unit!r}")
 
     def _ask(self, call: KernelCall, unit: str) -> Cost:

@@ -33,9 +33,10 @@ CATEGORY = {name: index for index, name in enumerate(CATEGORIES)}
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """This step's circumstances: sustained clocks or not, and big cores that others hold."""
+    """This step's operating points, and the big cores that others hold."""
 
-    sustained: bool = False
+    cpu: str = "max"
+    dsp: str = "max"
     busy_cores: int = 0
 
 
@@ -75,7 +76,6 @@ class Assembler:
         self.settings = settings
         self.units = _units(self.device, clocks)
         self.index = {unit.name: k for k, unit in enumerate(self.units)}
-        self.speeds: dict[str, tuple[int, int]] = {}
         self.rows: list[_Row] = []
         self.row_of: dict[str, int] = {}
         self.call_row: dict[int, int] = {}
@@ -185,11 +185,9 @@ class Assembler:
     def _clock(self, unit: str, slots: int) -> tuple[int, int]:
         """Clock in Hz and power in mW of ``slots`` slots of a unit."""
         label = unit if unit == "gpu" else f"{unit}:{slots}"
-        known = self.speeds.get(label)
-        if known is None:
-            known = self.costs.clock_and_power(label, sustained=self.clocks.sustained)
-            self.speeds[label] = known
-        return known
+        return self.costs.clock_and_power(
+            label, self.clocks.dsp if unit == "dsp" else self.clocks.cpu
+        )
 
     # -- subgraph services --------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from cost_models.cost import Rescaling
 from cost_models.device import Device
 from cost_models.model import CostModel
 from sim.aspects import ORDER, STEP_ASPECTS, StepContext
+from sim.aspects.placement import default_unit
 from sim.assembly import Assembler, Clocks
 from sim.draft import Draft, draft_of
 from sim.graph import TrainingGraph
@@ -121,7 +122,8 @@ class Lowering:
         modes = self.modes(state)
         cache = self.reuse(state.prepared)
         clocks = Clocks(
-            sustained=state.throttled or self.settings["operating_point"] == "sustained",
+            cpu=self._cpu_point(state.throttled),
+            dsp=self.settings["operating_point.dsp"],
             busy_cores=state.scenario.busy_cores(state.seed, state.step),
         )
         key = (frozenset(modes.items()), cache.misses, clocks)
@@ -141,9 +143,17 @@ class Lowering:
         for _ in range(SETTLING_VISITS):
             prepared = self.reuse(prepared).prepared
         cache = self.reuse(prepared)
-        clocks = Clocks(sustained=self.settings["operating_point"] == "sustained")
+        clocks = Clocks(self._cpu_point(False), self.settings["operating_point.dsp"])
         assembler = Assembler(draft, self.costs, self.settings, cache, clocks, tensors=tensors)
         return assembler.expected_tasks()
+
+    def _cpu_point(self, throttled: bool) -> str:
+        """Operating point of the CPU: the plan's, but never above sustained when throttled."""
+        chosen = self.settings["operating_point.cpu"]
+        if not throttled:
+            return chosen
+        unit = default_unit(self.device)
+        return min((chosen, "sustained"), key=lambda p: self.costs.clock_and_power(unit, p)[0])
 
     def skip(self, state: StepState) -> StepState:
         """Return the state after a step, without making its tasks (no thermal scenario)."""
@@ -234,7 +244,7 @@ def _lowering(
             f"plan {plan.name!r}: unknown aspect {min(unknown)!r}; "
             f"aspects are {', '.join(sorted(known))}"
         )
-    settings = {aspect.name: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
+    settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     head = draft_before("rescale", graph, plan, device)
     rescale = next(aspect for aspect in ORDER if aspect.name == "rescale")
     integer = {item.subject for item in head.items if item.dtype == "int8"}

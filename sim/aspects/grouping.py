@@ -89,6 +89,13 @@ class _Assignment:
         self.group_level.append(self.above(members))
         self.put(members, len(self.group_level) - 1)
 
+    def leave_behind(self, index: int) -> None:
+        """Open what a cut item reads from floating items; only work on weights stays with it."""
+        for p in sorted(self.preds[index] & self.floating, reverse=True):
+            members = self.with_floating(p) if p in self.floating else set()
+            if any(self.preds[m] - members for m in members):
+                self.open(members)
+
     def above(self, members: set[int]) -> int:
         """Lowest level above everything that ``members`` read from outside."""
         return (
@@ -141,6 +148,8 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
         if not settled and not item.cut:
             state.floating.add(index)
             continue
+        if item.cut:
+            state.leave_behind(index)
         _place(state, state.with_floating(index), set() if item.cut else settled)
     for index in sorted(state.floating, reverse=True):
         if index in state.floating:

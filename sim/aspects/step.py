@@ -20,13 +20,24 @@ INPUT_MODES = ("none", "serial", "prefetch")
 CPU_LIBRARIES = ("mnn", "tflite")
 
 
+CPU_POINTS = ("max", "sustained", "90%", "75%", "60%", "45%")
+DSP_POINTS = ("max", "nominal", "turbo", "turbo_l1")
+"""``max`` is the clock that the device usually votes for."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepAspect:
-    """One choice about the step; its only subject is ``step``."""
+    """One choice about the step, for one subject."""
 
     name: str
+    subject: str
     choices: tuple[str, ...]
     default: str
+
+    @property
+    def key(self) -> str:
+        """Name under which the choice stands in a plan's settings."""
+        return self.name if self.subject == STEP else f"{self.name}.{self.subject}"
 
     def resolve(self, plan: Plan, device: Device) -> str:
         """Return the plan's choice, or the default.
@@ -34,19 +45,21 @@ class StepAspect:
         Raises
         ------
         PlanError
-            Another subject than ``step`` is named, or the choice is not offered.
+            The plan names a subject that this aspect does not have, or a choice not offered.
         """
         chosen = plan.aspect(self.name)
-        if chosen.keys() - {STEP}:
-            subject = min(chosen.keys() - {STEP})
+        subjects = [aspect.subject for aspect in STEP_ASPECTS if aspect.name == self.name]
+        unknown = sorted(chosen.keys() - set(subjects))
+        if unknown:
             raise PlanError(
-                f"plan {plan.name!r}: {self.name}.{subject}: its only subject is 'step'"
+                f"plan {plan.name!r}: {self.name}.{unknown[0]} is no subject; "
+                f"choose one of {', '.join(subjects)}"
             )
-        choice = chosen.get(STEP, self.default)
+        choice = chosen.get(self.subject, self.default)
         offered = self.offered(device)
         if choice not in offered:
             raise PlanError(
-                f"plan {plan.name!r}: {self.name}.step = {choice!r} is not offered by "
+                f"plan {plan.name!r}: {self.name}.{self.subject} = {choice!r} is not offered by "
                 f"{device.name}; choose one of {', '.join(offered)}"
             )
         return choice
@@ -60,10 +73,11 @@ class StepAspect:
 
 
 STEP_ASPECTS: tuple[StepAspect, ...] = (
-    StepAspect("reuse", REUSE_RULES, "none"),
-    StepAspect("operating_point", ("max", "sustained"), "max"),
-    StepAspect("rpc_qos", (), "default"),
-    StepAspect("dispatch", DISPATCH_RULES, "topological"),
-    StepAspect("library", CPU_LIBRARIES, "mnn"),
-    StepAspect("input", INPUT_MODES, "none"),
+    StepAspect("reuse", STEP, REUSE_RULES, "none"),
+    StepAspect("operating_point", "cpu", CPU_POINTS, "max"),
+    StepAspect("operating_point", "dsp", DSP_POINTS, "max"),
+    StepAspect("rpc_qos", STEP, (), "default"),
+    StepAspect("dispatch", STEP, DISPATCH_RULES, "topological"),
+    StepAspect("library", STEP, CPU_LIBRARIES, "mnn"),
+    StepAspect("input", STEP, INPUT_MODES, "none"),
 )
