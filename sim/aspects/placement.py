@@ -19,12 +19,24 @@ from sim.draft import Draft, Item
 
 def units_for(item: Item, device: Device) -> tuple[str, ...]:
     """Units of a device that have a kernel for this item, widest first within a pool."""
+    key = (device.sha256, item.op.kind, item.dtype)
+    known = _UNITS.get(key)
+    if known is None:
+        known = _UNITS[key] = _units(item.op.kind, item.dtype, device)
+    return known
+
+
+_UNITS: dict[tuple[str, str, str], tuple[str, ...]] = {}
+"""Pure results, remembered: every plan that is checked asks for every kernel."""
+
+
+def _units(kind: str, dtype: str, device: Device) -> tuple[str, ...]:
     names = []
     for label, pool in POOLS.items():
         names += [f"{label}:{n}" for n in range(core_count(device, pool), 0, -1)]
-    if device.dsp is not None and item.dtype == "int8" and item.op.kind in DSP_KINDS:
+    if device.dsp is not None and dtype == "int8" and kind in DSP_KINDS:
         names += [f"dsp:{n}" for n in range(device.dsp.contexts, 0, -1)]
-    if device.gpu is not None and item.dtype == "fp32" and item.op.kind not in CPU_ONLY_KINDS:
+    if device.gpu is not None and dtype == "fp32" and kind not in CPU_ONLY_KINDS:
         names.append("gpu")
     return tuple(names)
 
