@@ -46,7 +46,7 @@ def run_parts(names: Sequence[str], size: Size, path: Path, *, fresh: bool = Fal
     for name in names:
         kept = name in content["parts"]
         if not kept:
-            print(f"{name}: {(PARTS[name].__doc__ or '').splitlines()[0]}", file=sys.stderr)
+            print(f"{name}: {PARTS[name].__doc__ or 'no description'}", file=sys.stderr)
             begin = perf_counter()
             content["parts"][name] = PARTS[name](size)
             print(f"  {perf_counter() - begin:.0f} s", file=sys.stderr)

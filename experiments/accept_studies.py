@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from dataclasses import dataclass
+from itertools import pairwise
 
 from cost_models.vtcm import largest_fitting_batch, slice_bytes
 from experiments.accept_common import PHONE, Outcome, Size, dsp_devices, graph_of, in_parallel
+from experiments.compare import geometric_mean
 from sim import (
     build_plan,
     decide,
@@ -29,48 +31,56 @@ CACHE_RULES = ("none", "lru", "mru", "belady")
 KIB = 1024
 
 
-def _adoption_job(job: tuple[str, str]) -> dict[str, list[int]]:
-    """Expected times (naive, with each technique alone, after each in turn); kept or declined."""
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """Expected times for one model on one device: naive, each technique alone, and in turn."""
+
+    naive_ns: int
+    alone_ns: tuple[int, ...]
+    in_turn_ns: tuple[int, ...]
+    whole_ns: int
+    declined_alone: tuple[str, ...]
+    declined_in_turn: tuple[str, ...]
+
+    @property
+    def slower(self) -> int:
+        """How often a technique that was kept made the expected step longer."""
+        turns = (self.naive_ns, *self.in_turn_ns)
+        alone = sum(time > self.naive_ns for time in self.alone_ns)
+        in_turn = sum(b > a for a, b in pairwise(turns))
+        return alone + in_turn + (self.whole_ns != turns[-1])
+
+
+def _fate_job(job: tuple[str, str]) -> _Fate:
     model, name = job
     graph, device = graph_of(model), load_device(name)
-    naive = expected_ns(graph, build_plan(NAIVE, graph, device), device)
-    alone = [build(f"{NAIVE}+{technique}", graph, device) for technique in TECHNIQUES]
+    alone = {t: build(f"{NAIVE}+{t}", graph, device) for t in TECHNIQUES}
     whole = build("mandheling", graph, device)
-    return {
-        "naive": [naive],
-        "alone": [expected_ns(graph, one.plan, device) for one in alone],
-        "kept_alone": [int(one.adoptions[0].adopted) for one in alone],
-        "in_turn": [a.proposed_ns if a.adopted else a.before_ns for a in whole.adoptions],
-        "kept_in_turn": [int(a.adopted) for a in whole.adoptions],
-        "whole": [expected_ns(graph, whole.plan, device)],
-    }
+    kept = {a.technique for a in whole.adoptions if a.adopted}
+    return _Fate(
+        naive_ns=expected_ns(graph, build_plan(NAIVE, graph, device), device),
+        alone_ns=tuple(expected_ns(graph, one.plan, device) for one in alone.values()),
+        in_turn_ns=tuple(a.proposed_ns if a.adopted else a.before_ns for a in whole.adoptions),
+        whole_ns=expected_ns(graph, whole.plan, device),
+        declined_alone=tuple(t for t, one in alone.items() if not one.adoptions[0].adopted),
+        declined_in_turn=tuple(t for t in TECHNIQUES if t not in kept),
+    )
 
 
 def techniques(size: Size) -> Outcome:
     """Whether a technique ever lengthens the expected step, alone or in turn; fallbacks."""
     jobs = [(model, device) for model in size.models for device in dsp_devices(size)]
-    found = list(in_parallel(_adoption_job, jobs, size, "models x devices"))
-    slower = 0
-    for one in found:
-        naive, turns = one["naive"][0], one["in_turn"]
-        slower += sum(time > naive for time in one["alone"])
-        slower += sum(b > a for a, b in zip([naive, *turns], turns, strict=False))
-        slower += one["whole"][0] != turns[-1]
-    speedups = [one["naive"][0] / one["whole"][0] for one in found]
+    fates = list(in_parallel(_fate_job, jobs, size, "models x devices"))
+    speedups = [fate.naive_ns / fate.whole_ns for fate in fates]
+    slower = sum(fate.slower for fate in fates)
     return {
         "pairs": len(jobs),
         "slower": slower,
-        "declined_alone": _declined(found, "kept_alone"),
-        "declined_in_turn": _declined(found, "kept_in_turn"),
-        "speedup_over_naive_geomean": round(exp(sum(map(log, speedups)) / len(speedups)), 3),
+        "declined_alone": {t: sum(t in f.declined_alone for f in fates) for t in TECHNIQUES},
+        "declined_in_turn": {t: sum(t in f.declined_in_turn for f in fates) for t in TECHNIQUES},
+        "speedup_over_naive_geomean": round(geometric_mean(speedups), 3),
         "speedup_over_naive_least": round(min(speedups), 3),
         "passed": slower == 0,
-    }
-
-
-def _declined(found: list[dict[str, list[int]]], key: str) -> dict[str, int]:
-    return {
-        technique: sum(not one[key][k] for one in found) for k, technique in enumerate(TECHNIQUES)
     }
 
 

@@ -28,6 +28,7 @@ PATIENCE_SECONDS = 120
 _COLD = f"""
 from time import perf_counter
 begin = perf_counter()
+from experiments.compare import compare
 from sim import load_device, load_model, training_graph
 graph = training_graph(load_model({MODEL!r}, {BATCH}))
 for _ in range(2):

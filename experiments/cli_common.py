@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,12 +26,31 @@ if TYPE_CHECKING:
     from sim.plan import Plan
     from sim.policies.build import Built
 
-BATCH_LIMIT = 65_536
+BATCH_LIMIT = 4096
 """Largest batch that commands accept: the divisors of a batch are tried one by one."""
-STEP_LIMIT = 1_000_000
+IMAGE_LIMIT = 1024
+STEP_LIMIT = 10_000
 SEED_LIMIT = 2**63 - 1
 NOTE = "predicted, not measured"
 OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of integers from ``low`` to ``high`` that says what it was given."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise typer.BadParameter(
+                f"{text!r} is not allowed; give an integer from {low} to {high}"
+            )
+        return value
+
+    return parse
+
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Name of a model, or an .onnx file.", metavar="MODEL")
@@ -43,14 +62,29 @@ PlanOption = Annotated[
     str, typer.Option("--plan", "-p", help="Name of a plan, or a .json file.", metavar="PLAN")
 ]
 BatchOption = Annotated[
-    int, typer.Option("--batch", "-b", min=1, max=BATCH_LIMIT, help="Samples per step.")
+    int,
+    typer.Option(
+        "--batch",
+        "-b",
+        metavar="N",
+        parser=integer(1, BATCH_LIMIT),
+        help=f"Samples per step, up to {BATCH_LIMIT}.",
+    ),
 ]
 ImageOption = Annotated[
     int | None,
-    typer.Option("--image", min=1, max=4096, help="Rows and columns; default: the model's own."),
+    typer.Option(
+        "--image",
+        metavar="N",
+        parser=integer(1, IMAGE_LIMIT),
+        help="Rows and columns of the images; default: the model's own.",
+    ),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, max=SEED_LIMIT, help="Seed of all random draws.")
+    int,
+    typer.Option(
+        "--seed", metavar="N", parser=integer(0, SEED_LIMIT), help="Seed of all random draws."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 OutputOption = Annotated[
@@ -193,6 +227,19 @@ def progress(what: str, total: int) -> Iterator[Any]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr that something is under way; on no terminal, nothing is shown."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 def manifest(

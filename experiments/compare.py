@@ -50,6 +50,7 @@ class Row:
     p50_ns: int
     p95_ns: int
     over_budget: bool
+    plan: Plan
     adoptions: tuple[Adoption, ...] = ()
 
 
@@ -209,6 +210,7 @@ class _Compared:
             p50_ns=steady.percentile_ns(50),
             p95_ns=steady.percentile_ns(95),
             over_budget=peak > int(self.device.memory.training_budget_bytes.value),
+            plan=plan,
             adoptions=adoptions,
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.padding import Padding
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NS_PER_MS = 1_000_000
 PJ_PER_J = 10**12
+NARROW = 80
+"""Columns that tables try to keep within."""
 DIGITS = 4
 """Significant digits of a shown number."""
 
@@ -54,8 +56,8 @@ def mib(size_bytes: int) -> str:
 
 
 def kib(size_bytes: int) -> str:
-    """Bytes as KiB."""
-    return number(size_bytes / 2**10)
+    """Bytes as KiB, without decimals where they are zero."""
+    return f"{size_bytes / 2**10:.6g}"
 
 
 def percent(share: float) -> str:
@@ -79,37 +81,43 @@ def counted(amount: int, thing: str) -> str:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
-) -> Table:
-    """Return a table whose first ``left`` columns are flush left and the others flush right.
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: int = 1,
+    also_left: Sequence[int] = (),
+) -> Group:
+    """Return a titled table whose first ``left`` columns are flush left, the others flush right.
 
-    A cell that is too wide ends in an ellipsis; no cell breaks over lines.
+    Columns are two blanks apart, or one where that keeps the table within 80 columns. A cell that
+    is still too wide ends in an ellipsis; no cell breaks over lines. ``also_left`` holds indices
+    of further columns that are flush left.
     """
+    body = [tuple(row) for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(columns, *body, strict=True)]
+    loose = sum(widths) + 2 * (len(widths) - 1) <= NARROW
     made = Table(
-        title=Text(title),
         box=SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
         header_style="bold",
-        padding=(0, 1, 0, 0),
+        padding=(0, int(loose), 0, 0),
         pad_edge=False,
         show_edge=False,
     )
     for index, column in enumerate(columns):
-        flush = index < left
+        flush = index < left or index in also_left
         made.add_column(
             Text(column),
             justify="left" if flush else "right",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=None if flush else len(column),
+            min_width=None if flush else widths[index],
         )
-    for row in rows:
+    for row in body:
         made.add_row(*(Text(cell) for cell in row))
-    return made
+    return Group(Text(title, style="bold"), made)
 
 
-def show(console: Console, *parts: Table | str) -> None:
+def show(console: Console, *parts: Group | str) -> None:
     """Print tables and paragraphs with a blank line after each."""
     for part in parts:
         if isinstance(part, str):
@@ -119,6 +127,6 @@ def show(console: Console, *parts: Table | str) -> None:
         console.print()
 
 
-def indented(console: Console, text: str, indent: int = 4) -> None:
-    """Print a paragraph wrapped within an indent."""
-    console.print(Padding(Text(text), (0, 0, 0, indent)))
+def line(console: Console, text: str) -> None:
+    """Print one paragraph, wrapped at the console's width."""
+    console.print(Text(text))

@@ -313,8 +313,9 @@ class Assembler:
         for item in self.draft.items:
             row = self.row_of[item.name]
             for name in item.writes:
-                producer.setdefault(name, row)
-                users.setdefault(name, set()).add(row)
+                if name not in producer:  # later writers fill the same memory beside the first
+                    producer[name] = row
+                    users.setdefault(name, set()).add(row)
             for name in item.reads:
                 users.setdefault(name, set()).add(row)
         lives = []

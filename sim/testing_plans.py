@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from cost_models.device import Device, load_device
-from sim.aspects import ORDER, STEP, STEP_ASPECTS, Aspect
+from sim.aspects import ORDER, STEP_ASPECTS, Aspect
 from sim.autodiff import training_graph
 from sim.draft import Draft
 from sim.graph import TrainingGraph
@@ -52,7 +52,7 @@ def step_choices(draw: st.DrawFn, device: Device) -> dict[Key, str]:
     for aspect in STEP_ASPECTS:
         choice = draw(st.one_of(st.none(), st.sampled_from(aspect.offered(device))))
         if choice is not None:
-            chosen[aspect.name, STEP] = choice
+            chosen[aspect.name, aspect.subject] = choice
     return chosen
 
 

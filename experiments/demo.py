@@ -1,0 +1,236 @@
+"""The demo: the published set-up, six networks at batch 64 on a Snapdragon 865, in one page.
+
+Networks are compared in worker processes. Results do not depend on their number: each network is
+computed from the same inputs wherever it runs, and the order of the results is fixed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.compare import Comparison, Row
+
+MODELS = ("vgg11", "vgg16", "vgg19", "resnet18", "resnet34", "inception-v3")
+DEVICE = "snapdragon-865"
+BATCH = 64
+SHOWN = "vgg16"
+"""Network whose waterfall is shown."""
+BASELINES = ("tflite-fp32", "mnn-fp32", "mnn-fp32-gpu", "mnn-int8")
+COLUMNS = {
+    "tflite-fp32": "tflite",
+    "mnn-fp32": "mnn",
+    "mnn-fp32-gpu": "gpu",
+    "mnn-int8": "int8",
+    "dsp-int8": "dsp",
+}
+"""Names of plans in the table's head."""
+LEGEND = (
+    "tflite, mnn: FP32 on four big cores; gpu: MNN's FP32 on the GPU; int8: MNN's INT8 on four big "
+    "cores; dsp: INT8 offload without any technique. speed-up: mandheling against mnn."
+)
+PLANS = (*BASELINES, "dsp-int8", "mandheling")
+REFERENCES = ("mnn-fp32", "tflite-fp32")
+PAPER_TIME = 5.5
+PAPER_ENERGY = 8.9
+"""Average gains in the abstract of Mandheling (MobiCom 2022, arXiv 2206.07509)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One network's comparison and the hash of its training graph."""
+
+    model: str
+    graph_hash: str
+    comparison: Comparison
+
+
+def compare_one(model: str, seed: int, device: str = DEVICE, batch: int = BATCH) -> Result:
+    """Compare the demo's plans for one network; runs in a worker."""
+    from cost_models.device import load_device
+    from experiments.compare import compare
+    from sim.autodiff import training_graph
+    from sim.zoo import load_model
+
+    graph = training_graph(load_model(model, batch))
+    found = compare(
+        graph,
+        load_device(device),
+        names=PLANS,
+        reference=REFERENCES[0],
+        with_waterfalls=model == SHOWN,
+        seed=seed,
+    )
+    return Result(model, graph.hash(), found)
+
+
+def compare_all(
+    models: Sequence[str],
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    say: Callable[[str], None] = print,
+    device: str = DEVICE,
+    batch: int = BATCH,
+) -> list[Result]:
+    """Compare each network in ``workers`` processes; results in the order of ``models``.
+
+    Parameters
+    ----------
+    say
+        Told a line when a network is done.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            with _interrupts_ignored():  # workers start here and inherit it: the parent ends them
+                futures: dict[Future[Result], str] = {
+                    pool.submit(compare_one, model, seed, device, batch): model
+                    for model in reversed(models)  # the largest come last
+                }
+            done = {}
+            for future in as_completed(futures):
+                done[futures[future]] = future.result()
+                say(f"compared {futures[future]} ({len(done)} of {len(models)})")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+    return [done[model] for model in models]
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C within; only a main thread may set a signal's handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def gains(results: Sequence[Result], reference: str) -> tuple[float, float]:
+    """Geometric means over the networks of Mandheling's time and energy gain over a baseline."""
+    from experiments.compare import MANDHELING, geometric_mean
+
+    pairs = [(r.comparison.row(reference), r.comparison.row(MANDHELING)) for r in results]
+    return (
+        geometric_mean([base.time_ns / ours.time_ns for base, ours in pairs]),
+        geometric_mean([base.energy_pj / ours.energy_pj for base, ours in pairs]),
+    )
+
+
+def summary_document(results: Sequence[Result]) -> dict[str, Any]:
+    """Return the demo's headline numbers for JSON."""
+    found = {reference: gains(results, reference) for reference in REFERENCES}
+    return {
+        "note": "predicted, not measured",
+        "device": results[0].comparison.device,
+        "batch": results[0].comparison.batch,
+        "geometric_means": {
+            reference: {"time": time, "energy": energy}
+            for reference, (time, energy) in found.items()
+        },
+        "paper": {
+            "time": PAPER_TIME,
+            "energy": PAPER_ENERGY,
+            "what": "average over its devices, models and baselines",
+        },
+    }
+
+
+def print_story(console: Console, results: Sequence[Result]) -> None:
+    """Print the whole demo."""
+    from experiments.compare import MANDHELING
+    from experiments.render import mib, show, table
+    from experiments.render_compare import waterfall_table
+
+    first = results[0].comparison
+    title = f"Training on {first.device} at batch {first.batch}, ms per step: predicted"
+    columns = ("model", *(_column(name) for name in PLANS), "speed-up", "90 %")
+    rows = [_times(result) for result in results]
+    show(console, table(f"{title}, not measured", columns, rows), LEGEND, *_memory_note(results))
+    means = [(reference, *gains(results, reference)) for reference in REFERENCES]
+    cells = [(f"against {name}", f"{t:.2f} x", f"{e:.2f} x") for name, t, e in means]
+    paper = ("paper", f"{PAPER_TIME:.1f} x", f"{PAPER_ENERGY:.1f} x")
+    show(
+        console,
+        table("Mandheling's gain, geometric mean", ("", "time", "energy"), [*cells, paper]),
+        "paper: average over its devices, models and baselines (abstract, arXiv 2206.07509); "
+        "ours: prediction.",
+    )
+    for result in results:
+        if result.comparison.waterfalls:
+            show(console, f"{result.model}:", waterfall_table(result.comparison.waterfalls))
+    ours = [(result.model, result.comparison.row(MANDHELING)) for result in results]
+    show(console, _time_table(ours), _evidence_table(ours))
+    budget = mib(first.budget_bytes)
+    show(console, f"Memory budget for training on this device: {budget} MiB.")
+
+
+def _column(plan: str) -> str:
+    """Return a plan's name in few letters."""
+    return COLUMNS.get(plan, plan)
+
+
+def _times(result: Result) -> tuple[str, ...]:
+    from experiments.compare import MANDHELING
+    from experiments.render import ms, number, span
+
+    found = {row.name: row for row in result.comparison.rows}
+    cells = [
+        ms(found[name].time_ns) + ("!" if found[name].over_budget else "") if name in found else "-"
+        for name in PLANS
+    ]
+    ours = found[MANDHELING]
+    return (result.model, *cells, number(ours.speedup, 3), span(ours.speedup_interval, 2))
+
+
+def _memory_note(results: Sequence[Result]) -> list[str]:
+    from experiments.render import mib
+
+    over = [
+        f"  {result.model}: "
+        + ", ".join(
+            f"{_column(row.name)} {mib(row.peak_bytes)}"
+            for row in result.comparison.rows
+            if row.over_budget
+        )
+        for result in results
+        if any(row.over_budget for row in result.comparison.rows)
+    ]
+    budget = mib(results[0].comparison.budget_bytes)
+    head = f"! needs more than the memory budget of {budget} MiB and would not run (MiB):"
+    return ["\n".join([head, *over])] if over else []
+
+
+def _time_table(rows: Sequence[tuple[str, Row]]) -> Any:
+    from experiments.render import percent, table
+    from sim.taskgraph import CATEGORIES
+
+    cells = [
+        (model, *(percent(row.breakdown_ns[c] / row.time_ns) for c in CATEGORIES))
+        for model, row in rows
+    ]
+    return table("Where mandheling's time goes, %", ("model", *CATEGORIES), cells)
+
+
+def _evidence_table(rows: Sequence[tuple[str, Row]]) -> Any:
+    from experiments.render import percent, table
+    from experiments.render_compare import EVIDENCE
+
+    cells = [(model, *(percent(row.evidence[kind]) for kind in EVIDENCE)) for model, row in rows]
+    return table("What mandheling's time rests on, %", ("model", *EVIDENCE), cells)

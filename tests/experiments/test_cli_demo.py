@@ -1,0 +1,94 @@
+"""The demo's arithmetic and processes, on small networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from math import prod
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments import demo
+from experiments.cli import app
+
+
+@pytest.fixture(scope="module")
+def results() -> list[demo.Result]:
+    return [demo.compare_one(name, seed=1, batch=2) for name in ("lenet", "vgg11")]
+
+
+def test_workers_change_nothing(results: list[demo.Result]) -> None:
+    said: list[str] = []
+    found = demo.compare_all(["lenet", "vgg11"], seed=1, workers=2, batch=2, say=said.append)
+    assert found == results
+    assert [line.split("(")[1] for line in said] == ["1 of 2)", "2 of 2)"]
+
+
+def test_means_are_geometric(results: list[demo.Result]) -> None:
+    summary = demo.summary_document(results)["geometric_means"]
+    for reference in ("mnn-fp32", "tflite-fp32"):
+        rows = [
+            (one.comparison.row(reference), one.comparison.row("mandheling")) for one in results
+        ]
+        time_gain = prod(base.time_ns / ours.time_ns for base, ours in rows) ** 0.5
+        energy_gain = prod(base.energy_pj / ours.energy_pj for base, ours in rows) ** 0.5
+        assert summary[reference]["time"] == pytest.approx(time_gain)
+        assert summary[reference]["energy"] == pytest.approx(energy_gain)
+
+
+def test_demo_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "MODELS", ("lenet",))
+    target = tmp_path / "demo.json"
+    arguments = ["demo", "--workers", "1", "-o", str(target)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.stderr
+    assert "compared lenet (1 of 1)" in result.stderr
+    for words in ("predicted, not measured", "5.5 x", "8.9 x", "against tflite-fp32"):
+        assert words in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    found = json.loads(target.read_text())
+    assert found["paper"]["time"] == 5.5
+    assert [row["name"] for row in found["models"]["lenet"]["rows"]] == list(demo.PLANS)
+
+
+def alive(group: int) -> int:
+    """Return how many processes of a process group run."""
+    count = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = entry.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it has ended meanwhile
+        count += int(its_group) == group and state != "Z"
+    return count
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_ctrl_c_ends_the_demo_and_its_workers() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.cli", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    begin = time.monotonic()
+    while alive(process.pid) < 4 and time.monotonic() - begin < 30:
+        time.sleep(0.05)  # the parent, two workers and the tracker of their resources
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in stderr
+    begin = time.monotonic()
+    while alive(process.pid) and time.monotonic() - begin < 20:
+        time.sleep(0.05)
+    assert alive(process.pid) == 0

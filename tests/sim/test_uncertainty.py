@@ -1,0 +1,164 @@
+"""Worlds: the same for all plans, centred on the nominal, and silent where nothing is unsure."""
+
+from __future__ import annotations
+
+from math import log
+
+import pytest
+
+from cost_models.device import load_device
+from cost_models.quantity import Quantity
+from sim import engines
+from sim.autodiff import training_graph
+from sim.expected import Expectation, expect
+from sim.lowering import cost_model
+from sim.policies.build import build_plan
+from sim.taskgraph import TaskGraph, Unit, make_task_graph
+from sim.uncertainty import (
+    ONE,
+    evidence_shares,
+    factor,
+    in_world,
+    interval,
+    resampled_ns,
+)
+from sim.zoo import load_model
+
+PHONE = load_device("snapdragon-865")
+GRAPH = training_graph(load_model("lenet", batch=8))
+DDR = "snapdragon-865.memory.ddr_rate"
+
+
+def known(spread: float | None, kind: str = "assumed") -> Quantity:
+    return Quantity(value=1.0, unit="us", kind=kind, source="test", spread=spread)  # type: ignore[arg-type]
+
+
+def test_certain_constants_do_not_move() -> None:
+    assert {factor(known(1.0), "a", world, 3) for world in range(50)} == {ONE}
+
+
+def test_nine_worlds_of_ten_lie_within_the_spread() -> None:
+    factors = [factor(known(2.0), "a", world, 0) / ONE for world in range(2000)]
+    inside = sum(0.5 <= f <= 2.0 for f in factors)
+    assert inside / 2000 == pytest.approx(0.9, abs=0.02)
+    # Log-normal around 1: as often below as above.
+    assert sum(f < 1 for f in factors) / 2000 == pytest.approx(0.5, abs=0.04)
+    assert sum(log(f) for f in factors) / 2000 == pytest.approx(0, abs=0.03)
+
+
+def test_factors_are_keyed_by_constant_world_and_seed() -> None:
+    base = factor(known(2.0), "a", 1, 0)
+    assert factor(known(2.0), "a", 1, 0) == base
+    others = [factor(known(2.0), *key) for key in (("b", 1, 0), ("a", 2, 0), ("a", 1, 1))]
+    assert base not in others
+    # What no description knows is unsure by a factor of 2; a kind has its own spread.
+    assert factor(None, "a", 1, 0) == base
+    assert factor(known(None), "a", 1, 0) == factor(known(1.75), "a", 1, 0)
+    assert factor(known(None, "measured"), "a", 1, 0) == factor(known(1.05), "a", 1, 0)
+
+
+def small() -> TaskGraph:
+    return make_task_graph(
+        [Unit("cpu", 1)],
+        [0, 0],
+        lead_ns=[100, 0],
+        compute_ns=[1000, 2000],
+        ddr_bytes=[0, 4000],
+        rate_cap=1000,
+        ddr_rate=5000,
+        parameters=("lead", "compute", "bytes"),
+        groups=[[0, 1, 2]] * 2,
+    )
+
+
+def test_a_world_scales_each_part_by_its_constant() -> None:
+    spreads = {"lead": known(1.5), "compute": known(2.0), "bytes": known(3.0), "ddr": known(1.2)}
+    graph = in_world(small(), spreads, 4, 9, "ddr")
+    f = {name: factor(quantity, name, 4, 9) for name, quantity in spreads.items()}
+    assert graph.lead_ns.tolist() == [100 * f["lead"] // ONE, 0]
+    assert graph.compute_ns.tolist() == [1000 * f["compute"] // ONE, 2000 * f["compute"] // ONE]
+    # A constant that is worse by a factor makes the transfer slower by it.
+    assert graph.rate_cap.tolist() == [1000 * ONE // f["bytes"]] * 2
+    assert graph.ddr_rate == 5000 * ONE // f["ddr"]
+    assert graph.ddr_bytes.tolist() == [0, 4000]
+
+
+def one_step(graph: TaskGraph) -> Expectation:
+    return Expectation((graph,), (1,), (engines.run(graph),))
+
+
+def test_intervals_collapse_without_spread() -> None:
+    certain = dict.fromkeys(("lead", "compute", "bytes", "ddr"), known(1.0))
+    nominal = one_step(small())
+    assert resampled_ns(nominal, certain, "ddr", 8) == [nominal.time_ns] * 8
+
+
+def test_intervals_contain_the_nominal() -> None:
+    for name in ("mnn-fp32", "dsp-int8"):
+        found = expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE)
+        times = resampled_ns(found, cost_model(PHONE, "mnn").quantities(), DDR, 32)
+        low, high = interval(times)
+        assert low < found.time_ns < high
+
+
+def test_worlds_are_common_to_all_plans() -> None:
+    # Compared in the same worlds, a plan is never faster than itself; what two plans share
+    # cancels, so their ratio is surer than either.
+    quantities = cost_model(PHONE, "mnn").quantities()
+    plan = build_plan("mnn-fp32", GRAPH, PHONE)
+    base = resampled_ns(expect(GRAPH, plan, PHONE), quantities, DDR, 16)
+    again = resampled_ns(expect(GRAPH, plan, PHONE), quantities, DDR, 16)
+    assert base == again
+    slower = plan.replace("operating_point", "cpu", "sustained")
+    other = resampled_ns(expect(GRAPH, slower, PHONE), quantities, DDR, 16)
+    low, high = interval([b / a for a, b in zip(base, other, strict=True)])
+    alone_low, alone_high = interval(other)
+    assert 1 < low <= high
+    assert high / low < alone_high / alone_low
+
+
+def test_interval_by_rank() -> None:
+    assert interval(list(range(100, 0, -1))) == (6, 95)  # five of 100 on either side
+    assert interval([3, 1, 2]) == (1, 3)
+    assert interval([7]) == (7, 7)
+    assert interval([float(k) for k in range(32)]) == (1.0, 30.0)
+
+
+def test_evidence_shares_by_hand() -> None:
+    # 100 ns of lead, 1,000 of computing; then 4,000 bytes at 1,000 bytes/us take 4,000 ns: 2,000
+    # computing, 2,000 beyond.
+    quantities = {
+        "lead": known(None, "derived"),
+        "compute": known(None, "measured"),
+        "bytes": known(None, "published"),
+    }
+    shares = evidence_shares([engines.run(small())], quantities)
+    assert shares == {
+        "measured": 3000 / 5100,
+        "published": 2000 / 5100,
+        "derived": 100 / 5100,
+        "assumed": 0.0,
+    }
+    # What no description knows counts as assumed.
+    assert evidence_shares([engines.run(small())], {})["assumed"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["mnn-fp32", "dsp-int8", "mnn-fp32-gpu"])
+def test_evidence_shares_add_up(name: str) -> None:
+    found = expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE)
+    shares = evidence_shares(list(found.timelines), cost_model(PHONE, "mnn").quantities())
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
+    assert shares["assumed"] > 0
+
+
+def test_every_constant_of_a_plan_is_described() -> None:
+    quantities = cost_model(PHONE, "mnn").quantities()
+    for name in ("mnn-fp32", "mnn-fp32-gpu", "mnn-int8", "dsp-int8"):
+        for graph in expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE).graphs:
+            assert set(graph.parameters) <= quantities.keys()
+    assert DDR in quantities
+
+
+def test_evidence_of_nothing() -> None:
+    empty = engines.run(make_task_graph([Unit("cpu", 1)], []))
+    assert set(evidence_shares([empty], {}).values()) == {0.0}
