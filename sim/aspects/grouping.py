@@ -21,6 +21,9 @@ from kernels.operators import Role
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Draft, Item, Subgraph
 
+NODE_BYTES = 4096
+"""Memory of a prepared node besides operands: descriptors and plan, one page (assumed)."""
+
 
 class Grouping(Aspect):
     """Cuts between DSP subgraphs."""
@@ -215,7 +218,7 @@ def _subgraph(
         bytes_out=_total(draft, inside & cpu_read),
         filter_bytes=filters,
         weight_bytes=sum(packed for role, packed, _ in held if role is not Role.WEIGHT_GRAD),
-        memory_bytes=filters + scratch,
+        memory_bytes=filters + scratch + NODE_BYTES * len(kernels),
     )
 
 

@@ -1,0 +1,185 @@
+"""The conformance kit accepts our policies and names what is wrong with broken ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from cost_models.device import load_device
+from sim.autodiff import training_graph
+from sim.draft import Draft
+from sim.policies import recipes
+from sim.policies.base import (
+    BatchSplitPolicy,
+    GroupingPolicy,
+    PlacementPolicy,
+    Policy,
+    PrecisionPolicy,
+    RescalePolicy,
+    Situation,
+)
+from sim.policies.conformance import PolicyConformanceError, check_policy, default_graphs
+from sim.policies.numeric import AllInt8, CostSplit, OneRule, VtcmSplit
+from sim.policies.placing import (
+    AllCpu,
+    AllDsp,
+    AllGpu,
+    CutForCpu,
+    CutToFit,
+    Faster,
+    Heft,
+    Released,
+    deciders,
+)
+from sim.zoo import load_model
+
+PHONE = load_device("snapdragon-865")
+SMALL = (training_graph(load_model("lenet", batch=4)),)
+
+OURS: tuple[Policy, ...] = (
+    AllInt8(),
+    OneRule("fixed:3"),
+    VtcmSplit(),
+    CostSplit(),
+    AllCpu(),
+    AllDsp(),
+    AllGpu(),
+    Faster(),
+    Heft(),
+    Released(),
+    CutForCpu(),
+    CutToFit(50_000),
+)
+
+
+@pytest.mark.parametrize("policy", OURS, ids=lambda policy: policy.name)
+def test_our_policies_conform(policy: Policy) -> None:
+    check_policy(policy)
+
+
+def test_every_policy_of_a_recipe_is_among_them() -> None:
+    used = {type(p) for recipe in recipes.RECIPES.values() for p in recipe.policies}
+    assert used <= {type(policy) for policy in OURS}
+
+
+def test_default_networks_hold_what_policies_differ_on() -> None:
+    kinds = {node.op.kind for graph in default_graphs() for node in graph.nodes}
+    assert {"batch_norm", "add", "concat", "dropout", "max_pool", "relu6"} <= kinds
+
+
+class Fickle(PlacementPolicy):
+    """Answers by how often it was asked."""
+
+    name = "fickle"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        self.asked += 1
+        return {"conv1": f"cpu:{1 + self.asked % 2}"}
+
+
+class Learner(RescalePolicy):
+    """Gives the same answer twice, but not after it has seen another network."""
+
+    name = "learner"
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        self.seen.add(situation.device.name)
+        return {"conv1": f"fixed:{len(self.seen)}"}
+
+
+class Stranger(GroupingPolicy):
+    """Decides on something that is not there."""
+
+    name = "stranger"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        return {"conv99": "cut"}
+
+
+class Optimist(PlacementPolicy):
+    """Puts everything on a DSP, whether or not it has the kernel."""
+
+    name = "optimist"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        return {item.subject: "dsp:1" for item in deciders(draft)}
+
+
+class Editor(PrecisionPolicy):
+    """Changes what it was shown."""
+
+    name = "editor"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        draft.items.pop()
+        return {}
+
+
+class Listing(BatchSplitPolicy):
+    """Returns something else than a mapping."""
+
+    name = "listing"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        return [("conv1", "1")]  # type: ignore[return-value]
+
+
+class Numbers(BatchSplitPolicy):
+    """Returns numbers where choices are strings."""
+
+    name = "numbers"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        return {"conv1": 1}  # type: ignore[dict-item]
+
+
+class Lost(Policy):
+    """Decides an aspect that does not exist."""
+
+    aspect = "colour"
+    name = "lost"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        return {}
+
+
+class Nameless(AllCpu):
+    """Has no name."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "name", "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Fickle(), r"'fickle' \(placement; lenet on snapdragon-865, FP32 .* not deterministic: "
+                   r"asked twice, conv1 went from 'cpu:2' to 'cpu:1'; keep no state"),
+        (Stranger(), r"'stranger' \(grouping; .*'conv99' is no subject; .* like .*conv1"),
+        (Optimist(), r"'optimist' .*conv1 = 'dsp:1' is not allowed; choose one of cpu:4"),
+        (Editor(), r"'editor' .*changed the draft; policies only read it"),
+        (Listing(), r"'listing' .*returned \[\('conv1', '1'\)\]; return a mapping"),
+        (Numbers(), r"'numbers' .*conv1 = 1 is not allowed; choose one of 4, 2, 1"),
+        (Lost(), r"'lost': aspect is 'colour'; choose one of precision, batch_split"),
+        (Nameless(), r"Nameless: name is ''; give it a name"),
+        ("cpu", r"'cpu' is no Policy; subclass one of the bases"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_broken_policies_are_told_what_is_wrong(policy: Policy, message: str) -> None:
+    with pytest.raises(PolicyConformanceError, match=message):
+        check_policy(policy, SMALL, [PHONE])
+
+
+def test_state_kept_between_devices_is_found() -> None:
+    devices = [PHONE, load_device("snapdragon-888")]
+    wanted = r"asked again after other models and devices, conv1 went from 'fixed:1' to 'fixed:2'"
+    with pytest.raises(PolicyConformanceError, match=wanted):
+        check_policy(Learner(), SMALL, devices)
