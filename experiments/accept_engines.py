@@ -15,7 +15,6 @@ from experiments.accept_common import (
     PHONE,
     Outcome,
     Size,
-    dsp_devices,
     graph_of,
     in_parallel,
 )
@@ -177,7 +176,7 @@ def _fresh_process(model: str, device: str, threads: str, hash_seed: str) -> str
 
 def determinism(size: Size) -> Outcome:
     """Digests of runs in fresh processes, with 1 and 2 threads and three hash seeds."""
-    pair = (size.models[0], dsp_devices(size)[0])
+    pair = size.pairs[-1]
     settings_tried = list(product(("1", "2"), ("0", "1", "4242")))
     outputs = {_fresh_process(*pair, *setting) for setting in settings_tried}
     return {

@@ -165,7 +165,8 @@ def reuse(size: Size) -> Outcome:
     """Hits of the cache rules: the cyclic worst case, and real subgraphs under byte budgets."""
     slots = range(1, 33)
     cyclic = {rule: [_cyclic_hits(rule, n) for n in slots] for rule in CACHE_RULES}
-    models = {m: _budgets(m) for m in size.models}
+    found = in_parallel(_budgets, size.models, size, "models")
+    models = dict(zip(size.models, found, strict=True))
     bounded = all(
         row[rule] <= row["bound"]
         for rows in models.values()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cost_models.cost import Rescaling
 from cost_models.device import Device, load_device
-from sim.aspects.grouping import on_dsp
+from sim.aspects.grouping import NODE_BYTES, on_dsp
 from sim.autodiff import training_graph
 from sim.draft import Draft, Item
 from sim.graph import TrainingGraph
@@ -74,6 +74,13 @@ def assert_sound(draft: Draft) -> None:
     groups = [item.group for item in draft.items if item.group >= 0]
     assert sorted(set(groups)) == list(range(len(draft.subgraphs)))
     assert_acyclic(group_edges(draft))
+    begins: dict[int, int] = {}
+    for index, item in enumerate(draft.items):
+        begins.setdefault(item.group, index)
+    for item, preds in zip(draft.items, draft.dependencies(), strict=True):
+        outside = [p for p in preds if draft.items[p].group != item.group]
+        if item.group >= 0:  # a call starts with its first kernel, and all inputs are there by then
+            assert all(p < begins[item.group] for p in outside), item.name
     homes: dict[str, set[int]] = {}
     for item in draft.items:
         homes.setdefault(item.follows or item.subject, set()).add(item.group)
@@ -198,6 +205,19 @@ def test_a_path_through_the_cpu_may_not_come_back() -> None:
     assert at["sum"] not in (-1, at["conv1"])
 
 
+def test_a_call_does_not_wait_for_what_runs_beside_it() -> None:
+    # `left` has a subgraph of its own as soon as it is cut. The CPU's `right` runs beside it, so
+    # their sum would hold up the call of `left` if it joined.
+    b = ModelBuilder("fork", (2, 4, 8, 8), source="tests/sim/test_grouping.py")
+    left, right = b.conv("input", 4, 1, name="left"), b.relu("input", name="right")
+    graph = training_graph(b.build(b.linear(b.flatten(b.sum([left, right], name="sum")), 4)))
+    plan = decide("dsp", graph, PHONE, [AllInt8(), AllDsp()])
+    plan = plan.update({("grouping", "left"): "cut", ("placement", "right"): "cpu:4"})
+    draft = lowered(graph, plan, PHONE, "fused")
+    assert homes(draft)["sum"] != homes(draft)["left"]
+    assert_sound(draft)
+
+
 def test_cut_starts_a_subgraph() -> None:
     graph, plan = chain_plan({("grouping", "conv2"): "cut"})
     at = homes(lowered(graph, plan, PHONE, "dynamic"))
@@ -264,7 +284,7 @@ def test_bytes_that_cross_the_border() -> None:
     draft = lowered(graph, plan, PHONE, "fused")
     sub = draft.subgraphs[homes(draft)["conv2"]]
     assert (sub.operators, sub.bytes_in, sub.bytes_out) == (1, 1024 + 144, 1024)
-    # One slice of 32 filters: 3 x 3 x 32 x 32 bytes, packed again at each execution; and INT32
-    # scratch for the padded result: 4 x (8 + 8) x (8 + 4) x 32 elements.
+    # One slice of 32 filters: 3 x 3 x 32 x 32 bytes, packed again at each execution; INT32 scratch
+    # for the padded result, 4 x (8 + 8) x (8 + 4) x 32 elements; and the node itself.
     assert sub.filter_bytes == sub.weight_bytes == 9216
-    assert sub.memory_bytes == 9216 + 4 * 4 * 16 * 12 * 32
+    assert sub.memory_bytes == 9216 + 4 * 4 * 16 * 12 * 32 + NODE_BYTES

@@ -129,7 +129,7 @@ def fewest_misses(visits: list[str], slots: int) -> int:
 def test_belady_is_the_optimum_for_equal_sizes(keys: list[int], slots: int) -> None:
     visits = [(f"s{k}", 1) for k in keys]
     prepared: tuple[Visit, ...] = ()
-    misses = {rule: 0 for rule in RULES}
+    misses = dict.fromkeys(RULES, 0)
     for rule in RULES:
         prepared = ()
         for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -21,7 +22,7 @@ def walk(source: SyntheticShifts, seed: int, subject: str, steps: int) -> list[i
 def test_synthetic_shifts_start_and_move_by_one() -> None:
     trace = walk(SyntheticShifts(), 1, "conv1", 400)
     assert trace[0] == 8
-    assert {abs(b - a) for a, b in zip(trace, trace[1:], strict=False)} == {0, 1}
+    assert {abs(b - a) for a, b in pairwise(trace)} == {0, 1}
     assert min(trace) >= 0
 
 
@@ -30,8 +31,8 @@ def test_synthetic_moves_get_rarer() -> None:
     moves = Counter[str]()
     for tensor in range(64):
         trace = walk(SyntheticShifts(), 3, f"t{tensor}", 417)
-        moves["early"] += sum(a != b for a, b in zip(trace[:16], trace[1:17], strict=True))
-        moves["late"] += sum(a != b for a, b in zip(trace[400:416], trace[401:417], strict=True))
+        moves["early"] += sum(a != b for a, b in pairwise(trace[:17]))
+        moves["late"] += sum(a != b for a, b in pairwise(trace[400:]))
     # In steps t = 1..16 the share is 0.2 x 16 / (16 + t): 0.138 on average, 141 of 1,024; later
     # 0.2 x 16 / 424 = 0.0075: 8.
     assert moves["early"] == pytest.approx(141, abs=35)

@@ -1,0 +1,171 @@
+"""INT8 by INT8 matrix product with exact INT32 results: one call for every back-end.
+
+Why int32 is enough: ``|a b| <= 128 * 128 = 2^14``, so a sum of ``K`` products is at most
+``K 2^14``, below ``2^31`` for ``K <= 131071``. Longer sums are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.gemm.backends import GemmError, chosen, load
+from kernels.gemm.threads import available_threads
+
+MAX_K = 2**17 - 1
+"""Longest sum of INT8 products that always fits INT32."""
+_SERIAL_MACS = 1 << 22
+"""Work below which handing it to other threads costs more than it saves (tens of us)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedB:
+    """A right-hand matrix in the form that one back-end reads; made by :func:`pack_b`.
+
+    Attributes
+    ----------
+    backend
+        Name of the back-end.
+    depth, columns
+        K and N of the matrix.
+    panels
+        The back-end's own form, a copy.
+    """
+
+    backend: str
+    depth: int
+    columns: int
+    panels: NDArray[Any]
+
+
+def _check_matrix(name: str, matrix: NDArray[Any], dtype: type[np.generic]) -> None:
+    if not isinstance(matrix, np.ndarray) or matrix.dtype != dtype:
+        kind = getattr(matrix, "dtype", type(matrix).__name__)
+        raise GemmError(
+            f"{name} is {kind}; allowed: an array of {dtype.__name__}; convert it, after a clip if"
+            " values may lie outside"
+        )
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise GemmError(
+            f"{name} has shape {matrix.shape}; allowed: two axes, 1 or more long; reshape it"
+        )
+    if not matrix.flags.c_contiguous:
+        raise GemmError(
+            f"{name} is not C-contiguous (strides {matrix.strides}); copy it once with"
+            f" numpy.ascontiguousarray({name})"
+        )
+
+
+def pack_b(b: NDArray[np.int8], backend: str | None = None) -> PackedB:
+    """Lay out B once for many products, as for weights used by several batches.
+
+    Parameters
+    ----------
+    b
+        (K, N) int8, C-contiguous; K at most :data:`MAX_K`.
+    backend
+        Back-end that will read it; default: as :func:`gemm_s8s8s32`.
+
+    Raises
+    ------
+    GemmError
+        A matrix or back-end that is not allowed.
+    """
+    _check_matrix("b", b, np.int8)
+    depth, columns = b.shape
+    if depth > MAX_K:
+        raise GemmError(
+            f"K is {depth}; allowed: 1 .. {MAX_K}, where every sum fits int32; split K and add the"
+            " parts in int64"
+        )
+    name = chosen(backend)
+    return PackedB(name, depth, columns, load(name).pack(b))
+
+
+def _packed(b: NDArray[np.int8] | PackedB, backend: str | None) -> PackedB:
+    if not isinstance(b, PackedB):
+        return pack_b(b, backend)
+    if backend is not None and backend != b.backend:
+        raise GemmError(
+            f"backend is {backend!r}, but b was packed for {b.backend!r}; leave backend out, or"
+            " pack b again"
+        )
+    return b
+
+
+def _target(
+    out: NDArray[np.int32] | None, a: NDArray[np.int8], b: NDArray[np.int8] | PackedB, columns: int
+) -> NDArray[np.int32]:
+    shape = (a.shape[0], columns)
+    if out is None:
+        return np.empty(shape, np.int32)
+    _check_matrix("out", out, np.int32)
+    if out.shape != shape:
+        raise GemmError(f"out has shape {out.shape}; allowed: {shape}, the rows of a, columns of b")
+    if not out.flags.writeable:
+        raise GemmError("out is read-only; give an array that can be written, or leave it out")
+    read = (a, b.panels if isinstance(b, PackedB) else b)
+    if any(np.may_share_memory(out, matrix) for matrix in read):
+        raise GemmError("out shares memory with a or b; give an array of its own")
+    return out
+
+
+def gemm_s8s8s32(
+    a: NDArray[np.int8],
+    b: NDArray[np.int8] | PackedB,
+    out: NDArray[np.int32] | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> NDArray[np.int32]:
+    """``a @ b``, exact: every back-end and number of threads gives the same integers.
+
+    Parameters
+    ----------
+    a
+        (M, K) int8, C-contiguous.
+    b
+        (K, N) int8, C-contiguous, with K at most :data:`MAX_K`; or what :func:`pack_b` made.
+    out
+        (M, N) int32, C-contiguous, to write to; a new array by default.
+    backend
+        One of ``vnni``, ``vnni256``, ``blas``, ``portable``, ``reference``; by default what
+        the environment variable MANDHELING_GEMM names, or the fastest that the CPU can run.
+    threads
+        Threads at most, 1 or more; by default every core of this process. ``blas`` uses as many
+        as BLAS was set up for, ``reference`` one.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``: (M, N) int32.
+
+    Raises
+    ------
+    GemmError
+        A wrong dtype, shape or memory order, an empty matrix, a K too long for int32, a
+        back-end that is unknown or that the CPU cannot run, or fewer than 1 thread.
+
+    Examples
+    --------
+    >>> a = np.array([[-128, 1]], np.int8)
+    >>> gemm_s8s8s32(a, np.array([[-128], [3]], np.int8))
+    array([[16387]], dtype=int32)
+    """
+    _check_matrix("a", a, np.int8)
+    if threads is not None and threads < 1:
+        raise GemmError(f"threads is {threads}; allowed: 1 or more, or None for every core")
+    packed = _packed(b, backend)
+    if a.shape[1] != packed.depth:
+        raise GemmError(
+            f"a has shape {a.shape} and b ({packed.depth}, {packed.columns}); the columns of a must"
+            " be the rows of b"
+        )
+    target = _target(out, a, b, packed.columns)
+    if a.size * packed.columns < _SERIAL_MACS:
+        threads = 1
+    count = threads if threads is not None else available_threads()
+    load(packed.backend).multiply(a, packed.panels, target, count)
+    return target

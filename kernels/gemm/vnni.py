@@ -1,0 +1,312 @@
+"""GEMM on VNNI, the x86 instruction that adds 4 products of bytes to each int32 of a vector.
+
+``vpdpbusd`` multiplies *unsigned* by signed bytes, so B is packed with its sign bits flipped,
+``b + 128``, and ``C = sum a (b + 128) - 128 sum a``: each sum starts from -128 times the sum of
+its row of A, and A is read as it is. Sums wrap modulo ``2^32`` and nothing saturates; as the
+true result fits int32, so does what comes out.
+
+B lies in panels ``[N / width][K / 4][width][4]``, zero-padded in K; added columns are cut off.
+A tile of 6 rows and one panel stays in registers: 24 sums of 16 lanes (6 x 64) with 512-bit
+vectors, 12 of 8 lanes (6 x 16) with 256-bit ones. A block of rows and ``_DEPTH`` of a panel
+stay in L2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from kernels.gemm.threads import over_rows
+from kernels.jit import compiled
+
+TILE_ROWS = 6
+WIDTH_512, WIDTH_256 = 64, 16
+_BLOCK_ROWS = 16 * TILE_ROWS
+_DEPTH = 512
+"""K per pass over a panel, in steps of 4: 128 KiB of a wide panel."""
+_FLIP = np.uint32(0x80808080)
+_LINE = 64
+"""Alignment of panels, in bytes: a vector never straddles two cache lines."""
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_Values = list[ir.Value]
+_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
+
+
+def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    vector = ir.VectorType(_I32, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    return builder.shuffle_vector(first, first, ir.Constant(vector, [0] * lanes))
+
+
+def _load(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
+    place = builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
+    return builder.load(place, align=1)
+
+
+def _steps(
+    builder: ir.IRBuilder,
+    rows: _Values,
+    panel: ir.Value,
+    starts: list[tuple[ir.Block, _Values]],
+    steps: ir.Value,
+    lanes: int,
+) -> _Values:
+    """The loop over K in steps of 4: returns the sums, row by row, and leaves ``builder`` after.
+
+    ``starts`` are the blocks that branch here, each with the sums that it starts from.
+    """
+    sums_in, bytes_in = ir.VectorType(_I32, lanes), ir.VectorType(_I8, 4 * lanes)
+    vectors = len(starts[0][1]) // len(rows)
+    dot = _declare(
+        builder.module,
+        ir.FunctionType(sums_in, [sums_in, bytes_in, bytes_in]),
+        f"llvm.x86.avx512.vpdpbusd.{32 * lanes}",
+    )
+    loop = builder.append_basic_block("step")
+    done = builder.append_basic_block("done")
+    for block, _ in starts:
+        with builder.goto_block(block):
+            builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(_I64)
+    sums = [builder.phi(sums_in) for _ in starts[0][1]]
+    for block, values in starts:
+        step.add_incoming(_I64(0), block)
+        for total, value in zip(sums, values, strict=True):
+            total.add_incoming(value, block)
+    here = builder.mul(step, _I64(4 * vectors * lanes))
+    columns = [
+        _load(builder, panel, builder.add(here, _I64(4 * lanes * v)), bytes_in)
+        for v in range(vectors)
+    ]
+    added = []
+    for r, row in enumerate(rows):
+        four = _load(builder, row, builder.mul(step, _I64(4)), _I32)
+        spread = builder.bitcast(_splat(builder, four, lanes), bytes_in)
+        for v in range(vectors):
+            added.append(builder.call(dot, [sums[r * vectors + v], columns[v], spread]))
+    for total, value in zip(sums, added, strict=True):
+        total.add_incoming(value, loop)
+    following = builder.add(step, _I64(1))
+    step.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+    builder.position_at_end(done)
+    return added
+
+
+def _tile(vectors: int, lanes: int) -> Callable[..., Any]:
+    """Intrinsic that computes one tile: 6 rows by ``vectors * lanes`` columns.
+
+    It is called with ``(a, a_at, a_stride, last, panels, panel_at, steps, start, start_at, fresh,
+    out, out_at, out_stride)``: flat arrays, and offsets into them in elements. ``last`` is the
+    last row that exists, 0 to 5; rows after it repeat it, and store the same values again.
+    Sums start from ``start`` where ``fresh``, from what ``out`` holds otherwise.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
+        def data(index: int) -> ir.Value:
+            return context.make_array(signature.args[index])(context, builder, args[index]).data
+
+        kind = ir.VectorType(_I32, lanes)
+        _, a_at, a_stride, last, _, panel_at, steps, _, start_at, fresh, _, out_at, out_stride = (
+            args
+        )
+        index = [
+            builder.select(builder.icmp_signed("<", _I64(r), last), _I64(r), last)
+            for r in range(TILE_ROWS)
+        ]
+        rows = [builder.gep(data(0), [builder.add(a_at, builder.mul(i, a_stride))]) for i in index]
+        places = []
+        for i in index:
+            row = builder.gep(data(10), [builder.add(out_at, builder.mul(i, out_stride))])
+            for v in range(vectors):
+                place = builder.gep(row, [_I64(v * lanes)])
+                places.append(builder.bitcast(place, kind.as_pointer()))
+        _prefetch_to_write(builder, places)
+        panel = builder.gep(data(4), [panel_at])
+        begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
+        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
+        builder.position_at_end(begin)
+        begun: _Values = []
+        for i in index:
+            start = builder.load(builder.gep(data(7), [builder.add(start_at, i)]))
+            begun += [_splat(builder, start, lanes)] * vectors
+        builder.position_at_end(resume)
+        resumed = [builder.load(place, align=4) for place in places]
+        starts = [(begin, begun), (resume, resumed)]
+        for total, place in zip(
+            _steps(builder, rows, panel, starts, steps, lanes), places, strict=True
+        ):
+            builder.store(total, place, align=4)
+        return context.get_dummy_value()
+
+    def tile(
+        typing: Any, a: Any, a_at: Any, a_stride: Any, last: Any, panels: Any, panel_at: Any,
+        steps: Any, start: Any, start_at: Any, fresh: Any, out: Any, out_at: Any, out_stride: Any,
+    ) -> Any:  # fmt: skip
+        i64 = types.int64
+        return types.void(
+            a, i64, i64, i64, panels, i64, i64, start, i64, i64, out, i64, i64
+        ), emit  # fmt: skip
+
+    return cast(Callable[..., Any], intrinsic(tile))
+
+
+def _prefetch_to_write(builder: ir.IRBuilder, places: _Values) -> None:
+    """Ask for the lines of ``out`` before the loop, so that stores after it do not wait."""
+    byte = _I8.as_pointer()
+    prefetch = _declare(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
+        "llvm.prefetch.p0",
+    )
+    for place in places:
+        builder.call(prefetch, [builder.bitcast(place, byte), _I32(1), _I32(3), _I32(1)])
+
+
+_TILE_512 = _tile(4, 16)
+_TILE_256 = _tile(2, 8)
+
+
+@compiled
+def _fill_panels(b: NDArray[np.uint8], panels: NDArray[np.uint32]) -> None:
+    """Fill zeroed ``panels[N / width, K / 4, width]`` with ``b ^ 0x80``, four of K to a word."""
+    depth, columns = b.shape
+    width = panels.shape[2]
+    for p in range(panels.shape[0]):
+        left = p * width
+        count = min(width, columns - left)
+        for k in range(depth // 4):
+            row0, row1 = b[4 * k, left : left + count], b[4 * k + 1, left : left + count]
+            row2, row3 = b[4 * k + 2, left : left + count], b[4 * k + 3, left : left + count]
+            words = panels[p, k]
+            for n in range(count):
+                low = np.uint32(row0[n]) | np.uint32(np.uint32(row1[n]) << np.uint32(8))
+                high = np.uint32(row2[n]) | np.uint32(np.uint32(row3[n]) << np.uint32(8))
+                words[n] = np.uint32(low | np.uint32(high << np.uint32(16))) ^ _FLIP
+        for k in range(depth // 4 * 4, depth):
+            for n in range(count):
+                word = np.uint32(np.uint32(b[k, left + n]) ^ np.uint32(0x80))
+                panels[p, k // 4, n] |= np.uint32(word << np.uint32(8 * (k % 4)))
+
+
+@compiled
+def _row_starts(a: NDArray[np.int8], starts: NDArray[np.int32], first: int, last: int) -> None:
+    """-128 times the sum of each row of A."""
+    for i in range(first, last):
+        row = a[i]
+        total = np.int32(0)
+        for k in range(row.size):
+            total = np.int32(total + np.int32(row[k]))
+        starts[i] = np.int32(total * np.int32(-128))
+
+
+@compiled
+def _rows_512(
+    a: NDArray[np.int8], panels: NDArray[np.uint8], starts: NDArray[np.int32],
+    out: NDArray[np.int32], depth: int, columns: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """Rows ``first`` to ``last`` of the product; all arrays flat, ``depth`` in steps of 4."""
+    for top in range(first, last, _BLOCK_ROWS):
+        bottom = min(top + _BLOCK_ROWS, last)
+        for k in range(0, depth, _DEPTH):
+            steps = min(_DEPTH, depth - k)
+            for n in range(0, columns, WIDTH_512):
+                panel = 4 * (n * depth + k * WIDTH_512)
+                for i in range(top, bottom, TILE_ROWS):
+                    _TILE_512(
+                        a, 4 * (i * depth + k), 4 * depth, min(TILE_ROWS, bottom - i) - 1,
+                        panels, panel, steps, starts, i, np.int64(k == 0),
+                        out, i * columns + n, columns,
+                    )  # fmt: skip
+
+
+@compiled
+def _rows_256(
+    a: NDArray[np.int8], panels: NDArray[np.uint8], starts: NDArray[np.int32],
+    out: NDArray[np.int32], depth: int, columns: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """As ``_rows_512``, with the tile of half the vector length."""
+    for top in range(first, last, _BLOCK_ROWS):
+        bottom = min(top + _BLOCK_ROWS, last)
+        for k in range(0, depth, _DEPTH):
+            steps = min(_DEPTH, depth - k)
+            for n in range(0, columns, WIDTH_256):
+                panel = 4 * (n * depth + k * WIDTH_256)
+                for i in range(top, bottom, TILE_ROWS):
+                    _TILE_256(
+                        a, 4 * (i * depth + k), 4 * depth, min(TILE_ROWS, bottom - i) - 1,
+                        panels, panel, steps, starts, i, np.int64(k == 0),
+                        out, i * columns + n, columns,
+                    )  # fmt: skip
+
+
+def _aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    size = 4 * int(np.prod(shape))
+    raw = np.zeros(size + _LINE, np.uint8)
+    skip = -raw.ctypes.data % _LINE
+    return raw[skip : skip + size].view(np.uint32).reshape(shape)
+
+
+def _pack(b: NDArray[np.int8], width: int) -> NDArray[np.uint32]:
+    depth, columns = b.shape
+    panels = _aligned_zeros((-(-columns // width), -(-depth // 4), width))
+    _fill_panels(b.view(np.uint8), panels)
+    return panels
+
+
+def pack_512(b: NDArray[np.int8]) -> NDArray[np.uint32]:
+    """Panels of 64 columns, a word for four of K: ``(N / 64, K / 4, 64)``, rounded up."""
+    return _pack(b, WIDTH_512)
+
+
+def pack_256(b: NDArray[np.int8]) -> NDArray[np.uint32]:
+    """Panels of 16 columns: ``(N / 16, K / 4, 16)``, rounded up."""
+    return _pack(b, WIDTH_256)
+
+
+def _multiply(
+    kernel: Callable[..., None],
+    a: NDArray[np.int8],
+    packed: NDArray[Any],
+    out: NDArray[np.int32],
+    threads: int,
+) -> None:
+    rows, columns = out.shape
+    count, depth, width = packed.shape
+    if a.shape[1] < 4 * depth:  # whole words in K; what B is padded with cancels it
+        a = np.pad(a, ((0, 0), (0, 4 * depth - a.shape[1])))
+    padded = count * width
+    target = out if padded == columns else np.empty((rows, padded), np.int32)
+    starts = np.empty(rows, np.int32)
+    flat = a.reshape(-1), packed.reshape(-1).view(np.uint8), starts, target.reshape(-1)
+
+    def work(first: int, last: int) -> None:
+        _row_starts(a, starts, first, last)
+        kernel(*flat, depth, padded, first, last)
+        if target is not out:
+            out[first:last] = target[first:last, :columns]
+
+    over_rows(work, rows, TILE_ROWS, threads)
+
+
+def multiply_512(
+    a: NDArray[np.int8], packed: NDArray[Any], out: NDArray[np.int32], threads: int
+) -> None:
+    """Fill ``out`` with ``a @ b``; ``packed`` is what :func:`pack_512` made of ``b``."""
+    _multiply(_rows_512, a, packed, out, threads)
+
+
+def multiply_256(
+    a: NDArray[np.int8], packed: NDArray[Any], out: NDArray[np.int32], threads: int
+) -> None:
+    """As :func:`multiply_512`, for panels of :func:`pack_256`."""
+    _multiply(_rows_256, a, packed, out, threads)
