@@ -25,6 +25,10 @@ requantise follow as calls of their own. ``none``: the kernel does not rescale.
 ITEM_BYTES: dict[str, int] = {"fp32": 4, "int8": 1, "int32": 4}
 
 
+TIMES = " * "
+"""Joins the names of constants whose product a time rests on."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelCall:
     """One execution of a kernel: what a cost model is asked about.
@@ -56,7 +60,8 @@ class Cost:
     vtcm_bytes
         Tightly coupled memory held while it runs.
     parameters
-        Dotted names of the constants behind lead, cycles and bytes, in this order.
+        Dotted names of the constants behind lead, cycles and bytes, in this order. Where several
+        multiply, they are joined by :data:`TIMES`.
     """
 
     slots: int

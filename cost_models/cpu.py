@@ -11,12 +11,12 @@ from __future__ import annotations
 from math import ceil
 
 from cost_models.cores import core_count, cores_of
-from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernelError
+from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.device import Device, Pool
 from cost_models.library import Library
 from kernels.conv import Conv2d
 from kernels.linear import Linear
-from kernels.operators import Operator
+from kernels.operators import Operator, Role
 
 GATHER_KINDS = frozenset({"transpose", "rotate180"})
 """Kernels whose reads or writes stride through memory."""
@@ -31,11 +31,9 @@ def moved_bytes(call: KernelCall) -> int:
     size = ITEM_BYTES[call.dtype]
     kind = call.op.kind
     if kind == "rescale_scan":
-        return sum(work.reads) * 2 * ITEM_BYTES["int32"]
+        return sum(work.reads) * ITEM_BYTES["int32"]
     if kind == "requantise":
         return sum(work.reads) * ITEM_BYTES["int32"] + work.writes
-    if kind == "accumulate":
-        return work.elements * ITEM_BYTES["int32"]
     if kind == "quantise":  # one pass finds the range, one converts
         return 2 * sum(work.reads) * ITEM_BYTES["fp32"] + work.writes
     if kind == "dequantise":
@@ -63,17 +61,22 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
     work = op.work(role)
     speed = slots * library.parallel_share(slots)
     alu = library.alu_elements(alu_kind(call)) * speed
+    rests_on = (
+        [f"{library.name}.parallel_efficiency.{library.listed_threads(slots)}"] if slots > 1 else []
+    )
     if work.macs and isinstance(op, Conv2d | Linear):
-        share, path = mac_share(call, library)
+        share, paths = mac_share(call, library)
         cycles = work.macs / (cores.macs_per_cycle(dtype) * speed * share)
         if call.rescaling == "inline":
             cycles += work.writes / alu
+        slowest = cores.clusters[-1][0]
+        rests_on += [*paths, f"{device.name}.cpu.clusters.{slowest}.{dtype}_macs_per_cycle"]
     elif op.kind in GATHER_KINDS:
         cycles = total / library.gather_bytes_per_us(cores.rate) * cores.max_hz / 1e6
-        path = "gather_rate"
+        rests_on = [f"{library.name}.gather_rate"]
     else:
         cycles = max(work.alu_ops, work.writes) / alu
-        path = f"alu_elements_per_cycle.{alu_kind(call)}"
+        rests_on.append(f"{library.name}.alu_elements_per_cycle.{alu_kind(call)}")
     return Cost(
         slots=slots,
         cycles=ceil(cycles),
@@ -83,7 +86,7 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
         vtcm_bytes=0,
         parameters=(
             f"{library.name}.launch_us",
-            f"{library.name}.{path}",
+            TIMES.join(rests_on),
             f"{device.name}.cpu.pool_rate",
         ),
     )
@@ -92,19 +95,21 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
 def alu_kind(call: KernelCall) -> str:
     """Element type that a pointwise kernel computes in."""
     kind = call.op.kind
-    if kind in ("rescale_scan", "requantise", "accumulate"):
+    if kind in ("rescale_scan", "requantise"):
         return "int32"
     return "fp32" if kind in ("quantise", "dequantise") else call.dtype
 
 
-def mac_share(call: KernelCall, library: Library) -> tuple[float, str]:
-    """Sustained share of peak of a MAC kernel, and the path of the constant behind it."""
+def mac_share(call: KernelCall, library: Library) -> tuple[float, list[str]]:
+    """Sustained share of peak of a MAC kernel, and the names of the constants behind it."""
     op, role = call.op, call.role
     name = family(op)
     share = library.share(call.dtype, name, role)
-    if isinstance(op, Conv2d) and op.stride > 1:
+    paths = [f"{library.name}.efficiency.{call.dtype}.{name}.{role}"]
+    if isinstance(op, Conv2d) and op.stride > 1 and role is not Role.FORWARD:
         share *= library.strided_share(role)
-    return share, f"efficiency.{call.dtype}.{name}.{role}"
+        paths.append(f"{library.name}.strided.{role}")
+    return share, paths
 
 
 def family(op: Operator) -> str:

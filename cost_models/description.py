@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -111,6 +111,11 @@ class TailQuantiles(RowTable):
 class Description(Part):
     """A whole file: device or library."""
 
+    what: ClassVar[str]
+    """Its kind in words, for messages."""
+    error: ClassVar[type[DescriptionError]]
+    """Raised for a file that is not such a description."""
+
     name: str = Field(min_length=1)
 
     @cached_property
@@ -175,14 +180,9 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path, model: type[D], error: type[DescriptionError]) -> D:
-    """Read one YAML file into ``model``.
-
-    Raises
-    ------
-    DescriptionError
-        As ``error``, on one line: unreadable, too large, not YAML, or not valid.
-    """
+def _load(path: Path, model: type[D]) -> D:
+    """Read one YAML file into ``model``."""
+    error = model.error
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             size = path.stat().st_size
@@ -211,18 +211,35 @@ def _yaml_reason(cause: yaml.YAMLError) -> str:
     return " ".join(str(cause).split())
 
 
+_load_once = cache(_load)
+
+
+def load(name_or_path: str | Path, folder: Path, model: type[D]) -> D:
+    """Read the description called ``name_or_path`` in ``folder``, or the YAML file at that path.
+
+    Those of ``folder`` are read once: they are frozen, so sharing one is safe. A user's file may
+    change between two calls and is read each time.
+
+    Raises
+    ------
+    DescriptionError
+        As ``model.error``, on one line: unknown, unreadable, too large, not YAML, or not valid.
+    """
+    path = _located(name_or_path, folder, model)
+    return _load_once(path, model) if path.parent == folder else _load(path, model)
+
+
 def names_in(folder: Path) -> tuple[str, ...]:
     """Return the names of the descriptions in ``folder``, sorted."""
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
-def locate(
-    what: str, name_or_path: str | Path, folder: Path, error: type[DescriptionError]
-) -> Path:
+def _located(name_or_path: str | Path, folder: Path, model: type[Description]) -> Path:
     """Return the file meant by a built-in name, or by a path (a ``Path``, or ``*.yaml``)."""
     if isinstance(name_or_path, Path) or name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
     names: Sequence[str] = names_in(folder)
     if name_or_path not in names:
-        raise error(unknown_name(what, name_or_path, names) + " (or give the path of a .yaml file)")
+        unknown = unknown_name(model.what, name_or_path, names)
+        raise model.error(f"{unknown} (or give the path of a .yaml file)")
     return folder / f"{name_or_path}.yaml"

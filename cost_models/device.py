@@ -9,10 +9,9 @@ of a core at a clock) are answered here in exact integers.
 from __future__ import annotations
 
 from bisect import bisect_left
-from functools import cache
 from math import expm1
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
@@ -23,7 +22,6 @@ from cost_models.description import (
     SizeLatency,
     TailQuantiles,
     load,
-    locate,
     names_in,
 )
 from cost_models.errors import DeviceError, unknown_name
@@ -125,7 +123,6 @@ class Dsp(Part):
     l2_bytes_per_cycle: BytesPerCycle
     power_mw: Milliwatts
     idle_power_mw: IdleMilliwatts
-    hvx_float: StrictBool
     has_hmx: StrictBool
     memory_budget_bytes: Bytes
 
@@ -184,7 +181,6 @@ class FastRpc(Part):
     modes: dict[RpcMode, RpcLatency] = Field(min_length=1)
     default_mode: RpcMode
     channels: StrictInt = Field(ge=1, le=64)
-    map_us: Microseconds
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -204,11 +200,23 @@ class Prepare(Part):
     prepare_us_per_mib_weights: Microseconds
     repack_rate: ByteRate
 
+    def _parts_us(self, nodes: int, weight_bytes: int) -> dict[str, float]:
+        return {
+            "prepare_us_fixed": self.prepare_us_fixed.value,
+            "build_us_per_node": self.build_us_per_node.value * nodes,
+            "prepare_us_per_mib_weights": self.prepare_us_per_mib_weights.value
+            * weight_bytes
+            / 2**20,
+        }
+
     def latency_ns(self, nodes: int, weight_bytes: int) -> int:
         """Return the time to build and prepare a subgraph once, nanoseconds."""
-        per_node = self.build_us_per_node.value * nodes
-        per_mib = self.prepare_us_per_mib_weights.value * weight_bytes / 2**20
-        return round((self.prepare_us_fixed.value + per_node + per_mib) * 1000)
+        return round(sum(self._parts_us(nodes, weight_bytes).values()) * 1000)
+
+    def largest(self, nodes: int, weight_bytes: int) -> str:
+        """Return the name of the constant that most of :meth:`latency_ns` rests on."""
+        parts = self._parts_us(nodes, weight_bytes)
+        return max(parts, key=lambda name: parts[name])
 
 
 class Static(Part):
@@ -246,6 +254,9 @@ class Device(Description):
     >>> phone.clock_hz("dsp"), phone.core_power_mw("prime", 2841.6)
     (1400000000, 984)
     """
+
+    what: ClassVar[str] = "device"
+    error: ClassVar[type[DeviceError]] = DeviceError
 
     soc: str = Field(min_length=1)
     description: str = Field(min_length=1)
@@ -360,11 +371,4 @@ def load_device(name_or_path: str | Path) -> Device:
     DeviceError
         One line: the file, the field, its value, what is allowed, what to do.
     """
-    path = locate("device", name_or_path, FOLDER, DeviceError)
-    return _built_in(path) if path.parent == FOLDER else load(path, Device, DeviceError)
-
-
-@cache
-def _built_in(path: Path) -> Device:
-    """Read a file of the sandbox once; devices are frozen, so sharing one is safe."""
-    return load(path, Device, DeviceError)
+    return load(name_or_path, FOLDER, Device)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernelError
+from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import GATHER_KINDS, alu_kind, mac_share
 from cost_models.device import Device, Dsp
 from cost_models.library import Library
@@ -38,7 +38,6 @@ DSP_KINDS = frozenset(
         "split",
         "rescale_scan",
         "requantise",
-        "accumulate",
         "transpose",
         "rotate180",
         "sgd_update",
@@ -146,16 +145,18 @@ def dsp_cost(call: KernelCall, slots: int, device: Device, library: Library) -> 
     rate = dsp_rate(dsp, slots)
     vtcm = 0
     if op.work(call.role).macs and isinstance(op, Conv2d | Linear):
-        cycles, total, vtcm, path = _mac_kernel(call, slots, dsp, library)
+        cycles, total, vtcm, rests_on = _mac_kernel(call, slots, device, library)
     else:
-        total, elements = _pointwise(op, call.role)
-        path = f"alu_elements_per_cycle.{alu_kind(call)}"
+        total, elements = _pointwise(op, call.role, library)
+        rests_on = f"{library.name}.alu_elements_per_cycle.{alu_kind(call)}"
         cycles = elements / (library.alu_elements(alu_kind(call)) * slots)
         if op.kind in GATHER_KINDS:
-            path = "gather_rate"
+            rests_on = f"{library.name}.gather_rate"
             cycles = total / library.gather_bytes_per_us(rate) * device.clock_hz("dsp") / 1e6
     in_l2 = total <= dsp.l2_bytes.value
-    cycles = max(cycles, total / dsp.l2_bytes_per_cycle.value)
+    through_l2 = total / dsp.l2_bytes_per_cycle.value
+    if through_l2 > cycles:
+        cycles, rests_on = through_l2, f"{device.name}.dsp.l2_bytes_per_cycle"
     return Cost(
         slots=slots,
         cycles=ceil(cycles),
@@ -163,12 +164,16 @@ def dsp_cost(call: KernelCall, slots: int, device: Device, library: Library) -> 
         lead_ns=library.launch_ns,
         rate_cap=rate,
         vtcm_bytes=vtcm,
-        parameters=(
-            f"{library.name}.launch_us",
-            f"{library.name}.{path}",
-            f"{device.name}.dsp.rate",
-        ),
+        parameters=(f"{library.name}.launch_us", rests_on, rate_path(device, slots)),
     )
+
+
+def rate_path(device: Device, slots: int) -> str:
+    """Name of the constant that bounds the DDR traffic of ``slots`` contexts."""
+    dsp = device.dsp
+    assert dsp is not None
+    alone = slots * dsp.single_context_rate.value < dsp.rate.value
+    return f"{device.name}.dsp.{'single_context_rate' if alone else 'rate'}"
 
 
 def dsp_rate(dsp: Dsp, slots: int) -> int:
@@ -177,11 +182,12 @@ def dsp_rate(dsp: Dsp, slots: int) -> int:
 
 
 def _mac_kernel(
-    call: KernelCall, slots: int, dsp: Dsp, library: Library
+    call: KernelCall, slots: int, device: Device, library: Library
 ) -> tuple[float, int, int, str]:
-    """Cycles, bytes, VTCM and constant of a convolution or linear kernel."""
-    op, role = call.op, call.role
-    share, path = mac_share(call, library)
+    """Cycles, bytes, VTCM and constants of a convolution or linear kernel."""
+    op, role, dsp = call.op, call.role, device.dsp
+    assert dsp is not None
+    share, paths = mac_share(call, library)
     cycles = padded_macs(op, role) / (dsp.macs_per_cycle_per_context.value * slots * share)
     operand, vtcm = _filter_traffic(op, role, int(dsp.vtcm_bytes.value))
     written = d32_elements(result_shape(op, role))
@@ -192,10 +198,11 @@ def _mac_kernel(
         total += written * ITEM_BYTES["int32"]
     if call.rescaling == "inline":
         cycles += written / (library.alu_elements("int32") * slots)
-    return cycles, total, vtcm, path
+    paths.append(f"{device.name}.dsp.macs_per_cycle_per_context")
+    return cycles, total, vtcm, TIMES.join(paths)
 
 
-def _pointwise(op: Operator, role: Role) -> tuple[int, int]:
+def _pointwise(op: Operator, role: Role, library: Library) -> tuple[int, int]:
     """Bytes moved and padded elements worked on by an operator without MACs."""
     work = op.work(role)
     shapes = (*op.inputs, op.output)
@@ -204,10 +211,9 @@ def _pointwise(op: Operator, role: Role) -> tuple[int, int]:
     if op.kind in GATHER_KINDS or op.kind == "sgd_update":
         return work.elements, work.elements
     elements = d32_elements(op.inputs[0])
-    if op.kind == "rescale_scan":
-        return elements * 2 * ITEM_BYTES["int32"], elements
-    if op.kind == "requantise":
-        return elements * (ITEM_BYTES["int32"] + ITEM_BYTES["int8"]), elements
-    if op.kind == "accumulate":
-        return elements * 3 * ITEM_BYTES["int32"], elements
+    passes = library.int32_passes
+    if passes is not None and op.kind == "rescale_scan":
+        return ceil(elements * (passes.clear.value + passes.scan.value)), elements
+    if passes is not None and op.kind == "requantise":
+        return ceil(elements * (passes.read.value + passes.result.value)), elements
     return ceil(work.elements * padding), ceil(max(work.alu_ops, work.writes) * padding)

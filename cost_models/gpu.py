@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
+from cost_models.cost import TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import mac_share, moved_bytes
 from cost_models.device import Device
 from cost_models.library import Library
@@ -34,10 +34,11 @@ def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:
         )
     work = op.work(call.role)
     if work.macs and isinstance(op, Conv2d | Linear):
-        share, path = mac_share(call, library)
+        share, paths = mac_share(call, library)
+        rests_on = TIMES.join([*paths, f"{device.name}.gpu.fp32_macs_per_cycle"])
         cycles = work.macs / (gpu.fp32_macs_per_cycle.value * share)
     else:
-        path = "alu_elements_per_cycle.fp32"
+        rests_on = f"{library.name}.alu_elements_per_cycle.fp32"
         cycles = max(work.alu_ops, work.writes) / library.alu_elements("fp32")
     return Cost(
         slots=1,
@@ -48,7 +49,7 @@ def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:
         vtcm_bytes=0,
         parameters=(
             f"{library.name}.launch_us",
-            f"{library.name}.{path}",
+            rests_on,
             f"{device.name}.gpu.rate",
         ),
     )

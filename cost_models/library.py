@@ -7,19 +7,17 @@ library runs on every device that has its kind of unit.
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from cost_models.description import Description, Part, load, locate, names_in
+from cost_models.description import Description, Part, load, names_in
 from cost_models.errors import LibraryError, unknown_name
 from cost_models.quantity import (
     ByteRate,
     BytesPerElement,
-    Elements,
     ElementsPerCycle,
     GatherRate,
     Microseconds,
@@ -30,8 +28,7 @@ from cost_models.quantity import (
 FOLDER = Path(__file__).parent / "libraries"
 
 Dtype = Literal["fp32", "fp16", "int8"]
-AluKind = Literal["fp32", "fp32_scalar", "fp16", "int8", "int32"]
-"""``fp32_scalar`` holds on a DSP whose vectors have no floating point (v66)."""
+AluKind = Literal["fp32", "fp16", "int8", "int32"]
 
 
 class RoleShares(Part):
@@ -71,19 +68,6 @@ class Int32Passes(Part):
     result: BytesPerElement
     scan_contexts: int = Field(ge=1, le=16)
 
-    @property
-    def total(self) -> float:
-        """All passes together, bytes per output element."""
-        passes = (self.clear, self.write, self.scan, self.read, self.result)
-        return sum(quantity.value for quantity in passes)
-
-
-class Padding(Part):
-    """Tensors are stored with channels and width rounded up to these multiples."""
-
-    channels: Elements
-    width: Elements
-
 
 M = TypeVar("M", bound=Part | Quantity)
 
@@ -99,6 +83,9 @@ class Library(Description):
     0.78
     """
 
+    what: ClassVar[str] = "library"
+    error: ClassVar[type[LibraryError]] = LibraryError
+
     unit_kind: Literal["cpu", "gpu", "dsp"]
     description: str = Field(min_length=1)
     notes: tuple[str, ...] = ()
@@ -110,7 +97,6 @@ class Library(Description):
     gather_rate: GatherRate
     input_rate: ByteRate | None = None
     int32_passes: Int32Passes | None = None
-    padding: Padding | None = None
 
     @model_validator(mode="after")
     def _threads_ordered(self) -> Self:
@@ -122,11 +108,6 @@ class Library(Description):
         if threads[0] != 1 or any(a >= b for a, b in pairwise(threads)):
             raise ValueError(f"parallel_efficiency: threads {threads} must increase from 1: sort")
         return self
-
-    @property
-    def dtypes(self) -> tuple[Dtype, ...]:
-        """Data types that have kernels."""
-        return tuple(self.efficiency)
 
     def share(self, dtype: str, family: str, role: str) -> float:
         """Return the sustained share of the MAC peak.
@@ -144,7 +125,7 @@ class Library(Description):
             if name == dtype:
                 roles = _member(efficiency, f"{self.name}: kernel family", family, RoleShares)
                 return _member(roles, f"{self.name}: role", role, Quantity).value
-        raise LibraryError(unknown_name(f"{self.name}: data type", dtype, self.dtypes))
+        raise LibraryError(unknown_name(f"{self.name}: data type", dtype, list(self.efficiency)))
 
     def strided_share(self, role: str) -> float:
         """Return the factor on a gradient's share when its convolution has a stride above 1."""
@@ -170,6 +151,14 @@ class Library(Description):
     def launch_ns(self) -> int:
         """Latency of one kernel call, nanoseconds."""
         return round(self.launch_us.value * 1000)
+
+    def listed_threads(self, threads: int) -> int:
+        """Return the listed number of threads whose efficiency stands for ``threads``.
+
+        The next one up, or the last: what :meth:`parallel_share` interpolates towards.
+        """
+        listed = list(self.parallel_efficiency or (1,))
+        return next((count for count in listed if count >= threads), listed[-1])
 
     def parallel_share(self, threads: int) -> float:
         """Return the efficiency of ``threads`` threads against as many separate cores.
@@ -208,11 +197,4 @@ def load_library(name_or_path: str | Path) -> Library:
     LibraryError
         One line: the file, the field, its value, what is allowed, what to do.
     """
-    path = locate("library", name_or_path, FOLDER, LibraryError)
-    return _built_in(path) if path.parent == FOLDER else load(path, Library, LibraryError)
-
-
-@cache
-def _built_in(path: Path) -> Library:
-    """Read a file of the sandbox once; libraries are frozen, so sharing one is safe."""
-    return load(path, Library, LibraryError)
+    return load(name_or_path, FOLDER, Library)

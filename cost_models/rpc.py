@@ -38,7 +38,7 @@ def rpc_latency_ns(device: Device, mode: str | None, size_bytes: int) -> int:
     """Return the latency of a call that passes ``size_bytes`` in all its buffers, nanoseconds.
 
     The empty call plus a piecewise-linear function of the bytes; beyond the last row of the table
-    its last slope goes on. The drawn part is :func:`rpc_tail_ns`.
+    its last slope goes on. The drawn part is of :func:`rpc_tail`.
 
     Raises
     ------
@@ -58,13 +58,8 @@ def rpc_latency_ns(device: Device, mode: str | None, size_bytes: int) -> int:
 
 
 def rpc_tail(device: Device, mode: str | None = None) -> InverseCdf:
-    """Return the distribution of the drawn extra latency of a call."""
+    """Return the distribution of the drawn extra latency of a call, nanoseconds."""
     return _tail(rpc_mode(device, mode).tail.rows)
-
-
-def rpc_tail_ns(device: Device, mode: str | None, u32: int) -> int:
-    """Return the extra latency of a call for the draw ``u32`` (:func:`.draws.draw_u32`), ns."""
-    return rpc_tail(device, mode).at(u32)
 
 
 def _ns(microseconds: float) -> int:

@@ -15,7 +15,7 @@ from cost_models.device import Device
 from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
-from sim.plan import Plan
+from sim.plan import Plan, PlanError
 from sim.policies.build import Adoption, adopt_all, available, build, build_plan
 from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
 from sim.run import sample_steady, simulate
@@ -134,7 +134,11 @@ def compare(
         if name in RECIPES and not available(RECIPES[name], device)
     }
     built = {n: build(n, graph, device) for n in chosen if n not in missing}
-    plans = {name: one.plan for name, one in built.items()} | {p.name: p for p in extra}
+    plans = {name: one.plan for name, one in built.items()}
+    for plan in extra:
+        if plan.name in plans or plan.name in RECIPES:
+            raise PlanError(f"extra plan {plan.name!r} has the name of another; rename it")
+        plans[plan.name] = plan
     adoptions = {name: one.adoptions for name, one in built.items()}
     compared = _Compared(graph, device, seed, worlds, samples)
     base = compared.measure(plans[reference])

@@ -204,9 +204,9 @@ class LayoutTranspose(Operator):
 
 @dataclass(frozen=True, slots=True)
 class WeightRotate180(Operator):
-    """Turns a convolution kernel by 180 degrees and swaps its channel axes, for dX.
+    """Turns convolution kernels by 180 degrees in their window, for dX; channels stay.
 
-    ``shape`` is that of the weight, ``(c_out, c_in / groups, k_h, k_w)``. A weight has no
+    ``shape`` is ``(channels, channels, k_h, k_w)`` of the weight as it is given. A weight has no
     batch: ``batch`` is 1 and :meth:`with_batch` changes nothing.
     """
 
@@ -218,7 +218,7 @@ class WeightRotate180(Operator):
         check_shape(self.kind, "shape", self.shape)
         if len(self.shape) != 4:
             raise OperatorError(
-                f"{self.kind}: shape = {self.shape!r}; allowed: (c_out, c_in / groups, k_h, k_w)"
+                f"{self.kind}: shape = {self.shape!r}; allowed: (channels, channels, k_h, k_w)"
             )
 
     @property
@@ -228,9 +228,8 @@ class WeightRotate180(Operator):
 
     @property
     def output(self) -> Shape:
-        """``(c_in / groups, c_out, k_h, k_w)``."""
-        c_out, c_in, k_h, k_w = self.shape
-        return (c_in, c_out, k_h, k_w)
+        """``shape``."""
+        return self.shape
 
     @property
     def batch(self) -> int:

@@ -1,4 +1,4 @@
-"""Operators that a change of number format brings: quantise, rescale, accumulate.
+"""Operators that a change of number format brings: quantise, dequantise and rescale.
 
 They are put in when a plan is lowered and have no gradient of their own: only the role
 ``FORWARD``. Element operations follow the integer forms of NITI (wangmaolin/niti,
@@ -18,10 +18,10 @@ from kernels.windows import check_shape
 
 @dataclass(frozen=True, slots=True)
 class Quantise(Elementwise):
-    """Float to INT8 with a known scale: multiply, round, and two clamps per element."""
+    """Float to INT8: one pass finds ``max |x|``, one multiplies, rounds and clamps."""
 
     kind: ClassVar[str] = "quantise"
-    forward_ops: ClassVar[int] = 4
+    forward_ops: ClassVar[int] = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,44 +77,3 @@ class RescaleScan(Operator):
     def with_batch(self, batch: int) -> Self:
         """The same scan with ``batch`` as leading axis."""
         return replace(self, shape=(batch, *self.shape[1:]))
-
-
-@dataclass(frozen=True, slots=True)
-class Accumulate(Operator):
-    """Adds an INT32 tensor onto a running INT32 sum: the micro-batches of a split dW.
-
-    ``shape`` is that of a weight gradient; it has no batch.
-    """
-
-    shape: Shape
-
-    kind: ClassVar[str] = "accumulate"
-
-    def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """The running sum and the tensor to add, both ``shape``."""
-        return (self.shape, self.shape)
-
-    @property
-    def output(self) -> Shape:
-        """``shape``."""
-        return self.shape
-
-    @property
-    def batch(self) -> int:
-        """1: weight gradients have no batch."""
-        return 1
-
-    def work(self, role: Role) -> Work:
-        """One add per element."""
-        if role is not Role.FORWARD:
-            raise self.no_role(role)
-        size = prod(self.shape)
-        return Work(0, size, (size, size), size)
-
-    def with_batch(self, batch: int) -> Self:
-        """Itself: weight gradients have no batch."""
-        return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 import numpy as np
 
@@ -199,13 +200,15 @@ class Assembler:
         if cache.misses[group]:
             _, power = self._clock("dsp", 1)
             lead = device.prepare.latency_ns(sub.operators, sub.weight_bytes)
-            path = f"{device.name}.prepare.prepare_us_per_mib_weights"
+            path = (
+                f"{device.name}.prepare.{device.prepare.largest(sub.operators, sub.weight_bytes)}"
+            )
             service = _Row(
                 f"{name}.prepare", "dsp", 1, lead, 0, 0, 1, power, "prepare", (path, path, path)
             )
             service.preds = set(preds)
             preds = {self._add(service)}
-        path = f"{device.name}.fastrpc.modes.{self.qos}.null_us"
+        path = self._rpc_path(sub)
         there, _ = self._rpc_split(sub)
         call = _Row(f"{name}.call", "rpc", 1, there, 0, 0, 1, 0, "rpc", (path, path, path))
         call.preds = set(preds)
@@ -233,12 +236,19 @@ class Assembler:
 
     def _close(self, group: int, members: set[int]) -> None:
         sub = self.draft.subgraphs[group]
-        path = f"{self.device.name}.fastrpc.modes.{self.qos}.null_us"
+        path = self._rpc_path(sub)
         _, back = self._rpc_split(sub)
         row = _Row(f"{sub.name}.return", "rpc", 1, back, 0, 0, 1, 0, "rpc", (path, path, path))
         inner = {p for m in members for p in self.rows[m].preds}
         row.preds = members - inner
         self.return_row[group] = self._add(row)
+
+    def _rpc_path(self, sub: Subgraph) -> str:
+        """Name of the constant that most of a call's latency rests on."""
+        empty = rpc_latency_ns(self.device, self.qos, 0)
+        whole = rpc_latency_ns(self.device, self.qos, sub.bytes_in + sub.bytes_out)
+        part = "null_us" if whole <= 2 * empty else "per_mib"
+        return f"{self.device.name}.fastrpc.modes.{self.qos}.{part}"
 
     def _rpc_split(self, sub: Subgraph) -> tuple[int, int]:
         """Latency of a call, divided between way there and way back by halves of the whole."""
@@ -258,13 +268,13 @@ class Assembler:
         if mode == "none" or rate is None:
             return set()
         unit = "little" if mode == "prefetch" and "little" in self.index else "cpu"
-        fastest, _ = self._clock("cpu", 1)
-        hz, power = self._clock(unit, 1)
+        reference, _ = self.costs.clock_and_power("cpu:1", "max")
         size = self.draft.buffers["input"].bytes
-        time = round(size / rate.value * 1000 * fastest / hz)
         path = f"{self.costs.cpu.name}.input_rate"
-        paths = (path, path, path)
-        row = self._add(_Row("input.prepare", unit, 1, 0, time, 0, 1, power, "cpu", paths))
+        cycles = ceil(size / rate.value * reference / 1e6)
+        cost = Cost(1, cycles, 0, 0, 1, 0, (path, path, path))
+        hz, power = self._clock(unit, 1)
+        row = self._add(self._row("input.prepare", unit, cost, 0, hz, power, "cpu"))
         return {row} if mode == "serial" else set()
 
     # -- arrays -------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import numpy as np
 
 from sim.taskgraph import I64, TaskGraph
 
+DISPATCH_RULES = ("topological", "critical-path", "unblock-dsp")
+
 
 def durations(graph: TaskGraph) -> I64:
     """Time of each task without contention, nanoseconds."""
@@ -48,7 +50,15 @@ def unlocked_dsp(graph: TaskGraph) -> I64:
 
 
 def priorities(graph: TaskGraph, rule: str) -> I64:
-    """Priority of each task under a rule; smaller goes first."""
+    """Priority of each task under a rule; smaller goes first.
+
+    Raises
+    ------
+    ValueError
+        The rule is unknown.
+    """
+    if rule not in DISPATCH_RULES:
+        raise ValueError(f"dispatch rule {rule!r}: choose one of {', '.join(DISPATCH_RULES)}")
     if rule == "critical-path":
         return -upward_rank(graph)
     if rule == "unblock-dsp":

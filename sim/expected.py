@@ -2,7 +2,7 @@
 
 It is a property of the plan, not of a sample. Every FastRPC tail is at its mean, and the steady
 state is the mixture of a step in which nothing is scanned and one in which everything is, weighted
-by the share of tensors that the plan's rescale rules scan (under the synthetic trace). Both steps
+by the share of tensors that the plan's rescale rules scan (under the synthetic trace). All of them
 are simulated with contention. So plans compare free of luck; how single steps scatter around this
 is what :func:`sim.run.sample_steady` shows.
 """
@@ -15,10 +15,12 @@ from functools import lru_cache
 
 from cost_models.cost import Rescaling
 from cost_models.device import Device
+from sim.checks import check
 from sim.critical import breakdown_ns
 from sim.engines import run as run_engine
 from sim.graph import TrainingGraph
 from sim.lowering import Lowering, lowering
+from sim.memo import Memo
 from sim.memory import peak_bytes
 from sim.plan import Plan
 from sim.rescaling import RescaleRule
@@ -83,40 +85,54 @@ class Expectation:
         return shares
 
 
-def expect(graph: TrainingGraph, plan: Plan, device: Device) -> Expectation:
+def expect(
+    graph: TrainingGraph, plan: Plan, device: Device, *, checked: bool = True
+) -> Expectation:
     """Return the expected step of a plan on a device, in steady state.
+
+    Parameters
+    ----------
+    checked
+        Whether the conservation checks run on each timeline; only searches, which compare
+        thousands of plans and report none of them, leave them out.
 
     Raises
     ------
     PlanError
         The plan does not fit the graph or the device.
+    ConservationError
+        A timeline breaks a rule of :mod:`sim.checks`.
     """
     ready = lowering(graph, plan, device)
-    weighted = [(weight, modes) for weight, modes in _mixture(ready) if weight]
-    graphs = tuple(ready.expected_tasks(modes) for _, modes in weighted)
-    timelines = tuple(run_engine(graph) for graph in graphs)
-    return Expectation(graphs, tuple(weight for weight, _ in weighted), timelines)
+    caches = ready.settled()
+    mixture = [(w, modes, cache) for w, modes in _mixture(ready) if w for cache in caches]
+    graphs = tuple(ready.expected_tasks(modes, cache) for _, modes, cache in mixture)
+    timelines = tuple(run_engine(tasks) for tasks in graphs)
+    if checked:
+        for timeline in timelines:
+            check(timeline)
+    return Expectation(graphs, tuple(w for w, _, _ in mixture), timelines)
 
 
 def expected_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
     """Return the expected step time alone, nanoseconds; remembered by content."""
     key = (graph.hash(), plan.graph_hash, plan.choices, device.sha256)
-    if key not in _TIMES:
-        _TIMES[key] = expect(graph, plan, device).time_ns
-    return _TIMES[key]
+    return _TIMES.get(key, lambda: expect(graph, plan, device, checked=False).time_ns)
 
 
 def quiet_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
     """Return the time of a settled step in which the plan's rules scan as little as they can.
 
-    Half the work of :func:`expected_ns`: what a search compares its many candidates by.
+    Of a reuse cycle it takes the step with the most misses. Less work than :func:`expected_ns`:
+    what a search compares its many candidates by.
     """
     ready = lowering(graph, plan, device)
     _, modes = _mixture(ready)[-1]
-    return run_engine(ready.expected_tasks(modes, tensors=False)).makespan_ns
+    cache = max(ready.settled(), key=lambda step: (sum(step.misses), step.misses))
+    return run_engine(ready.expected_tasks(modes, cache, tensors=False)).makespan_ns
 
 
-_TIMES: dict[tuple[object, ...], int] = {}
+_TIMES: Memo[int] = Memo(2048)
 """Pure results, remembered: techniques meet the same plans again and again."""
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from cost_models.cost import Rescaling
 from cost_models.device import Device
@@ -20,20 +19,21 @@ from sim.aspects.placement import default_unit
 from sim.assembly import Assembler, Clocks
 from sim.draft import Draft, draft_of
 from sim.graph import TrainingGraph
+from sim.memo import Memo
 from sim.plan import Plan, PlanError
 from sim.rescaling import RescaleRule, RescaleState, parse_rule
-from sim.reuse import CacheStep, Visit, visit_all
+from sim.reuse import CacheStep, Visit, settled_cycle, visit_all
 from sim.state import Observation, StepState
 from sim.taskgraph import TaskGraph
 
 THROTTLE_HYSTERESIS_MC = 3000
 """Clocks come back when it is this much below the throttle point (assumed)."""
 
-SETTLING_VISITS = 4
-"""Cycles after which the prepared subgraphs of a settled step are taken."""
+CYCLE_STEPS = 4
+"""Most steps of a settled reuse cycle that an expectation is taken over."""
 
-MODE_FREE = 2
-"""Aspects at the head of ORDER that do not depend on this step's rescale modes."""
+FIRST_PER_STEP = next(k for k, aspect in enumerate(ORDER) if aspect.uses_modes)
+"""Aspects from here on are rewritten for each combination of modes, those before once."""
 
 
 def lower_step(
@@ -69,7 +69,7 @@ class Lowering:
     settings: Mapping[str, str]
     """Choices about the step as a whole."""
     head: Draft
-    """Draft after precision and batch split."""
+    """Draft before the first aspect that depends on the step."""
     rules: Mapping[str, RescaleRule]
     _last: tuple[tuple[object, ...], Assembler] | None = None
     """The newest assembler and its key: steps without a scan come one after the other."""
@@ -80,7 +80,9 @@ class Lowering:
         """Return ``state`` with the rules' start states where it has none yet."""
         if state.rescale.keys() == self.rules.keys():
             return state
-        return replace(state, rescale={s: rule.start() for s, rule in self.rules.items()})
+        known = state.rescale
+        states = {s: known.get(s) or rule.start() for s, rule in self.rules.items()}
+        return replace(state, rescale=states)
 
     def modes(self, state: StepState) -> dict[str, Rescaling]:
         """Return the mode of each rescaled tensor in the step that ``state`` leads to."""
@@ -90,7 +92,7 @@ class Lowering:
         """Return the fully rewritten draft for these modes."""
         context = StepContext(self.device, modes)
         draft = self.head
-        for aspect in ORDER[MODE_FREE:]:
+        for aspect in ORDER[FIRST_PER_STEP:]:
             choices = self._choices.get(aspect.name)
             if choices is None:  # the subjects do not depend on the modes
                 choices = aspect.resolve(draft, self.plan, self.device)
@@ -110,9 +112,12 @@ class Lowering:
 
     def reuse(self, prepared: tuple[Visit, ...]) -> CacheStep:
         """Return which subgraphs of a step must be prepared, by the plan's reuse rule."""
+        return visit_all(self.settings["reuse"], self.visits, prepared, self._dsp_memory)
+
+    @property
+    def _dsp_memory(self) -> int:
         dsp = self.device.dsp
-        budget = 0 if dsp is None else int(dsp.memory_budget_bytes.value)
-        return visit_all(self.settings["reuse"], self.visits, prepared, budget)
+        return 0 if dsp is None else int(dsp.memory_budget_bytes.value)
 
     def step(
         self, state: StepState, observation: Observation | None = None
@@ -126,24 +131,34 @@ class Lowering:
             dsp=self.settings["operating_point.dsp"],
             busy_cores=state.scenario.busy_cores(state.seed, state.step),
         )
-        key = (frozenset(modes.items()), cache.misses, clocks)
-        if self._last is None or self._last[0] != key:
-            draft = self.draft(modes)
-            self._last = key, Assembler(draft, self.costs, self.settings, cache, clocks)
-        assembler = self._last[1]
+        assembler = self._assembler(modes, cache, clocks)
         return assembler.tasks(state.seed, state.step), self._advance(state, modes, cache)
 
-    def expected_tasks(self, modes: Mapping[str, Rescaling], *, tensors: bool = True) -> TaskGraph:
-        """Return the tasks of a settled step with these modes and every draw at its mean.
+    def _assembler(
+        self, modes: Mapping[str, Rescaling], cache: CacheStep, clocks: Clocks
+    ) -> Assembler:
+        """Return the assembler of a step, the last one if nothing changed but the draws."""
+        key = (frozenset(modes.items()), cache.misses, clocks)
+        last = self._last
+        if last is None or last[0] != key:
+            made = Assembler(self.draft(modes), self.costs, self.settings, cache, clocks)
+            last = self._last = key, made
+        return last[1]
+
+    def settled(self) -> tuple[CacheStep, ...]:
+        """Return the steps of the reuse cache that repeat in the long run, thinned to a few."""
+        cycle = settled_cycle(self.settings["reuse"], self.visits, self._dsp_memory)
+        return cycle[:: -(-len(cycle) // CYCLE_STEPS)]
+
+    def expected_tasks(
+        self, modes: Mapping[str, Rescaling], cache: CacheStep, *, tensors: bool = True
+    ) -> TaskGraph:
+        """Return the tasks of a step with these modes and misses and every draw at its mean.
 
         Without ``tensors`` the table of tensor lifetimes stays empty: enough for times.
         """
-        draft = self.draft(modes)
-        prepared: tuple[Visit, ...] = ()
-        for _ in range(SETTLING_VISITS):
-            prepared = self.reuse(prepared).prepared
-        cache = self.reuse(prepared)
         clocks = Clocks(self._cpu_point(False), self.settings["operating_point.dsp"])
+        draft = self.draft(modes)
         assembler = Assembler(draft, self.costs, self.settings, cache, clocks, tensors=tensors)
         return assembler.expected_tasks()
 
@@ -204,34 +219,28 @@ class Lowering:
 def lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
     """Check a plan against its graph and device, and get it ready for lowering.
 
+    Placement and grouping are checked when the first step is lowered; :func:`validate` checks all.
+
     Raises
     ------
     PlanError
         The plan was made for another graph, names an unknown aspect, or a choice is not allowed.
     """
-    return _lowering(
-        graph.hash(), plan.graph_hash, plan.choices, device.sha256, _Refs(graph, plan, device)
-    )
+    key = (graph.hash(), plan.graph_hash, plan.choices, device.sha256)
+    return _LOWERINGS.get(key, lambda: _lowering(graph, plan, device))
 
 
-class _Refs:
-    """Carries objects past a cache key that holds their digests."""
-
-    def __init__(self, graph: TrainingGraph, plan: Plan, device: Device) -> None:
-        self.graph, self.plan, self.device = graph, plan, device
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Refs)
-
-    def __hash__(self) -> int:
-        return 0
+def validate(graph: TrainingGraph, plan: Plan, device: Device) -> None:
+    """Check every choice of a plan, as lowering it would; raises :class:`PlanError`."""
+    lowering(graph, plan, device).draft({})
 
 
-@lru_cache(maxsize=24)
-def _lowering(
-    graph_hash: str, made_for: str, choices: object, device_hash: str, refs: _Refs
-) -> Lowering:
-    graph, plan, device = refs.graph, refs.plan, refs.device
+_LOWERINGS: Memo[Lowering] = Memo(24)
+_DRAFTS: Memo[Draft] = Memo(24)
+
+
+def _lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
+    graph_hash, made_for = graph.hash(), plan.graph_hash
     if made_for != graph_hash:
         raise PlanError(
             f"plan {plan.name!r} is for graph {made_for[:12]}, not for {graph_hash[:12]}; "
@@ -245,7 +254,7 @@ def _lowering(
             f"aspects are {', '.join(sorted(known))}"
         )
     settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
-    head = draft_before("rescale", graph, plan, device)
+    head = draft_before(ORDER[FIRST_PER_STEP].name, graph, plan, device)
     rescale = next(aspect for aspect in ORDER if aspect.name == "rescale")
     integer = {item.subject for item in head.items if item.dtype == "int8"}
     chosen = rescale.resolve(head, plan, device)
@@ -263,30 +272,25 @@ def draft_before(aspect_name: str, graph: TrainingGraph, plan: Plan, device: Dev
     names = [aspect.name for aspect in ORDER]
     earlier = set(names[: names.index(aspect_name)])
     choices = tuple(pair for pair in plan.choices if pair[0][0] in earlier)
-    return _draft(aspect_name, graph.hash(), choices, device.sha256, _Refs(graph, plan, device))
+    key = (aspect_name, graph.hash(), choices, device.sha256)
+    return _DRAFTS.get(key, lambda: _draft(aspect_name, graph, plan, device))
 
 
-@lru_cache(maxsize=24)
-def _draft(
-    aspect_name: str, graph_hash: str, choices: object, device_hash: str, refs: _Refs
-) -> Draft:
+def _draft(aspect_name: str, graph: TrainingGraph, plan: Plan, device: Device) -> Draft:
     names = [aspect.name for aspect in ORDER]
     index = names.index(aspect_name)
     if index == 0:
-        return draft_of(refs.graph)
-    before = draft_before(names[index - 1], refs.graph, refs.plan, refs.device)
+        return draft_of(graph)
+    before = draft_before(names[index - 1], graph, plan, device)
     aspect = ORDER[index - 1]
-    resolved = aspect.resolve(before, refs.plan, refs.device)
-    return aspect.rewrite(before, resolved, StepContext(refs.device, {}))
+    resolved = aspect.resolve(before, plan, device)
+    return aspect.rewrite(before, resolved, StepContext(device, {}))
 
 
 def cost_model(device: Device, library: str) -> CostModel:
     """Return the cost model of a device with a CPU library, shared by all its plans."""
-    key = (device.sha256, library)
-    if key not in _COST_MODELS:
-        _COST_MODELS[key] = CostModel.of(device, library)
-    return _COST_MODELS[key]
+    return _COST_MODELS.get((device.sha256, library), lambda: CostModel.of(device, library))
 
 
-_COST_MODELS: dict[tuple[str, str], CostModel] = {}
+_COST_MODELS: Memo[CostModel] = Memo(16)
 """Pure results, remembered; a cost model answers the same whoever asks."""

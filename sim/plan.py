@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class Plan:
     graph_hash: str
     choices: tuple[tuple[Key, str], ...]
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        keys = [key for key, _ in self.choices]
+        if any(a >= b for a, b in pairwise(keys)):
+            raise PlanError(f"plan {self.name!r}: choices must be sorted, each once: use Plan.make")
 
     @classmethod
     def make(cls, name: str, graph_hash: str, choices: Mapping[Key, str]) -> Plan:
@@ -90,7 +96,7 @@ class Plan:
             The text is not JSON, has unknown or missing keys, or another schema version.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(text, object_pairs_hook=_once)
         except (json.JSONDecodeError, RecursionError) as error:
             raise PlanError(
                 f"{where}: not JSON ({error}); write it with `plan show --json`"
@@ -104,8 +110,11 @@ class Plan:
                 f"{where}: schema_version {document['schema_version']!r} is not {SCHEMA_VERSION}; "
                 "write the plan again with this version"
             )
+        for field in ("name", "graph_hash"):
+            if not isinstance(document[field], str):
+                raise PlanError(f"{where}: {field} is {document[field]!r}, not a string")
         choices = dict(_flatten(document["choices"], where))
-        return cls.make(str(document["name"]), str(document["graph_hash"]), choices)
+        return cls.make(document["name"], document["graph_hash"], choices)
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -114,6 +123,16 @@ class Plan:
             return cls.from_json(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise PlanError(f"{path}: cannot be read ({error})") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a JSON object that says two things under one key."""
+    known = dict(pairs)
+    if len(known) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise json.JSONDecodeError(f"key {twice!r} stands twice", "", 0)
+    return known
 
 
 def _flatten(nested: Any, where: str) -> Iterable[tuple[Key, str]]:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+RULES = ("none", "lru", "mru", "belady")
+"""Eviction rules; ``none`` keeps nothing."""
+
 Visit = tuple[str, int]
 """Key and bytes of a subgraph that is about to be executed."""
 
@@ -44,8 +47,8 @@ def visit_all(
     ValueError
         The rule is unknown.
     """
-    if rule not in ("none", "lru", "mru", "belady"):
-        raise ValueError(f"reuse rule {rule!r}: choose one of none, lru, mru, belady")
+    if rule not in RULES:
+        raise ValueError(f"reuse rule {rule!r}: choose one of {', '.join(RULES)}")
     if rule == "none":
         return CacheStep((True,) * len(visits), ())
     held = dict(prepared)
@@ -80,6 +83,25 @@ def _next_use(key: str, visits: Sequence[Visit], position: int) -> int:
         if visits[(position + distance) % count][0] == key:
             return distance
     return count + 1
+
+
+def settled_cycle(
+    rule: str, visits: Sequence[Visit], budget_bytes: int, longest: int = 64
+) -> tuple[CacheStep, ...]:
+    """Return the steps that repeat once the cache has settled.
+
+    What is prepared determines the next step, so a state that comes back closes a cycle: often of
+    one step, but keys that do not fit may take turns. After ``longest`` steps without a
+    repetition the second half of them stands for the cycle.
+    """
+    seen: dict[tuple[Visit, ...], int] = {}
+    steps: list[CacheStep] = []
+    prepared: tuple[Visit, ...] = ()
+    while prepared not in seen and len(steps) < longest:
+        seen[prepared] = len(steps)
+        steps.append(visit_all(rule, visits, prepared, budget_bytes))
+        prepared = steps[-1].prepared
+    return tuple(steps[seen.get(prepared, len(steps) // 2) :])
 
 
 def steady_hits(

@@ -8,17 +8,27 @@ warm-ups can be skipped: the state advances without lowering or simulating.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from cost_models.device import Device
+from sim.checks import check
 from sim.engines import run as run_engine
 from sim.graph import TrainingGraph
 from sim.lowering import Lowering, lowering
 from sim.memory import peak_bytes
 from sim.plan import Plan
-from sim.state import SCENARIOS, Observation, Scenario, ShiftSource, StepState, SyntheticShifts
+from sim.state import (
+    SCENARIOS,
+    Observation,
+    RecordedShifts,
+    Scenario,
+    ShiftSource,
+    StepState,
+    SyntheticShifts,
+)
 from sim.taskgraph import I64
 from sim.timeline import Timeline
 
@@ -105,6 +115,8 @@ def simulate(
     engine: str = "compiled",
     scenario: str | Scenario = "quiet",
     shifts: ShiftSource | None = None,
+    on_step: Callable[[Timeline, StepState], None] | None = None,
+    checked: bool = True,
 ) -> Run:
     """Simulate ``steps`` training steps from the cold start.
 
@@ -116,6 +128,10 @@ def simulate(
         A name in :data:`sim.state.SCENARIOS`, or a scenario of your own.
     shifts
         Where true shifts come from; by default a synthetic trace, which is assumed.
+    on_step
+        Called after each step with its timeline and the state after it: progress, live plots.
+    checked
+        Whether the conservation checks (:mod:`sim.checks`) run on every timeline.
 
     Raises
     ------
@@ -135,13 +151,18 @@ def simulate(
     """
     state = _start(steps, seed, scenario, shifts)
     ready = lowering(graph, plan, device)
+    _check_trace(state.shifts, ready)
     timelines = []
     seen: Observation | None = None
     for _ in range(steps):
         tasks, state = ready.step(state, seen)
         timeline = run_engine(tasks, engine)
+        if checked:
+            check(timeline)
         seen = Observation(timeline.makespan_ns, timeline.energy_pj)
         timelines.append(timeline)
+        if on_step is not None:
+            on_step(timeline, state)
     return Run(plan, tuple(timelines), tuple(range(steps)), state)
 
 
@@ -154,14 +175,28 @@ def sample_steady(
     seed: int = 0,
     warm_up: int = WARM_UP_STEPS,
     engine: str = "compiled",
+    scenario: str | Scenario = "quiet",
+    shifts: ShiftSource | None = None,
+    checked: bool = True,
 ) -> Run:
     """Simulate ``samples`` steps of the steady state, skipping the warm-up and what lies between.
 
     All plans sampled with the same seed see the same draws (common random numbers).
+
+    Raises
+    ------
+    RunError
+        As :func:`simulate`; and for a thermal scenario, in which no step can be skipped.
     """
-    state = _start(samples, seed, "quiet", None)
+    state = _start(samples, seed, scenario, shifts)
+    if state.scenario.thermal:
+        raise RunError(
+            f"scenario {state.scenario.name!r} heats up step by step; none can be skipped: "
+            "use simulate with as many steps as you need"
+        )
     ready = lowering(graph, plan, device)
-    if not ready.rules and not ready.visits:
+    _check_trace(state.shifts, ready)
+    if not ready.rules and not ready.visits and not state.scenario.busy_cores_ppm:
         samples = 1  # nothing is drawn and nothing adapts: every step is the same
     state = ready.first_state(state)
     wanted = [warm_up + SAMPLE_STRIDE * k for k in range(samples)]
@@ -170,6 +205,8 @@ def sample_steady(
         state = skip_to(ready, state, step)
         tasks, state = ready.step(state)
         timelines.append(run_engine(tasks, engine))
+        if checked:
+            check(timelines[-1])
     return Run(plan, tuple(timelines), tuple(wanted), state)
 
 
@@ -178,6 +215,17 @@ def skip_to(ready: Lowering, state: StepState, step: int) -> StepState:
     while state.step < step:
         state = ready.skip(state)
     return state
+
+
+def _check_trace(shifts: ShiftSource, ready: Lowering) -> None:
+    """Refuse a recorded trace that lacks a tensor of this plan."""
+    if isinstance(shifts, RecordedShifts):
+        missing = sorted(s for s in ready.rules if not shifts.trace.get(s))
+        if missing:
+            raise RunError(
+                f"the recorded trace has no shifts of {missing[0]!r} ({len(missing)} tensors are "
+                "missing); record it with this model and plan"
+            )
 
 
 def _start(
@@ -191,4 +239,5 @@ def _start(
         if scenario not in SCENARIOS:
             raise RunError(f"scenario {scenario!r} is unknown; choose one of {sorted(SCENARIOS)}")
         scenario = SCENARIOS[scenario]
-    return StepState(seed=seed, scenario=scenario, shifts=shifts or SyntheticShifts())
+    source = SyntheticShifts() if shifts is None else shifts
+    return StepState(seed=seed, scenario=scenario, shifts=source)

@@ -57,15 +57,18 @@ class SyntheticShifts:
 
 @dataclass(frozen=True, slots=True)
 class RecordedShifts:
-    """A recorded trace, replayed open-loop: ``trace[subject][step]``; the last value holds on."""
+    """A recorded trace, replayed open-loop: ``trace[subject][step]``; the last value holds on.
+
+    It must hold every tensor that the plan rescales; :func:`sim.run.simulate` refuses others.
+    """
 
     trace: Mapping[str, tuple[int, ...]]
     kind: str = "recorded"
 
     def shift(self, seed: int, step: int, subject: str, previous: int) -> int:
         """Return what was recorded; a tensor that was not recorded keeps ``previous``."""
-        values = self.trace.get(subject)
-        return values[min(step, len(values) - 1)] if values else previous
+        values = self.trace[subject]
+        return values[min(step, len(values) - 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ int64, and asks for ``ddr_rate`` of at least the number of all slots, so that a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -120,8 +120,6 @@ class TaskGraph:
     tensor_users: I64
     resident_bytes: int
     """Alive for the whole step: weights, optimiser state, prepared subgraphs, workspace."""
-
-    meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.validate()
@@ -331,7 +329,6 @@ def make_task_graph(
     resident_bytes: int = 0,
     parameters: Sequence[str] = ("unattributed",),
     groups: Sequence[Sequence[int]] = (),
-    meta: dict[str, Any] | None = None,
     **columns: int | Sequence[int],
 ) -> TaskGraph:
     """Build a graph from plain sequences, with a default for all but the units.
@@ -392,6 +389,5 @@ def make_task_graph(
         tensor_user_ptr=user_ptr,
         tensor_users=users,
         resident_bytes=resident_bytes,
-        meta=meta or {},
         **arrays,
     )

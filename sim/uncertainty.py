@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cost_models.cost import TIMES
 from cost_models.draws import draw_u32
 from cost_models.quantity import Quantity
 from sim.critical import parameter_shares
@@ -30,15 +31,25 @@ Number = TypeVar("Number", int, float)
 ONE = 1 << 16
 """Fixed-point 1 of the factors."""
 Z90 = NormalDist().inv_cdf(0.95)
+KINDS = ("measured", "published", "derived", "assumed")
+"""Kinds of evidence, the strongest first."""
 UNKNOWN_SPREAD = 2.0
 """Spread of a constant that is in no description; there should be none."""
 
 
-def factor(quantity: Quantity | None, path: str, world: int, seed: int) -> int:
-    """Return the factor of a constant in one world, in units of 1 / 65,536; at least 1."""
-    spread = UNKNOWN_SPREAD if quantity is None else quantity.factor
-    uniform = (draw_u32(seed, world, path, "world") + 0.5) / 2**32
-    return max(1, round(ONE * exp(log(spread) / Z90 * NormalDist().inv_cdf(uniform))))
+def factor(path: str, quantities: Mapping[str, Quantity], world: int, seed: int) -> int:
+    """Return the factor on a time in one world, in units of 1 / 65,536; at least 1.
+
+    ``path`` names a constant, or several joined by :data:`cost_models.cost.TIMES`, whose factors
+    multiply. The exponential is the platform's: on another one a factor may differ by one unit
+    in a rare tie of rounding, nothing else does.
+    """
+    log_factor = 0.0
+    for name in path.split(TIMES):
+        spread = quantities[name].factor if name in quantities else UNKNOWN_SPREAD
+        uniform = (draw_u32(seed, world, name, "world") + 0.5) / 2**32
+        log_factor += log(spread) / Z90 * NormalDist().inv_cdf(uniform)
+    return max(1, round(ONE * exp(log_factor)))
 
 
 def in_world(
@@ -54,10 +65,10 @@ def in_world(
         Name of the constant behind ``graph.ddr_rate``.
     """
     factors = np.array(
-        [factor(quantities.get(p), p, world, seed) for p in graph.parameters], dtype=np.int64
+        [factor(p, quantities, world, seed) for p in graph.parameters], dtype=np.int64
     )
     lead, compute, moved = (factors[graph.groups[:, k]] for k in range(3))
-    shared = factor(quantities.get(ddr), ddr, world, seed)
+    shared = factor(ddr, quantities, world, seed)
     return replace(
         graph,
         lead_ns=graph.lead_ns * lead >> 16,
@@ -92,14 +103,22 @@ def interval(values: Sequence[Number]) -> tuple[Number, Number]:
     return ordered[low], ordered[len(ordered) - 1 - low]
 
 
+def weakest_kind(path: str, quantities: Mapping[str, Quantity]) -> str:
+    """Return the weakest evidence among the constants that ``path`` joins."""
+    known = [quantities[name].kind for name in path.split(TIMES) if name in quantities]
+    return max(known, key=KINDS.index) if len(known) == path.count(TIMES) + 1 else "assumed"
+
+
 def evidence_shares(
     timelines: list[Timeline], quantities: Mapping[str, Quantity]
 ) -> dict[str, float]:
-    """Return which share of the critical path rests on each kind of evidence; they add up to 1."""
-    by_kind = dict.fromkeys(("measured", "published", "derived", "assumed"), 0)
+    """Return which share of the critical path rests on each kind of evidence; they add up to 1.
+
+    A time that several constants multiply into counts for the weakest of them.
+    """
+    by_kind = dict.fromkeys(KINDS, 0)
     for timeline in timelines:
         for path, ns in parameter_shares(timeline).items():
-            quantity = quantities.get(path)
-            by_kind["assumed" if quantity is None else quantity.kind] += ns
+            by_kind[weakest_kind(path, quantities)] += ns
     whole = sum(by_kind.values())
     return {kind: ns / whole if whole else 0.0 for kind, ns in by_kind.items()}

@@ -34,6 +34,8 @@ class Aspect(ABC):
     """One kind of decision. Instances have no state."""
 
     name: ClassVar[str]
+    uses_modes: ClassVar[bool] = False
+    """Whether rewriting depends on this step's rescale modes; then it is done for every step."""
 
     @abstractmethod
     def subjects(self, draft: Draft, device: Device) -> list[str]:

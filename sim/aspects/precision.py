@@ -114,7 +114,7 @@ class _Rewriter:
     def _with_layout(self, item: Item, op: Conv2d) -> Item:
         if item.role is Role.INPUT_GRAD:
             weight = next(n for n in item.reads if self.buffers[n].resident)
-            turned = self._transpose(item, weight, (1, 0, 2, 3), "transpose_w")
+            turned = self._swap_channels(item, op, weight)
             if op.k_h * op.k_w > 1:
                 rotated = f"{weight}@rotated"
                 rotate = WeightRotate180(self.buffers[turned].shape)
@@ -127,6 +127,23 @@ class _Rewriter:
             reads = (self._transpose(item, name, (1, 0, 2, 3), side) for name, side in sides)
             return item._replace(reads=tuple(reads))
         return item
+
+    def _swap_channels(self, item: Item, op: Conv2d, weight: str) -> str:
+        """Return the weight with its channel axes swapped, group by group.
+
+        Where a group has one channel on either side (depthwise) the bytes are already in order.
+        """
+        outputs, inputs = op.c_out // op.groups, op.c_in // op.groups
+        if min(outputs, inputs) == 1:
+            return weight
+        if op.groups == 1:
+            return self._transpose(item, weight, (1, 0, 2, 3), "transpose_w")
+        grouped = LayoutTranspose((op.groups, outputs, inputs, op.k_h, op.k_w), (0, 2, 1, 3, 4))
+        name, turned = f"{item.name}.transpose_w", f"{weight}@tw"
+        self._insert(name, item.layer, grouped, "int8", (weight,), turned, "int8")
+        shape = (op.c_in, outputs, op.k_h, op.k_w)
+        self.buffers[turned] = Buffer(shape, BYTES["int8"])
+        return turned
 
     def _transpose(self, item: Item, name: str, perm: tuple[int, ...], step: str) -> str:
         turned = f"{name}@t{step[-1]}"

@@ -24,6 +24,7 @@ class Rescale(Aspect):
     """Rescale rule of each INT8 kernel with MACs."""
 
     name = "rescale"
+    uses_modes = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Kernels with MACs, in order, once each; a rule has no effect on those in FP32."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cost_models.device import Device
+from cost_models.library import library_names, load_library
 from sim.aspects.base import STEP
+from sim.dispatch import DISPATCH_RULES
 from sim.plan import Plan, PlanError
+from sim.reuse import RULES as REUSE_RULES
 
-REUSE_RULES = ("none", "lru", "mru", "belady")
-DISPATCH_RULES = ("topological", "critical-path", "unblock-dsp")
 INPUT_MODES = ("none", "serial", "prefetch")
-CPU_LIBRARIES = ("mnn", "tflite")
 
 
 CPU_POINTS = ("max", "sustained", "90%", "75%", "60%", "45%")
@@ -66,6 +66,8 @@ class StepAspect:
 
     def offered(self, device: Device) -> tuple[str, ...]:
         """Choices that the device has."""
+        if self.name == "library":
+            return tuple(n for n in library_names() if load_library(n).unit_kind == "cpu")
         if self.name != "rpc_qos":
             return self.choices
         modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
@@ -78,6 +80,6 @@ STEP_ASPECTS: tuple[StepAspect, ...] = (
     StepAspect("operating_point", "dsp", DSP_POINTS, "max"),
     StepAspect("rpc_qos", STEP, (), "default"),
     StepAspect("dispatch", STEP, DISPATCH_RULES, "topological"),
-    StepAspect("library", STEP, CPU_LIBRARIES, "mnn"),
+    StepAspect("library", STEP, (), "mnn"),
     StepAspect("input", STEP, INPUT_MODES, "none"),
 )

@@ -28,10 +28,12 @@ NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a policy may look at besides the draft: the device and the costs on it."""
+    """What a policy may look at besides the draft: device, costs, and the plan's clocks."""
 
     device: Device
     costs: CostModel
+    cpu_point: str = "max"
+    dsp_point: str = "max"
 
     @property
     def cpu(self) -> str:
@@ -44,7 +46,8 @@ class Situation:
             cost = self.costs.cost(item.call, unit)
         except UnsupportedKernelError:
             return None
-        hz, _ = self.costs.clock_and_power(unit)
+        point = self.dsp_point if unit.startswith("dsp") else self.cpu_point
+        hz, _ = self.costs.clock_and_power(unit, point)
         compute = -(-cost.cycles * NS // hz)
         transfer = -(-cost.ddr_bytes * 1000 // cost.rate_cap)
         return cost.lead_ns + max(compute, transfer)

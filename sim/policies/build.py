@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP
+from sim.aspects import ORDER, STEP, STEP_ASPECTS
 from sim.draft import Draft
 from sim.expected import expected_ns, quiet_ns
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model, draft_before
+from sim.memo import Memo
 from sim.plan import Key, Plan, PlanError
 from sim.policies.base import Policy, Situation
 from sim.policies.coschedule import coschedule
@@ -99,26 +100,38 @@ def decide(
     Parameters
     ----------
     settings
-        Choices about the step as a whole: ``{"reuse": "mru", "library": "tflite"}``...
+        Choices about the step as a whole: ``{"reuse": "mru", "operating_point.cpu": "75%"}``...
 
     Raises
     ------
     PlanError
-        A policy decides an aspect that does not exist.
+        A policy decides no aspect or one that another decides; a setting or choice is unknown.
     """
-    by_aspect = {policy.aspect: policy for policy in policies}
-    unknown = by_aspect.keys() - {aspect.name for aspect in ORDER}
-    if unknown:
-        raise PlanError(f"no aspect is called {min(unknown)!r}; policies decide one of the aspects")
-    steps: dict[Key, str] = {(key, STEP): choice for key, choice in (settings or {}).items()}
-    plan = Plan.make(name, graph.hash(), steps)
+    by_aspect: dict[str, Policy] = {}
+    for policy in policies:
+        if policy.aspect not in {aspect.name for aspect in ORDER}:
+            raise PlanError(f"policy {policy.name!r} decides {policy.aspect!r}, which is no aspect")
+        if policy.aspect in by_aspect:
+            other = by_aspect[policy.aspect].name
+            raise PlanError(f"{policy.name!r} and {other!r} both decide {policy.aspect}: give one")
+        by_aspect[policy.aspect] = policy
+    plan = Plan.make(name, graph.hash(), _step_choices(settings or {}))
     situation = _situation(plan, device)
     for aspect in ORDER:
-        policy = by_aspect.get(aspect.name)
-        if policy is not None:
-            picks = policy.decide(draft_before(aspect.name, graph, plan, device), situation)
+        if aspect.name in by_aspect:
+            draft = draft_before(aspect.name, graph, plan, device)
+            picks = by_aspect[aspect.name].decide(draft, situation)
             plan = plan.update({(aspect.name, s): choice for s, choice in picks.items()})
     return plan
+
+
+def _step_choices(settings: Mapping[str, str]) -> dict[Key, str]:
+    """Turn settings (``reuse``, ``operating_point.cpu``...) into choices of a plan."""
+    known = {aspect.key: (aspect.name, aspect.subject) for aspect in STEP_ASPECTS}
+    unknown = settings.keys() - known.keys()
+    if unknown:
+        raise PlanError(f"setting {min(unknown)!r} is unknown; choose of {', '.join(known)}")
+    return {known[key]: choice for key, choice in settings.items()}
 
 
 def adopt_all(plan: Plan, graph: TrainingGraph, device: Device, techniques: Sequence[str]) -> Built:
@@ -147,12 +160,11 @@ def _offer(
 def _proposal(technique: str, plan: Plan, graph: TrainingGraph, device: Device) -> Plan:
     """Return :func:`propose`'s answer, remembered by content, under the plan's own name."""
     key = (technique, graph.hash(), plan.choices, device.sha256)
-    if key not in _PROPOSALS:
-        _PROPOSALS[key] = propose(technique, plan, graph, device)
-    return replace(_PROPOSALS[key], name=plan.name)
+    made = _PROPOSALS.get(key, lambda: propose(technique, plan, graph, device))
+    return replace(made, name=plan.name)
 
 
-_PROPOSALS: dict[tuple[object, ...], Plan] = {}
+_PROPOSALS: Memo[Plan] = Memo(256)
 """Pure results, remembered: several named plans adopt the same technique on the same ground."""
 
 
@@ -211,4 +223,7 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
 
 
 def _situation(plan: Plan, device: Device) -> Situation:
-    return Situation(device, cost_model(device, plan.get("library", STEP, "mnn")))
+    settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
+    costs = cost_model(device, settings["library"])
+    points = settings["operating_point.cpu"], settings["operating_point.dsp"]
+    return Situation(device, costs, *points)

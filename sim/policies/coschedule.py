@@ -9,7 +9,7 @@ Kernels move in *families*: a weight gradient with its transposes, the weights' 
 rotation before a dX, an update. Families are sorted by how much better the CPU does them, and
 prefixes of that order are tried, with and without cuts for the CPU, and beside them the placements
 of HEFT and of the faster unit per kernel. Then single families move, to the little cores too, and
-the dispatch rules are tried. A few dozen simulations, no constants to tune.
+the dispatch rules are tried. The number of simulations is bounded (PARTS, POLISH_ITEMS).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from kernels.operators import Role
 from sim.aspects.base import STEP
-from sim.aspects.step import DISPATCH_RULES
+from sim.dispatch import DISPATCH_RULES
 from sim.draft import Draft, Item
 from sim.plan import Key, Plan
 from sim.policies.base import PlacementPolicy, Situation

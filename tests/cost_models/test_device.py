@@ -134,7 +134,7 @@ def test_phones_are_physically_plausible(name: str) -> None:
     assert phone.dsp.rate.value <= phone.memory.ddr_rate.value
     assert phone.cpu.pool_rate.value <= phone.memory.ddr_rate.value
     assert phone.gpu.rate.value <= phone.memory.ddr_rate.value
-    assert phone.dsp.hvx_float is phone.dsp.has_hmx is (phone.dsp.arch != "v66")
+    assert phone.dsp.has_hmx is (phone.dsp.arch != "v66")
     assert sum(cluster.cores for cluster in phone.cpu.clusters) == 8
     assert phone.pool("big")[0].max_mhz > phone.pool("little")[0].max_mhz
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cost_models.device import device_names, load_device
 from cost_models.errors import DeviceError
-from cost_models.rpc import rpc_latency_ns, rpc_mode, rpc_tail, rpc_tail_ns
+from cost_models.rpc import rpc_latency_ns, rpc_mode, rpc_tail
 
 PHONES = tuple(name for name in device_names() if name != "laptop")
 MIB = 1 << 20
@@ -58,10 +58,11 @@ def test_default_mode_is_used() -> None:
 @pytest.mark.parametrize("name", PHONES)
 def test_tail_is_mostly_nothing_and_rarely_long(name: str) -> None:
     phone = load_device(name)
-    assert rpc_tail_ns(phone, None, 0) == 0
-    assert rpc_tail_ns(phone, None, 2**31 - 1) == pytest.approx(0, abs=100)
-    assert rpc_tail_ns(phone, None, 2**32 - 1) > 25_000_000
-    assert 0 < rpc_tail(phone).mean_ns < 30_000
+    tail = rpc_tail(phone)
+    assert tail.at(0) == 0
+    assert tail.at(2**31 - 1) == pytest.approx(0, abs=100)
+    assert tail.at(2**32 - 1) > 25_000_000
+    assert 0 < tail.mean_ns < 30_000
 
 
 @pytest.mark.parametrize(

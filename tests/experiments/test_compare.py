@@ -15,6 +15,7 @@ from experiments.compare import (
 )
 from sim.autodiff import training_graph
 from sim.expected import expected_ns
+from sim.plan import PlanError
 from sim.policies.build import build_plan
 from sim.policies.recipes import TECHNIQUES
 from sim.zoo import load_model
@@ -25,12 +26,12 @@ GRAPH = training_graph(load_model("lenet", batch=8))
 
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
-    mine = build_plan("latency", GRAPH, PHONE)
+    mine = build_plan("latency", GRAPH, PHONE).update({}, name="mine")
     return compare(GRAPH, PHONE, worlds=6, samples=2, extra=[mine])
 
 
 def test_all_plans_are_there_in_order(comparison: Comparison) -> None:
-    assert tuple(row.name for row in comparison.rows) == (*plan_list(), "latency")
+    assert tuple(row.name for row in comparison.rows) == (*plan_list(), "mine")
     assert comparison.missing == {}
     assert (comparison.model, comparison.device, comparison.batch) == ("lenet", PHONE.name, 8)
     assert comparison.row("mandheling").name == "mandheling"
@@ -125,6 +126,11 @@ def test_some_plans_and_another_reference() -> None:
     assert [row.name for row in found.rows] == ["mnn-int8", "tflite-fp32"]
     assert found.row("tflite-fp32").speedup == 1.0
     assert found.waterfalls == ()
+
+
+def test_an_extra_plan_has_a_name_of_its_own() -> None:
+    with pytest.raises(PlanError, match="extra plan 'mnn-int8' has the name of another"):
+        compare(GRAPH, PHONE, names=["mnn-fp32"], extra=[build_plan("mnn-int8", GRAPH, PHONE)])
 
 
 def test_geometric_mean() -> None:

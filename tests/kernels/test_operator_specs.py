@@ -18,7 +18,7 @@ from kernels.norm import BatchNorm2d
 from kernels.operators import Operand, Operator, OperatorError, Role
 from kernels.pointwise import Add, Dropout, Relu, Relu6
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
-from kernels.precision import Accumulate, Dequantise, Quantise, Requantise, RescaleScan
+from kernels.precision import Dequantise, Quantise, Requantise, RescaleScan
 from kernels.update import SgdUpdate
 
 MAC_ROLES = (Role.FORWARD, Role.INPUT_GRAD, Role.WEIGHT_GRAD)
@@ -45,7 +45,6 @@ SAMPLES: tuple[Operator, ...] = (
     LayoutTranspose((2, 3, 4, 5), perm=(0, 2, 3, 1)),
     WeightRotate180((6, 2, 3, 3)),
     SgdUpdate(12),
-    Accumulate((6, 2)),
 )
 
 KINDS = [
@@ -70,7 +69,6 @@ KINDS = [
     "transpose",
     "rotate180",
     "sgd_update",
-    "accumulate",
 ]
 
 
@@ -93,7 +91,7 @@ def roles_of(op: Operator) -> list[Role]:
 @pytest.mark.parametrize("op", SAMPLES, ids=KINDS)
 def test_roles(op: Operator) -> None:
     """Weights mean dW and an update; what lowering puts in has one role; the rest has dX."""
-    put_in = ("quantise", "dequantise", "requantise", "rescale_scan", "accumulate")
+    put_in = ("quantise", "dequantise", "requantise", "rescale_scan")
     if op.kind in (*put_in, "transpose", "rotate180"):
         expected = [Role.FORWARD]
     elif op.kind == "sgd_update":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sim.dispatch import durations, priorities, unlocked_dsp, upward_rank
 from sim.taskgraph import TaskGraph, Unit, make_task_graph
 
@@ -50,6 +52,11 @@ def test_unblock_dsp_takes_the_longest_on_the_dsp() -> None:
 
 def test_topological_leaves_all_equal() -> None:
     assert priorities(graph(), "topological").tolist() == [0] * 6
+
+
+def test_unknown_rule() -> None:
+    with pytest.raises(ValueError, match=r"dispatch rule 'random': choose one of topological"):
+        priorities(graph(), "random")
 
 
 def test_rules_need_neither_dsp_nor_rpc() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cost_models.device import load_device
+from cost_models.device import Device, load_device
 from cost_models.rpc import rpc_tail
 from sim import engines
 from sim.autodiff import training_graph
@@ -41,7 +41,8 @@ def with_rule(text: str) -> Plan:
 
 def makespan(plan: Plan, mode: str) -> int:
     ready = lowering(GRAPH, plan, PHONE)
-    tasks = ready.expected_tasks(dict.fromkeys(ready.rules, mode))  # type: ignore[arg-type]
+    (cache,) = ready.settled()
+    tasks = ready.expected_tasks(dict.fromkeys(ready.rules, mode), cache)  # type: ignore[arg-type]
     return engines.run(tasks).makespan_ns
 
 
@@ -93,7 +94,7 @@ def test_every_fastrpc_tail_is_at_its_mean() -> None:
     # A draw of 0 is the quantile 0 of the tail: no extra at all. pm_qos on the 865.
     ready = lowering(GRAPH, OFFLOAD, PHONE)
     modes = ready.modes(ready.first_state(StepState()))
-    tasks = ready.expected_tasks(modes)
+    tasks = ready.expected_tasks(modes, ready.settled()[0])
     _, after = ready.step(StepState())
     least = [ready.step(replace(after, seed=seed))[0].lead_ns for seed in range(300)]
     mean = rpc_tail(PHONE).mean_ns
@@ -107,6 +108,28 @@ def test_settled_steps_prepare_what_the_cache_does_not_keep() -> None:
         found = expect(GRAPH, OFFLOAD.replace("reuse", "step", rule), PHONE)
         names = found.graphs[0].names
         assert any(name.endswith(".prepare") for name in names) == prepared
+
+
+def test_subgraphs_that_take_turns_are_averaged() -> None:
+    # Budget for all subgraphs but a part of one: which one misses moves on from step to step.
+    assert PHONE.dsp is not None
+    plan = OFFLOAD.replace("reuse", "step", "mru")
+    plan = plan.update({("grouping", name): "cut" for name in ("conv2", "linear1", "linear2")})
+    visits = lowering(GRAPH, plan, PHONE).visits
+    room = {"value": float(sum(size for _, size in visits) - 1)}
+    budget = PHONE.dsp.memory_budget_bytes.model_copy(update=room)
+    dsp = PHONE.dsp.model_copy(update={"memory_budget_bytes": budget})
+    tight = Device.model_validate(PHONE.model_copy(update={"dsp": dsp}).model_dump())
+    ready = lowering(GRAPH, plan, tight)
+    found = expect(GRAPH, plan, tight)
+    modes = dict.fromkeys(ready.rules, "dynamic")
+    times = [
+        engines.run(ready.expected_tasks(modes, step)).makespan_ns  # type: ignore[arg-type]
+        for step in ready.settled()
+    ]
+    assert len(times) > 1
+    assert found.time_ns == sum(times) // len(times)
+    assert len(set(found.weights)) == 1
 
 
 def test_operating_points_change_expectations() -> None:

@@ -166,7 +166,8 @@ def test_stale_shifts_are_counted_by_their_side() -> None:
     # Scan in steps 0 and 3. conv1 rises by one in step 1: 2 steps saturate; conv2 falls in step 2.
     plan = build_plan("dsp-int8", LENET, PHONE)
     plan = plan.update({("rescale", s): "fixed:3" for s in lowering(LENET, plan, PHONE).rules})
-    trace = {"conv1": (8, 9, 9, 9), "conv2": (8, 8, 7, 7)}
+    trace: dict[str, tuple[int, ...]] = dict.fromkeys(lowering(LENET, plan, PHONE).rules, (8,))
+    trace |= {"conv1": (8, 9, 9, 9), "conv2": (8, 8, 7, 7)}
     state = StepState(shifts=RecordedShifts(trace))
     for _ in range(4):
         _, state = lower_step(LENET, plan, PHONE, state)

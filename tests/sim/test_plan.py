@@ -95,6 +95,8 @@ def document(**changes: Any) -> str:
         (document(more=1), r"keys are .*'more'"),
         (document(schema_version=2), r"schema_version 2 is not 1; write the plan again"),
         (document(schema_version="1"), r"schema_version '1' is not 1"),
+        ('{"name": "a", "name": "b"}', r"not JSON \(key 'name' stands twice"),
+        (document(name=3), r"name is 3, not a string"),
         (document(choices=[]), r"choices must be a mapping of aspects, not \[\]"),
         (document(choices={"rescale": 3}), r"choices\.rescale must map subjects to choices"),
         (document(choices={"rescale": {"conv1": 3}}), r"choices\.rescale\.conv1 is 3, not a str"),
@@ -103,6 +105,15 @@ def document(**changes: Any) -> str:
 def test_documents_that_are_no_plan(text: str, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         Plan.from_json(text, "here")
+
+
+def test_choices_are_sorted_and_each_once() -> None:
+    with pytest.raises(
+        PlanError, match=r"'mine': choices must be sorted, each once: use Plan\.make"
+    ):
+        Plan("mine", "abc", PLAN.choices[::-1])
+    with pytest.raises(PlanError, match="each once"):
+        Plan("mine", "abc", PLAN.choices[:1] * 2)
 
 
 def test_schema_version_is_written() -> None:

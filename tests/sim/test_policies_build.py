@@ -104,9 +104,22 @@ def test_plans_of_your_own_policies() -> None:
     assert plan.aspect("placement") == {}
 
 
+def test_settings_are_named_as_in_the_step_aspects() -> None:
+    plan = decide("mine", GRAPH, PHONE, [], {"operating_point.cpu": "75%", "reuse": "mru"})
+    assert plan.aspect("operating_point") == {"cpu": "75%"}
+    assert plan.aspect("reuse") == {"step": "mru"}
+    with pytest.raises(PlanError, match=r"setting 'clock' is unknown; choose of reuse, operating"):
+        decide("mine", GRAPH, PHONE, [], {"clock": "max"})
+
+
+def test_two_policies_for_one_aspect() -> None:
+    with pytest.raises(PlanError, match="'int8' and 'int8' both decide precision: give one"):
+        decide("mine", GRAPH, PHONE, [AllInt8(), AllInt8()])
+
+
 def test_a_policy_for_no_aspect() -> None:
     class Painter(AllInt8):
         aspect = "colour"
 
-    with pytest.raises(PlanError, match="no aspect is called 'colour'"):
+    with pytest.raises(PlanError, match=r"policy 'int8' decides 'colour', which is no aspect"):
         decide("mine", GRAPH, PHONE, [Painter()])

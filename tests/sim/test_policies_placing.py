@@ -58,7 +58,7 @@ def chain(edges: dict[str, tuple[str, ...]]) -> Draft:
 
 
 def given(times: dict[str, tuple[int, int]]) -> Given:
-    return Given(PHONE, CostModel.of(PHONE), times)
+    return Given(PHONE, CostModel.of(PHONE), times=times)
 
 
 DIAMOND = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}

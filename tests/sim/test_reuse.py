@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.reuse import Visit, hit_bound, steady_hits, visit_all
+from sim.reuse import Visit, hit_bound, settled_cycle, steady_hits, visit_all
 
 RULES = ("lru", "mru", "belady")
 property_test = settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -139,3 +139,23 @@ def test_belady_is_the_optimum_for_equal_sizes(keys: list[int], slots: int) -> N
     optimum = fewest_misses([name for name, _ in visits] * 3, slots)
     assert misses["belady"] == optimum
     assert min(misses.values()) == optimum
+
+
+def test_settled_cycles_by_hand() -> None:
+    # Fits: one step without misses. LRU on a cycle that does not fit: one step that misses all.
+    assert [step.hits for step in settled_cycle("mru", cyclic(3), 3)] == [3]
+    assert [step.hits for step in settled_cycle("lru", cyclic(3), 2)] == [0]
+    assert [step.hits for step in settled_cycle("none", cyclic(3), 9)] == [0]
+    # MRU with two slots for three keys: M - 1 = 2 steps, M (N - 1) = 3 hits.
+    assert sorted(step.hits for step in settled_cycle("mru", cyclic(3), 2)) == [1, 2]
+
+
+@property_test
+@given(sequences(), st.integers(1, 20), st.sampled_from(RULES))
+def test_a_settled_cycle_repeats(visits: list[Visit], budget: int, rule: str) -> None:
+    cycle = settled_cycle(rule, visits, budget)
+    prepared = cycle[-1].prepared
+    for step in (*cycle, *cycle):
+        again = visit_all(rule, visits, prepared, budget)
+        assert again == step
+        prepared = again.prepared

@@ -48,7 +48,8 @@ def test_same_run_same_bytes_on_either_engine() -> None:
 
 
 def test_seeds_change_draws_and_nothing_else() -> None:
-    shifts = RecordedShifts({})
+    rules = lowering(GRAPH, REUSING, PHONE).rules
+    shifts = RecordedShifts(dict.fromkeys(rules, (8,)))
     one, two = (simulate(GRAPH, REUSING, PHONE, steps=3, seed=s, shifts=shifts) for s in (1, 2))
     assert one.sha256 != two.sha256
     for a, b in zip(one.timelines, two.timelines, strict=True):
@@ -112,6 +113,24 @@ def made(times: list[int]) -> Run:
     rows = tuple(Timeline(graph, np.array([0]), np.array([time]), np.array([1])) for time in times)
     plan = Plan.make("mine", "h", {})
     return Run(plan, rows, tuple(range(len(times))), StepState())
+
+
+def test_a_recorded_trace_holds_every_tensor() -> None:
+    with pytest.raises(RunError, match=r"trace has no shifts of 'conv1' \(11 tensors are missing"):
+        simulate(GRAPH, OFFLOAD, PHONE, steps=1, shifts=RecordedShifts({}))
+
+
+def test_steps_of_a_thermal_scenario_cannot_be_skipped() -> None:
+    with pytest.raises(RunError, match="scenario 'sustained' heats up step by step"):
+        sample_steady(GRAPH, CPU, PHONE, scenario="sustained")
+
+
+def test_each_step_is_shown_as_it_ends() -> None:
+    seen: list[tuple[int, int]] = []
+    run = simulate(
+        GRAPH, CPU, PHONE, steps=3, on_step=lambda t, s: seen.append((s.step, t.makespan_ns))
+    )
+    assert seen == list(zip((1, 2, 3), run.step_ns.tolist(), strict=True))
 
 
 def test_percentiles_by_rank() -> None:

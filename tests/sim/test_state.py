@@ -59,7 +59,6 @@ def test_shifts_never_fall_below_zero() -> None:
 def test_recorded_shifts_hold_their_last_value() -> None:
     source = RecordedShifts({"conv1": (8, 9)})
     assert [source.shift(0, step, "conv1", 0) for step in range(4)] == [8, 9, 9, 9]
-    assert source.shift(0, 2, "conv2", 5) == 5
     assert (source.kind, SyntheticShifts().kind) == ("recorded", "assumed")
 
 

@@ -6,6 +6,7 @@ from math import log
 
 import pytest
 
+from cost_models.cost import TIMES
 from cost_models.device import load_device
 from cost_models.quantity import Quantity
 from sim import engines
@@ -21,6 +22,7 @@ from sim.uncertainty import (
     in_world,
     interval,
     resampled_ns,
+    weakest_kind,
 )
 from sim.zoo import load_model
 
@@ -34,11 +36,11 @@ def known(spread: float | None, kind: str = "assumed") -> Quantity:
 
 
 def test_certain_constants_do_not_move() -> None:
-    assert {factor(known(1.0), "a", world, 3) for world in range(50)} == {ONE}
+    assert {factor("a", {"a": known(1.0)}, world, 3) for world in range(50)} == {ONE}
 
 
 def test_nine_worlds_of_ten_lie_within_the_spread() -> None:
-    factors = [factor(known(2.0), "a", world, 0) / ONE for world in range(2000)]
+    factors = [factor("a", {"a": known(2.0)}, world, 0) / ONE for world in range(2000)]
     inside = sum(0.5 <= f <= 2.0 for f in factors)
     assert inside / 2000 == pytest.approx(0.9, abs=0.02)
     # Log-normal around 1: as often below as above.
@@ -47,14 +49,17 @@ def test_nine_worlds_of_ten_lie_within_the_spread() -> None:
 
 
 def test_factors_are_keyed_by_constant_world_and_seed() -> None:
-    base = factor(known(2.0), "a", 1, 0)
-    assert factor(known(2.0), "a", 1, 0) == base
-    others = [factor(known(2.0), *key) for key in (("b", 1, 0), ("a", 2, 0), ("a", 1, 1))]
+    base = factor("a", {"a": known(2.0)}, 1, 0)
+    assert factor("a", {"a": known(2.0)}, 1, 0) == base
+    both = {"a": known(2.0), "b": known(2.0)}
+    others = [factor("b", both, 1, 0), factor("a", both, 2, 0), factor("a", both, 1, 1)]
     assert base not in others
     # What no description knows is unsure by a factor of 2; a kind has its own spread.
-    assert factor(None, "a", 1, 0) == base
-    assert factor(known(None), "a", 1, 0) == factor(known(1.75), "a", 1, 0)
-    assert factor(known(None, "measured"), "a", 1, 0) == factor(known(1.05), "a", 1, 0)
+    assert factor("a", {}, 1, 0) == base
+    assert factor("a", {"a": known(None)}, 1, 0) == factor("a", {"a": known(1.75)}, 1, 0)
+    assert factor("a", {"a": known(None, "measured")}, 1, 0) == factor(
+        "a", {"a": known(1.05)}, 1, 0
+    )
 
 
 def small() -> TaskGraph:
@@ -74,7 +79,7 @@ def small() -> TaskGraph:
 def test_a_world_scales_each_part_by_its_constant() -> None:
     spreads = {"lead": known(1.5), "compute": known(2.0), "bytes": known(3.0), "ddr": known(1.2)}
     graph = in_world(small(), spreads, 4, 9, "ddr")
-    f = {name: factor(quantity, name, 4, 9) for name, quantity in spreads.items()}
+    f = {name: factor(name, spreads, 4, 9) for name in spreads}
     assert graph.lead_ns.tolist() == [100 * f["lead"] // ONE, 0]
     assert graph.compute_ns.tolist() == [1000 * f["compute"] // ONE, 2000 * f["compute"] // ONE]
     # A constant that is worse by a factor makes the transfer slower by it.
@@ -155,8 +160,20 @@ def test_every_constant_of_a_plan_is_described() -> None:
     quantities = cost_model(PHONE, "mnn").quantities()
     for name in ("mnn-fp32", "mnn-fp32-gpu", "mnn-int8", "dsp-int8"):
         for graph in expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE).graphs:
-            assert set(graph.parameters) <= quantities.keys()
+            named = {name for path in graph.parameters for name in path.split(TIMES)}
+            assert named <= quantities.keys()
     assert DDR in quantities
+
+
+def test_constants_that_multiply() -> None:
+    # Factors multiply, and the weakest evidence counts; an unknown constant is assumed.
+    known_two = {"a": known(2.0, "measured"), "b": known(3.0, "derived")}
+    both = factor(f"a{TIMES}b", known_two, 1, 0) / ONE
+    apart = factor("a", known_two, 1, 0) * factor("b", known_two, 1, 0) / ONE**2
+    assert both == pytest.approx(apart, rel=1e-4)
+    assert weakest_kind("a", known_two) == "measured"
+    assert weakest_kind(f"a{TIMES}b", known_two) == "derived"
+    assert weakest_kind(f"a{TIMES}nowhere", known_two) == "assumed"
 
 
 def test_evidence_of_nothing() -> None:
