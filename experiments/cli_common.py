@@ -10,8 +10,7 @@ import errno
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +31,7 @@ IMAGE_LIMIT = 1024
 STEP_LIMIT = 10_000
 SEED_LIMIT = 2**63 - 1
 NOTE = "predicted, not measured"
+HVX_ONLY = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
 OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
 
 
@@ -130,15 +130,20 @@ def load_built(plan: str, graph: TrainingGraph, device: Device) -> Built:
 
     A plan from a file is checked against the graph and the device.
     """
-    from sim.lowering import lowering
+    from sim.lowering import validate
     from sim.plan import Plan
     from sim.policies.build import Built, build
 
     if not is_plan_file(plan):
         return build(plan, graph, device)
     read = Plan.read(Path(plan))
-    lowering(graph, read, device).draft({})
+    validate(graph, read, device)
     return Built(read, ())
+
+
+def hvx_only(device: Device) -> bool:
+    """Whether the DSP has a matrix unit, which no cost knows: results are those of HVX alone."""
+    return device.dsp is not None and device.dsp.has_hmx
 
 
 def is_plan_file(plan: str) -> bool:
@@ -178,16 +183,10 @@ def check_target(option: str, path: Path | None) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file atomically: it is whole, or as it was before."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write a file whole or not at all."""
+    from sim.files import write_atomic
+
+    write_atomic(path, text)
 
 
 def deliver(document: object, as_json: bool, output: Path | None) -> None:
@@ -248,30 +247,35 @@ def manifest(
     graph: TrainingGraph | None = None,
     device: Device | None = None,
     plans: Mapping[str, Plan] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Say what a result follows from: versions, digests and seed; nothing of this machine.
+    """Say what a result follows from: versions, digests, settings; nothing of this machine.
+
+    Parameters
+    ----------
+    config
+        Settings that the digests do not cover, such as the engine and the number of steps.
 
     Returns
     -------
     dict
-        ``version``, ``python``, ``numpy``, ``numba``; of what is given also ``graph_sha256``,
-        ``device_sha256``, ``plan_sha256`` (by plan name) and ``seed``.
+        ``versions`` (by package); of what is given also ``graph_sha256``, ``device_sha256``,
+        ``plan_sha256`` (by plan name), ``library_sha256`` (by library, of device and plans
+        together), ``config`` and ``seed``.
     """
-    import platform
-    from importlib.metadata import version
+    from experiments.results import versions
 
-    found: dict[str, Any] = {
-        "version": version("mandheling-sandbox"),
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "numba": version("numba"),
-    }
+    found: dict[str, Any] = {"versions": versions()}
     if graph is not None:
         found["graph_sha256"] = graph.hash()
     if device is not None:
         found["device_sha256"] = device.sha256
     if plans is not None:
         found["plan_sha256"] = {name: plan_sha256(plan) for name, plan in plans.items()}
+    if device is not None and plans is not None:
+        found["library_sha256"] = library_sha256(device, plans.values())
+    if config is not None:
+        found["config"] = dict(config)
     if seed is not None:
         found["seed"] = seed
     return found
@@ -282,6 +286,18 @@ def plan_sha256(plan: Plan) -> str:
     import hashlib
 
     return hashlib.sha256(plan.to_json().encode()).hexdigest()
+
+
+def library_sha256(device: Device, plans: Iterable[Plan]) -> dict[str, str]:
+    """Return the digests of all kernel libraries that the plans' costs come from, by name."""
+    from sim.aspects import STEP_ASPECTS
+    from sim.lowering import cost_model
+
+    library = next(aspect for aspect in STEP_ASPECTS if aspect.key == "library")
+    chosen = {library.resolve(plan, device) for plan in plans}
+    models = [cost_model(device, name) for name in chosen]
+    parts = {part for model in models for part in (model.cpu, model.gpu, model.dsp)}
+    return {part.name: part.sha256 for part in sorted(parts, key=lambda part: part.name)}
 
 
 # -- errors -----------------------------------------------------------------------------------

@@ -85,9 +85,13 @@ def compare(
         )
     conditions = [terms(row.name, row.plan, graph, phone) for row in found.rows] if fairness else []
     facts = manifest(
-        graph=graph, device=phone, plans={row.name: row.plan for row in found.rows}, seed=seed
+        graph=graph,
+        device=phone,
+        plans={row.name: row.plan for row in found.rows},
+        seed=seed,
+        config={"worlds": comparing.WORLDS, "samples": comparing.SAMPLES},
     )
-    result = {**comparison_document(found), "manifest": facts}
+    result = {**comparison_document(found), "hvx_only": hvx_only(phone), "manifest": facts}
     if fairness:
         result["fairness"] = [terms_document(one) for one in conditions]
     deliver(result, as_json, output)
@@ -98,6 +102,8 @@ def compare(
         print_comparison(console, found, REFERENCE)
         if fairness:
             print_fairness(console, conditions, found.rows)
+        if result["hvx_only"]:
+            print_text(f"{HVX_ONLY}\n")
     if output is not None:
         say(f"wrote {output}")
 

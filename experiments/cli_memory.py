@@ -28,11 +28,11 @@ from experiments.cli_common import (
 if TYPE_CHECKING:
     from cost_models.device import Device
     from sim.graph import TrainingGraph
+    from sim.plan import Plan
     from sim.reuse import Visit
 
 MAPS = (4, 8, 14, 16, 28, 32, 56)
 BATCHES = (32, 64, 128)
-RULES = ("none", "lru", "mru", "belady")
 KIB, MIB = 2**10, 2**20
 
 
@@ -180,7 +180,8 @@ def reuse(
     sizes = None if budgets is None else _budgets(budgets)
     phone = load_device(device)
     graph = load_graph(model, batch, image)
-    visits = subgraph_visits(graph, phone, per_layer=per_layer)
+    plan = load_built("mandheling", graph, phone).plan
+    visits = subgraph_visits(plan, graph, phone, per_layer=per_layer)
     assert phone.dsp is not None
     own = int(phone.dsp.memory_budget_bytes.value)
     held = sum(dict(visits).values())
@@ -195,7 +196,7 @@ def reuse(
         "all_bytes": held,
         "device_budget_bytes": own,
         "rows": [reuse_row(visits, size) for size in sizes or _default_budgets(held, own)],
-        "manifest": manifest(graph=graph, device=phone),
+        "manifest": manifest(graph=graph, device=phone, plans={plan.name: plan}),
     }
     deliver(document, as_json, None)
     if not as_json:
@@ -219,17 +220,18 @@ def _default_budgets(held: int, own: int) -> list[int]:
     return sorted({max(1, held * k // 4) for k in range(1, 5)} | {own})
 
 
-def subgraph_visits(graph: TrainingGraph, device: Device, *, per_layer: bool) -> tuple[Visit, ...]:
-    """Return the subgraphs that a step of the mandheling plan executes, in order, with bytes."""
+def subgraph_visits(
+    plan: Plan, graph: TrainingGraph, device: Device, *, per_layer: bool
+) -> tuple[Visit, ...]:
+    """Return the subgraphs that a step of the plan executes, in order, with bytes."""
     from sim.lowering import draft_before, lowering
 
-    plan = load_built("mandheling", graph, device).plan
     if per_layer:
         draft = draft_before("grouping", graph, plan, device)
         plan = plan.update({("grouping", subject): "cut" for subject in layer_heads(draft.items)})
     found = lowering(graph, plan, device).visits
     if not found:
-        raise CliError(f"{graph.name} on {device.name}: the mandheling plan leaves the DSP unused")
+        raise CliError(f"{graph.name} on {device.name}: plan {plan.name!r} leaves the DSP unused")
     return found
 
 
@@ -246,7 +248,7 @@ def layer_heads(items: Any) -> list[str]:
 
 def reuse_row(visits: tuple[Visit, ...], budget_bytes: int) -> dict[str, Any]:
     """Return hits over settled cycles by rule, and the bound on the hits of one cycle."""
-    from sim.reuse import hit_bound, steady_hits
+    from sim.reuse import RULES, hit_bound, steady_hits
 
     hits = {rule: steady_hits(rule, visits, budget_bytes) for rule in RULES}
     return {
@@ -260,6 +262,7 @@ def reuse_row(visits: tuple[Visit, ...], budget_bytes: int) -> dict[str, Any]:
 
 def _print_reuse(document: dict[str, Any]) -> None:
     from experiments.render import mib, number, show, table
+    from sim.reuse import RULES
 
     cells = [
         (

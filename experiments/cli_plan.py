@@ -85,7 +85,7 @@ def aspect_rows(
     """Return ``(aspect, choice, subjects stated, subjects by default)``, all aspects in order."""
     from collections import Counter
 
-    from sim.aspects import ORDER, STEP, STEP_ASPECTS
+    from sim.aspects import ORDER, STEP_ASPECTS
     from sim.lowering import draft_before
 
     rows = []
@@ -99,8 +99,8 @@ def aspect_rows(
         for choice in sorted(said | silent, key=lambda c: (-said[c] - silent[c], c)):
             rows.append((aspect.name, choice, _count(said[choice]), _count(silent[choice])))
     for step in STEP_ASPECTS:
-        spoken = int((step.name, STEP) in dict(plan.choices))
-        rows.append((step.name, step.resolve(plan, device), _count(spoken), _count(1 - spoken)))
+        spoken = int((step.name, step.subject) in dict(plan.choices))
+        rows.append((step.key, step.resolve(plan, device), _count(spoken), _count(1 - spoken)))
     return rows
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli_common import (
+    HVX_ONLY,
     BatchOption,
     ImageOption,
     JsonOption,
     deliver,
+    hvx_only,
     load_device,
     manifest,
     stdout_console,
@@ -55,6 +57,7 @@ def device_facts(device: Device) -> dict[str, Any]:
         "dsp": None if dsp is None else dsp.arch,
         "dsp_contexts": None if dsp is None else dsp.contexts,
         "vtcm_bytes": None if dsp is None else int(dsp.vtcm_bytes.value),
+        "hvx_only": hvx_only(device),
         "gpu": None if device.gpu is None else device.gpu.name,
         "kinds": {k: kinds.count(k) for k in ("measured", "published", "derived", "assumed")},
     }
@@ -75,7 +78,7 @@ def numbers(device: Device) -> dict[str, Any]:
 
 
 def _print_devices(found: list[dict[str, Any]]) -> None:
-    from experiments.render import kib, show, table
+    from experiments.render import kib, line, show, table
 
     rows = []
     for one in found:
@@ -89,6 +92,8 @@ def _print_devices(found: list[dict[str, Any]]) -> None:
         table("Devices, and how many of their numbers are known how", columns, rows, left=3),
         "`mandheling devices NAME` lists each number with its source.",
     )
+    without = [one["name"] for one in found if one["hvx_only"]]
+    line(stdout_console(), f"{HVX_ONLY}: {', '.join(without)}")
 
 
 def _print_device(document: dict[str, Any]) -> None:
@@ -106,6 +111,8 @@ def _print_device(document: dict[str, Any]) -> None:
     show(console, "A table of values shows its last row. Sources:")
     for source, note in sources.items():
         line(console, f"[{note}] {source}")
+    if document["hvx_only"]:
+        line(console, HVX_ONLY)
     for note_text in document["notes"]:
         line(console, f"Note: {note_text}")
 

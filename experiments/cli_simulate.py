@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sim.graph import TrainingGraph
     from sim.plan import Plan
     from sim.run import Run
+    from sim.state import StepState
+    from sim.timeline import Timeline
 
 TRACE_STEPS = 64
 """Most steps of one trace: a viewer has no use for more, and a file grows by a MiB each."""
@@ -95,7 +97,13 @@ def simulate(
         from sim.trace import write_trace
 
         write_trace(trace, found.run.timelines, f"{graph.name}, {chosen.name}, {phone.name}")
-    facts = manifest(graph=graph, device=phone, plans={chosen.name: chosen}, seed=seed)
+    facts = manifest(
+        graph=graph,
+        device=phone,
+        plans={chosen.name: chosen},
+        seed=seed,
+        config={"engine": engine, "scenario": scenario, "steps": steps},
+    )
     result = {
         "note": NOTE,
         "model": graph.name,
@@ -139,30 +147,21 @@ def run_steps(
     scenario: str,
     advance: Callable[[], object],
 ) -> Simulated:
-    """Fold over the steps as :func:`sim.simulate` does, checking each and looking at each state.
+    """Simulate, counting what the state after each step says; ``advance`` is called then."""
+    from sim.run import simulate as simulate_plan
 
-    ``advance`` is called after each step.
-    """
-    from sim.checks import check
-    from sim.engines import run as run_engine
-    from sim.lowering import lower_step
-    from sim.run import Run
-    from sim.state import SCENARIOS, Observation, StepState
-
-    state = StepState(seed=seed, scenario=SCENARIOS[scenario])
-    seen: Observation | None = None
-    timelines = []
     throttled = busy = 0
-    for step in range(steps):
-        busy += state.scenario.busy_cores(seed, step) > 0
-        tasks, state = lower_step(graph, plan, device, state, seen)
-        timeline = run_engine(tasks, engine)
-        check(timeline)
-        throttled += state.throttled
-        seen = Observation(timeline.makespan_ns, timeline.energy_pj)
-        timelines.append(timeline)
+
+    def look(_: Timeline, after: StepState) -> None:
+        nonlocal throttled, busy
+        throttled += after.throttled
+        busy += after.scenario.busy_cores(seed, after.step - 1) > 0
         advance()
-    return Simulated(Run(plan, tuple(timelines), tuple(range(steps)), state), throttled, busy)
+
+    run = simulate_plan(
+        graph, plan, device, steps=steps, seed=seed, engine=engine, scenario=scenario, on_step=look
+    )
+    return Simulated(run, throttled, busy)
 
 
 def run_document(found: Simulated) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sim.policies.recipes import BASELINES
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,7 +27,6 @@ DEVICE = "snapdragon-865"
 BATCH = 64
 SHOWN = "vgg16"
 """Network whose waterfall is shown."""
-BASELINES = ("tflite-fp32", "mnn-fp32", "mnn-fp32-gpu", "mnn-int8")
 COLUMNS = {
     "tflite-fp32": "tflite",
     "mnn-fp32": "mnn",

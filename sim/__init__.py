@@ -6,10 +6,11 @@ engines import Numba or SimPy only when they are first used.
 
 from cost_models.device import device_names, load_device
 from sim.autodiff import training_graph
+from sim.choices import choices
 from sim.engines import run as run_engine
 from sim.expected import expect
 from sim.graph import TrainingGraph
-from sim.lowering import lower_step
+from sim.lowering import lower_step, validate
 from sim.onnx_import import import_onnx
 from sim.plan import Plan, PlanError
 from sim.policies.build import build_plan, decide, plan_names
@@ -28,6 +29,7 @@ __all__ = [
     "Timeline",
     "TrainingGraph",
     "build_plan",
+    "choices",
     "decide",
     "device_names",
     "expect",
@@ -41,4 +43,5 @@ __all__ = [
     "sample_steady",
     "simulate",
     "training_graph",
+    "validate",
 ]

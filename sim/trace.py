@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sim.critical import IDLE, Segment, critical_path
+from sim.files import write_atomic
 from sim.memory import memory_profile
 from sim.taskgraph import CATEGORIES, I64
 from sim.timeline import Timeline
@@ -86,18 +86,9 @@ def chrome_trace(timelines: Sequence[Timeline], title: str = "mandheling") -> di
 def write_trace(
     path: str | os.PathLike[str], timelines: Sequence[Timeline], title: str = "mandheling"
 ) -> None:
-    """Write :func:`chrome_trace` as JSON, atomically: the file is whole or as it was before."""
-    target = Path(path)
+    """Write :func:`chrome_trace` as JSON, whole or not at all; see :func:`sim.files.write_atomic`."""
     text = json.dumps(chrome_trace(timelines, title), separators=(",", ":"), allow_nan=False)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomic(Path(path), text)
 
 
 def _us(time_ns: int) -> float:

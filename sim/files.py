@@ -1,0 +1,55 @@
+"""Writing files whole: a reader finds the old content or the new, never a part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from secrets import token_hex
+
+
+class FileError(ValueError):
+    """A file cannot be written; the message names it and says what to do."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, replacing what was there in one go.
+
+    A temporary file in the same folder is written, flushed to the disk and renamed; on failure it
+    is removed and ``path`` is as it was. A new file has the permissions that the umask leaves.
+
+    Parameters
+    ----------
+    path
+        A new file, or a regular one to replace; its folder must exist.
+
+    Raises
+    ------
+    FileError
+        ``path`` is a folder or a device, its folder is missing or closed, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomic(Path(folder, "a.txt"), "whole")
+    ...     Path(folder, "a.txt").read_text()
+    'whole'
+    """
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path}: is not a regular file; give the name of a file")
+    temporary = path.parent / f".{token_hex(8)}.part"
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105  # the one call whose atomicity is relied on
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FileError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "check the folder and the space left"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
