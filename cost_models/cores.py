@@ -26,6 +26,8 @@ class Cores:
         Highest clock of the slowest core in use.
     rate
         DDR traffic that these cores can draw together, bytes per microsecond.
+    rate_path
+        Name of the constant of the CPU that bounds it.
     """
 
     count: int
@@ -34,6 +36,7 @@ class Cores:
     int8_macs_per_cycle: float
     max_hz: int
     rate: int
+    rate_path: str
 
     def macs_per_cycle(self, dtype: str) -> float:
         """MAC per cycle and core for a data type."""
@@ -65,13 +68,17 @@ def cores_of(device: Device, pool: Pool, count: int) -> Cores:
         left -= taken
         if taken:
             used.append((cluster, taken))
+    copying = sum(2 * c.copy_rate.value * n for c, n in used)
+    bound = device.cpu.pool_rate.value
+    slowest = used[-1][0].name
     return Cores(
         count=count,
         clusters=tuple((cluster.name, taken) for cluster, taken in used),
         fp32_macs_per_cycle=min(c.fp32_macs_per_cycle.value for c, _ in used),
         int8_macs_per_cycle=min(c.int8_macs_per_cycle.value for c, _ in used),
         max_hz=min(device.clock_hz(c.name, "max") for c, _ in used),
-        rate=int(min(device.cpu.pool_rate.value, sum(2 * c.copy_rate.value * n for c, n in used))),
+        rate=int(min(bound, copying)),
+        rate_path="pool_rate" if bound <= copying else f"clusters.{slowest}.copy_rate",
     )
 
 

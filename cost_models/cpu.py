@@ -68,7 +68,7 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
         share, paths = mac_share(call, library)
         cycles = work.macs / (cores.macs_per_cycle(dtype) * speed * share)
         if call.rescaling == "inline":
-            cycles += work.writes / alu
+            cycles += work.writes / (library.alu_elements("int32") * speed)
         slowest = cores.clusters[-1][0]
         rests_on += [*paths, f"{device.name}.cpu.clusters.{slowest}.{dtype}_macs_per_cycle"]
     elif op.kind in GATHER_KINDS:
@@ -87,7 +87,7 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
         parameters=(
             f"{library.name}.launch_us",
             TIMES.join(rests_on),
-            f"{device.name}.cpu.pool_rate",
+            f"{device.name}.cpu.{cores.rate_path}",
         ),
     )
 

@@ -15,7 +15,8 @@ from time import perf_counter
 
 from experiments.accept_common import Outcome, Size, full_size, source_digest
 from experiments.accept_engines import determinism, engines
-from experiments.accept_studies import counts, draws, reuse, sums, techniques, vtcm
+from experiments.accept_studies import counts, reuse, sums, vtcm
+from experiments.accept_techniques import techniques
 from experiments.results import FOLDER, read_result, versions, write_result
 
 PARTS: dict[str, Callable[[Size], Outcome]] = {
@@ -25,7 +26,6 @@ PARTS: dict[str, Callable[[Size], Outcome]] = {
     "determinism": determinism,
     "sums": sums,
     "engines": engines,
-    "draws": draws,
     "techniques": techniques,
 }
 """The quick ones first."""

@@ -176,12 +176,11 @@ def _fresh_process(model: str, device: str, threads: str, hash_seed: str) -> str
 
 def determinism(size: Size) -> Outcome:
     """Digests of runs in fresh processes, with 1 and 2 threads and three hash seeds."""
-    pair = size.pairs[-1]
     settings_tried = list(product(("1", "2"), ("0", "1", "4242")))
-    outputs = {_fresh_process(*pair, *setting) for setting in settings_tried}
+    outputs = {_fresh_process(*size.pair, *setting) for setting in settings_tried}
     return {
-        "model": pair[0],
-        "device": pair[1],
+        "model": size.pair[0],
+        "device": size.pair[1],
         "processes": len(settings_tried),
         "runs_in_each": len(next(iter(outputs)).splitlines()),
         "different_outputs": len(outputs),

@@ -1,13 +1,10 @@
-"""Large counts about what the sandbox says: techniques, counts, VTCM, reuse, sums."""
+"""Large counts about what the sandbox says: models, VTCM, reuse, sums."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-
 from cost_models.vtcm import largest_fitting_batch, slice_bytes
-from experiments.accept_common import PHONE, Outcome, Size, dsp_devices, graph_of, in_parallel
-from experiments.compare import geometric_mean
+from experiments.accept_common import PHONE, Outcome, Size, graph_of, in_parallel
+from experiments.compare import OFFLOAD
 from sim import (
     build_plan,
     decide,
@@ -15,102 +12,14 @@ from sim import (
     load_device,
     load_model,
     plan_names,
-    sample_steady,
 )
 from sim.checks import check
-from sim.expected import expected_ns
 from sim.lowering import draft_before, lowering
-from sim.policies.build import build
 from sim.policies.numeric import AllInt8, abnormal
-from sim.policies.recipes import TECHNIQUES
-from sim.reuse import hit_bound, steady_hits
+from sim.reuse import RULES, hit_bound, steady_hits
 from sim.zoo import model_info
 
-NAIVE = "dsp-int8"
-CACHE_RULES = ("none", "lru", "mru", "belady")
 KIB = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Fate:
-    """Expected times for one model on one device: naive, each technique alone, and in turn."""
-
-    naive_ns: int
-    alone_ns: tuple[int, ...]
-    in_turn_ns: tuple[int, ...]
-    whole_ns: int
-    declined_alone: tuple[str, ...]
-    declined_in_turn: tuple[str, ...]
-
-    @property
-    def slower(self) -> int:
-        """How often a technique that was kept made the expected step longer."""
-        turns = (self.naive_ns, *self.in_turn_ns)
-        alone = sum(time > self.naive_ns for time in self.alone_ns)
-        in_turn = sum(b > a for a, b in pairwise(turns))
-        return alone + in_turn + (self.whole_ns != turns[-1])
-
-
-def _fate_job(job: tuple[str, str]) -> _Fate:
-    model, name = job
-    graph, device = graph_of(model), load_device(name)
-    alone = {t: build(f"{NAIVE}+{t}", graph, device) for t in TECHNIQUES}
-    whole = build("mandheling", graph, device)
-    kept = {a.technique for a in whole.adoptions if a.adopted}
-    return _Fate(
-        naive_ns=expected_ns(graph, build_plan(NAIVE, graph, device), device),
-        alone_ns=tuple(expected_ns(graph, one.plan, device) for one in alone.values()),
-        in_turn_ns=tuple(a.proposed_ns if a.adopted else a.before_ns for a in whole.adoptions),
-        whole_ns=expected_ns(graph, whole.plan, device),
-        declined_alone=tuple(t for t, one in alone.items() if not one.adoptions[0].adopted),
-        declined_in_turn=tuple(t for t in TECHNIQUES if t not in kept),
-    )
-
-
-def techniques(size: Size) -> Outcome:
-    """Whether a technique ever lengthens the expected step, alone or in turn; fallbacks."""
-    jobs = [(model, device) for model in size.models for device in dsp_devices(size)]
-    fates = list(in_parallel(_fate_job, jobs, size, "models x devices"))
-    speedups = [fate.naive_ns / fate.whole_ns for fate in fates]
-    slower = sum(fate.slower for fate in fates)
-    return {
-        "pairs": len(jobs),
-        "slower": slower,
-        "declined_alone": {t: sum(t in f.declined_alone for f in fates) for t in TECHNIQUES},
-        "declined_in_turn": {t: sum(t in f.declined_in_turn for f in fates) for t in TECHNIQUES},
-        "speedup_over_naive_geomean": round(geometric_mean(speedups), 3),
-        "speedup_over_naive_least": round(min(speedups), 3),
-        "passed": slower == 0,
-    }
-
-
-def _draws_job(job: tuple[str, str, int]) -> list[float]:
-    """Ratio of mean steps, with each technique to without, over common draws."""
-    model, name, seeds = job
-    graph, device = graph_of(model), load_device(name)
-
-    def mean(plan_name: str) -> float:
-        plan = build_plan(plan_name, graph, device)
-        runs = [sample_steady(graph, plan, device, seed=seed) for seed in range(seeds)]
-        return sum(run.makespan_ns / len(run.timelines) for run in runs) / seeds
-
-    naive = mean(NAIVE)
-    names = [*(f"{NAIVE}+{technique}" for technique in TECHNIQUES), "mandheling"]
-    return [mean(plan_name) / naive for plan_name in names]
-
-
-def draws(size: Size) -> Outcome:
-    """Mean of drawn steps with each technique against without, on common random numbers."""
-    jobs = [(model, device, size.seeds) for model, device in size.pairs]
-    found = list(in_parallel(_draws_job, jobs, size, "models x devices"))
-    columns = zip((*TECHNIQUES, "all"), zip(*found, strict=True), strict=True)
-    worst = {name: round(max(ratios), 4) for name, ratios in columns}
-    return {
-        "pairs": len(jobs),
-        "seeds": size.seeds,
-        "worst_ratio": worst,
-        "passed": max(worst.values()) <= 1.0,
-    }
 
 
 def counts(size: Size) -> Outcome:
@@ -164,14 +73,11 @@ def _sweep(models: tuple[str, ...], vtcm_bytes: int) -> dict[str, dict[str, list
 def reuse(size: Size) -> Outcome:
     """Hits of the cache rules: the cyclic worst case, and real subgraphs under byte budgets."""
     slots = range(1, 33)
-    cyclic = {rule: [_cyclic_hits(rule, n) for n in slots] for rule in CACHE_RULES}
+    cyclic = {rule: [_cyclic_hits(rule, n) for n in slots] for rule in RULES}
     found = in_parallel(_budgets, size.models, size, "models")
     models = dict(zip(size.models, found, strict=True))
     bounded = all(
-        row[rule] <= row["bound"]
-        for rows in models.values()
-        for row in rows
-        for rule in CACHE_RULES
+        row[rule] <= row["bound"] for rows in models.values() for row in rows for rule in RULES
     )
     return {
         "cyclic_slots": list(slots),
@@ -194,7 +100,7 @@ def _cyclic_hits(rule: str, slots: int) -> float:
 def _budgets(model: str) -> list[dict[str, float]]:
     """One subgraph per kernel, and memory for a quarter, a half, three quarters of them."""
     graph, device = graph_of(model), load_device(PHONE)
-    plan = build_plan(NAIVE, graph, device)
+    plan = build_plan(OFFLOAD, graph, device)
     draft = lowering(graph, plan, device).draft({})
     cuts = {("grouping", i.subject): "cut" for i in draft.items if i.group >= 0 and not i.follows}
     visits = lowering(graph, plan.update(cuts), device).visits
@@ -203,7 +109,7 @@ def _budgets(model: str) -> list[dict[str, float]]:
     for percent in (25, 50, 75):
         budget = whole * percent // 100
         row: dict[str, float] = {"percent": percent, "visits": len(visits)}
-        for rule in CACHE_RULES:
+        for rule in RULES:
             hits, seen = steady_hits(rule, visits, budget, steps=16)
             row[rule] = round(hits * len(visits) / seen, 3)
         rows.append(row | {"bound": hit_bound(visits, budget)})

@@ -296,8 +296,8 @@ def library_sha256(device: Device, plans: Iterable[Plan]) -> dict[str, str]:
     library = next(aspect for aspect in STEP_ASPECTS if aspect.key == "library")
     chosen = {library.resolve(plan, device) for plan in plans}
     models = [cost_model(device, name) for name in chosen]
-    parts = {part for model in models for part in (model.cpu, model.gpu, model.dsp)}
-    return {part.name: part.sha256 for part in sorted(parts, key=lambda part: part.name)}
+    digests = {lib.name: lib.sha256 for m in models for lib in (m.cpu, m.gpu, m.dsp)}
+    return dict(sorted(digests.items()))
 
 
 # -- errors -----------------------------------------------------------------------------------

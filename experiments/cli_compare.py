@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli_common import (
+    HVX_ONLY,
     NOTE,
     BatchOption,
     CliError,
@@ -20,12 +21,16 @@ from experiments.cli_common import (
     SeedOption,
     check_target,
     deliver,
+    hvx_only,
     integer,
     is_plan_file,
+    library_sha256,
     load_built,
     load_device,
     load_graph,
     manifest,
+    plan_sha256,
+    print_text,
     say,
     stdout_console,
     working,
@@ -34,6 +39,7 @@ from experiments.cli_common import (
 if TYPE_CHECKING:
     from cost_models.device import Device
     from experiments.compare import Comparison, Row
+    from experiments.demo import Result
     from experiments.fairness import Terms
     from sim.graph import TrainingGraph
     from sim.plan import Plan
@@ -227,16 +233,30 @@ def demo(
 
     results = story.compare_all(story.MODELS, seed=seed, workers=workers, say=say)
     rows = {one.model: one.comparison for one in results}
-    first = results[0].comparison
-    facts = manifest(device=load_device(first.device), seed=seed)
-    facts["graph_sha256"] = {one.model: one.graph_hash for one in results}
     result = {
         **story.summary_document(results),
         "models": {name: comparison_document(found) for name, found in rows.items()},
-        "manifest": facts,
+        "manifest": demo_manifest(results, seed),
     }
     deliver(result, as_json, output)
     if not as_json:
         story.print_story(stdout_console(), results)
     if output is not None:
         say(f"wrote {output}")
+
+
+def demo_manifest(results: Sequence[Result], seed: int) -> dict[str, Any]:
+    """Say what the demo follows from; graphs and plans by network."""
+    from experiments.compare import SAMPLES, WORLDS
+
+    phone = load_device(results[0].comparison.device)
+    facts = manifest(device=phone, seed=seed, config={"worlds": WORLDS, "samples": SAMPLES})
+    plans = {one.model: {row.name: row.plan for row in one.comparison.rows} for one in results}
+    facts["graph_sha256"] = {one.model: one.graph_hash for one in results}
+    facts["plan_sha256"] = {
+        model: {name: plan_sha256(plan) for name, plan in named.items()}
+        for model, named in plans.items()
+    }
+    everything = [plan for named in plans.values() for plan in named.values()]
+    facts["library_sha256"] = library_sha256(phone, everything)
+    return facts

@@ -128,6 +128,10 @@ def compare(
         A plan of ``extra`` does not fit the graph or the device.
     """
     chosen = list(dict.fromkeys([*(names or plan_list()), reference]))
+    if reference in RECIPES and not available(RECIPES[reference], device):
+        raise PlanError(
+            f"reference {reference!r} needs a {RECIPES[reference].needs}: choose another"
+        )
     missing = {
         name: f"{device.name} has no {RECIPES[name].needs}"
         for name in chosen
@@ -209,7 +213,7 @@ class _Compared:
             speedup_interval=interval(ratios),
             energy_ratio=base.expected.energy_pj / expected.energy_pj,
             breakdown_ns=expected.breakdown_ns,
-            evidence=evidence_shares(list(expected.timelines), costs.quantities()),
+            evidence=evidence_shares(expected, costs.quantities()),
             first_step_ns=cold.mean_ns,
             p50_ns=steady.percentile_ns(50),
             p95_ns=steady.percentile_ns(95),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from cost_models.cost import Cost, UnsupportedKernelError
+from cost_models.cost import TIMES, Cost, UnsupportedKernelError
 from cost_models.device import Device
 from cost_models.quantity import Quantity
 from cost_models.vtcm import conv_slice_bytes
@@ -33,7 +33,8 @@ class Alone:
     """Time of a subject alone on one unit, nanoseconds, all its micro-batches and scans together.
 
     ``launch_ns`` comes before; ``compute_ns`` and ``bytes_ns`` overlap, of each kernel the longer
-    one counts. ``behind_ns`` is ``time_ns`` by the constant it rests on, the longest part first.
+    one counts. ``behind_ns`` is the part of ``time_ns`` that rests on each constant, the longest
+    first; where several multiply, each carries the whole part.
     """
 
     unit: str
@@ -137,7 +138,7 @@ class Explainer:
         UnsupportedKernelError
             The unit has no kernel for it.
         """
-        launch = compute = moved = 0
+        launch = compute = moved = time = 0
         behind: Counter[str] = Counter()
         costs = self._ready.costs
         hz, _ = costs.clock_and_power(unit)
@@ -149,9 +150,11 @@ class Explainer:
             )
             launch, compute, moved = launch + cost.lead_ns, compute + computing, moved + moving
             for path, ns in zip(cost.parameters, _counting(cost, computing, moving), strict=True):
-                behind[path] += ns
+                time += ns
+                for constant in path.split(TIMES):
+                    behind[constant] += ns
         found = {path: ns for path, ns in behind.most_common() if ns}
-        return Alone(unit, launch, compute, moved, behind.total(), found)
+        return Alone(unit, launch, compute, moved, time, found)
 
     def explain(self, subject: str, *, widest: bool = False) -> Explanation:
         """Explain one subject.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.compare import Comparison, Row, Waterfall, compare
+from experiments.demo import PLANS
 from sim import load_device, load_model, training_graph
 from sim.taskgraph import CATEGORIES
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TARGET = Path("docs/img/comparison.svg")
-PLANS = ("tflite-fp32", "mnn-fp32", "mnn-fp32-gpu", "mnn-int8", "dsp-int8", "mandheling")
 COLOURS = {
     "compute": "#4477aa",
     "memory": "#66ccee",

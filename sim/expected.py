@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from cost_models.cost import Rescaling
 from cost_models.device import Device
@@ -137,14 +138,23 @@ _TIMES: Memo[int] = Memo(2048)
 
 
 def _mixture(ready: Lowering) -> list[tuple[int, dict[str, Rescaling]]]:
-    """Weights and modes of the steps that make up the steady state; the quietest comes last."""
+    """Weights and modes of the steps that make up the steady state; the quietest comes last.
+
+    Each tensor scans in its rule's share of the steps. The shares are nested: whoever scans
+    more rarely does so in steps in which all the others scan too. That keeps every tensor's
+    share right with one step more than there are shares.
+    """
     if not ready.rules:
         return [(1, {})]
-    scans = sum(scan_share(rule) for rule in ready.rules.values())
-    whole = len(ready.rules) * len(SETTLED_STEPS) * PROBES
+    shares = {subject: scan_share(rule) for subject, rule in ready.rules.items()}
+    whole = len(SETTLED_STEPS) * PROBES
+    levels = sorted({0, whole, *shares.values()})
     return [
-        (scans, dict.fromkeys(ready.rules, "dynamic")),
-        (whole - scans, {s: quiet_mode(rule) for s, rule in ready.rules.items()}),
+        (
+            upper - lower,
+            {s: "dynamic" if shares[s] >= upper else quiet_mode(r) for s, r in ready.rules.items()},
+        )
+        for lower, upper in pairwise(levels)
     ]
 
 

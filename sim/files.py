@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from secrets import token_hex
+from shutil import copymode
 
 
 class FileError(ValueError):
@@ -15,7 +16,8 @@ def write_atomic(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, replacing what was there in one go.
 
     A temporary file in the same folder is written, flushed to the disk and renamed; on failure it
-    is removed and ``path`` is as it was. A new file has the permissions that the umask leaves.
+    is removed and ``path`` is as it was. A new file has the permissions that the umask leaves,
+    a replaced one keeps its own.
 
     Parameters
     ----------
@@ -35,15 +37,20 @@ def write_atomic(path: Path, text: str) -> None:
     ...     Path(folder, "a.txt").read_text()
     'whole'
     """
-    if path.exists() and not path.is_file():
+    target = path.resolve()  # behind a link, the file it leads to is replaced, not the link
+    if target.exists() and not target.is_file():
         raise FileError(f"{path}: is not a regular file; give the name of a file")
-    temporary = path.parent / f".{token_hex(8)}.part"
+    if target.exists() and not os.access(target, os.W_OK):
+        raise FileError(f"{path}: is not writable; change its permissions or give another name")
+    temporary = target.parent / f".{token_hex(8)}.part"
     try:
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105  # the one call whose atomicity is relied on
+        if target.exists():
+            copymode(target, temporary)
+        os.replace(temporary, target)  # noqa: PTH105  # the one call whose atomicity is relied on
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise FileError(

@@ -100,6 +100,8 @@ class Run:
 
     def percentile_ns(self, percent: int, skip: int = 0) -> int:
         """Return the smallest step time that ``percent`` % of the steps do not exceed."""
+        if not 0 <= percent <= 100:
+            raise RunError(f"percent is {percent}; it must lie in 0 .. 100")
         values = np.sort(self.step_ns[min(skip, len(self.timelines) - 1) :])
         rank = -(-percent * len(values) // 100)
         return int(values[max(0, rank - 1)])
@@ -231,6 +233,9 @@ def _check_trace(shifts: ShiftSource, ready: Lowering) -> None:
 def _start(
     steps: int, seed: int, scenario: str | Scenario, shifts: ShiftSource | None
 ) -> StepState:
+    for name, value in (("steps", steps), ("seed", seed)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise RunError(f"{name} is {value!r}; it must be a whole number")
     if steps < 1:
         raise RunError(f"steps is {steps}; it must be 1 or more")
     if not 0 <= seed < 2**63:

@@ -86,7 +86,7 @@ def chrome_trace(timelines: Sequence[Timeline], title: str = "mandheling") -> di
 def write_trace(
     path: str | os.PathLike[str], timelines: Sequence[Timeline], title: str = "mandheling"
 ) -> None:
-    """Write :func:`chrome_trace` as JSON, whole or not at all; see :func:`sim.files.write_atomic`."""
+    """Write :func:`chrome_trace` as JSON, whole or not at all (:func:`.write_atomic`)."""
     text = json.dumps(chrome_trace(timelines, title), separators=(",", ":"), allow_nan=False)
     write_atomic(Path(path), text)
 

@@ -24,7 +24,6 @@ from sim.critical import parameter_shares
 from sim.engines import run as run_engine
 from sim.expected import Expectation
 from sim.taskgraph import TaskGraph
-from sim.timeline import Timeline
 
 Number = TypeVar("Number", int, float)
 
@@ -110,15 +109,16 @@ def weakest_kind(path: str, quantities: Mapping[str, Quantity]) -> str:
 
 
 def evidence_shares(
-    timelines: list[Timeline], quantities: Mapping[str, Quantity]
+    expectation: Expectation, quantities: Mapping[str, Quantity]
 ) -> dict[str, float]:
     """Return which share of the critical path rests on each kind of evidence; they add up to 1.
 
-    A time that several constants multiply into counts for the weakest of them.
+    Steps count by their weight; a time that several constants multiply into counts for the
+    weakest of them.
     """
     by_kind = dict.fromkeys(KINDS, 0)
-    for timeline in timelines:
+    for weight, timeline in zip(expectation.weights, expectation.timelines, strict=True):
         for path, ns in parameter_shares(timeline).items():
-            by_kind[weakest_kind(path, quantities)] += ns
+            by_kind[weakest_kind(path, quantities)] += weight * ns
     whole = sum(by_kind.values())
     return {kind: ns / whole if whole else 0.0 for kind, ns in by_kind.items()}

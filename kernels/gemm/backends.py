@@ -34,7 +34,7 @@ class GemmError(ValueError):
 class Backend:
     """How one back-end reads B, and how it multiplies."""
 
-    pack: Callable[[NDArray[np.int8]], NDArray[Any]]
+    pack: Callable[[NDArray[np.int8], int], NDArray[Any]]
     multiply: Callable[[NDArray[np.int8], NDArray[Any], NDArray[np.int32], int], None]
 
 

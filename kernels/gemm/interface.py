@@ -17,7 +17,7 @@ from kernels.gemm.threads import available_threads
 
 MAX_K = 2**17 - 1
 """Longest sum of INT8 products that always fits INT32."""
-_SERIAL_MACS = 1 << 22
+_SERIAL_MACS = 1 << 23
 """Work below which handing it to other threads costs more than it saves (tens of us)."""
 
 
@@ -59,7 +59,15 @@ def _check_matrix(name: str, matrix: NDArray[Any], dtype: type[np.generic]) -> N
         )
 
 
-def pack_b(b: NDArray[np.int8], backend: str | None = None) -> PackedB:
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return available_threads()
+    if threads < 1:
+        raise GemmError(f"threads is {threads}; allowed: 1 or more, or None for every core")
+    return threads
+
+
+def pack_b(b: NDArray[np.int8], backend: str | None = None, threads: int | None = None) -> PackedB:
     """Lay out B once for many products, as for weights used by several batches.
 
     Parameters
@@ -68,11 +76,13 @@ def pack_b(b: NDArray[np.int8], backend: str | None = None) -> PackedB:
         (K, N) int8, C-contiguous; K at most :data:`MAX_K`.
     backend
         Back-end that will read it; default: as :func:`gemm_s8s8s32`.
+    threads
+        Threads at most; default: every core of this process.
 
     Raises
     ------
     GemmError
-        A matrix or back-end that is not allowed.
+        A matrix, back-end or number of threads that is not allowed.
     """
     _check_matrix("b", b, np.int8)
     depth, columns = b.shape
@@ -82,12 +92,12 @@ def pack_b(b: NDArray[np.int8], backend: str | None = None) -> PackedB:
             " parts in int64"
         )
     name = chosen(backend)
-    return PackedB(name, depth, columns, load(name).pack(b))
+    return PackedB(name, depth, columns, load(name).pack(b, _threads(threads)))
 
 
-def _packed(b: NDArray[np.int8] | PackedB, backend: str | None) -> PackedB:
+def _packed(b: NDArray[np.int8] | PackedB, backend: str | None, threads: int) -> PackedB:
     if not isinstance(b, PackedB):
-        return pack_b(b, backend)
+        return pack_b(b, backend, threads)
     if backend is not None and backend != b.backend:
         raise GemmError(
             f"backend is {backend!r}, but b was packed for {b.backend!r}; leave backend out, or"
@@ -155,9 +165,8 @@ def gemm_s8s8s32(
     array([[16387]], dtype=int32)
     """
     _check_matrix("a", a, np.int8)
-    if threads is not None and threads < 1:
-        raise GemmError(f"threads is {threads}; allowed: 1 or more, or None for every core")
-    packed = _packed(b, backend)
+    count = _threads(threads)
+    packed = _packed(b, backend, count)
     if a.shape[1] != packed.depth:
         raise GemmError(
             f"a has shape {a.shape} and b ({packed.depth}, {packed.columns}); the columns of a must"
@@ -165,7 +174,6 @@ def gemm_s8s8s32(
         )
     target = _target(out, a, b, packed.columns)
     if a.size * packed.columns < _SERIAL_MACS:
-        threads = 1
-    count = threads if threads is not None else available_threads()
+        count = 1
     load(packed.backend).multiply(a, packed.panels, target, count)
     return target

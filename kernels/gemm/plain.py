@@ -1,7 +1,7 @@
 """GEMM back-ends that need only NumPy: the reference, and exact float32 BLAS.
 
-A back-end has two functions: ``pack(b)`` gives B in the form that it reads, and
-``multiply(a, packed, out, threads)`` fills ``out``. Checks were made by the caller
+A back-end has two functions: ``pack(b, threads)`` gives B in the form that it reads,
+and ``multiply(a, packed, out, threads)`` fills ``out``. Checks were made by the caller
 (:mod:`kernels.gemm.interface`).
 """
 
@@ -16,7 +16,7 @@ BLAS_K = 1024
 """Longest sum that float32 holds exactly: ``1024 * 128 * 128 = 2^24``, in any order."""
 
 
-def pack_reference(b: NDArray[np.int8]) -> NDArray[np.int64]:
+def pack_reference(b: NDArray[np.int8], threads: int) -> NDArray[np.int64]:
     """B as int64."""
     return b.astype(np.int64)
 
@@ -28,7 +28,7 @@ def multiply_reference(
     out[...] = a.astype(np.int64) @ packed
 
 
-def pack_blas(b: NDArray[np.int8]) -> NDArray[np.float32]:
+def pack_blas(b: NDArray[np.int8], threads: int) -> NDArray[np.float32]:
     """B as float32."""
     return b.astype(np.float32)
 

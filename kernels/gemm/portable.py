@@ -20,7 +20,7 @@ _ROWS, _COLUMNS, _DEPTH = 64, 8, 1024
 """Block of rows of A, columns of B, and K: the columns are 16 KiB, and stay in L1."""
 
 
-def pack(b: NDArray[np.int8]) -> NDArray[np.int16]:
+def pack(b: NDArray[np.int8], threads: int) -> NDArray[np.int16]:
     """B transposed and widened, ``(N, K)``."""
     return np.ascontiguousarray(b.T, np.int16)
 

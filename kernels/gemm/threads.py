@@ -31,7 +31,9 @@ if hasattr(os, "register_at_fork"):  # threads do not live on in a forked child
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def over_rows(kernel: Callable[[int, int], None], rows: int, tile: int, threads: int) -> None:
+def over_rows(
+    kernel: Callable[[int, int], None], rows: int, tile: int, threads: int, least: int = 1
+) -> None:
     """Call ``kernel(first, last)`` on blocks of whole tiles that cover ``range(rows)``.
 
     Parameters
@@ -44,11 +46,15 @@ def over_rows(kernel: Callable[[int, int], None], rows: int, tile: int, threads:
         Rows that a kernel computes together: blocks are multiples of it, but for the last.
     threads
         Threads to use, this one included.
+    least
+        Rows below which a block is not worth handing over, if each thread still has its share.
     """
     if threads == 1 or rows <= tile:
         kernel(0, rows)
         return
-    block = -(-rows // (tile * threads * BLOCKS_PER_THREAD)) * tile
+    share = -(-rows // threads)
+    wanted = max(-(-share // BLOCKS_PER_THREAD), min(least, share))
+    block = -(-wanted // tile) * tile
     ticket = count()
 
     def work() -> None:

@@ -29,9 +29,13 @@ from kernels.jit import compiled
 TILE_ROWS = 6
 WIDTH_512, WIDTH_256 = 64, 16
 _BLOCK_ROWS = 16 * TILE_ROWS
+_BLOCK_MACS = 1 << 23
+"""Work handed to a thread at a time: at least 40 us, and rows enough to pay for reading B."""
 _DEPTH = 512
 """K per pass over a panel, in steps of 4: 128 KiB of a wide panel."""
 _FLIP = np.uint32(0x80808080)
+_SERIAL_BYTES = 1 << 20
+"""Size of B up to which other threads do not help to pack it (50 us)."""
 _LINE = 64
 """Alignment of panels, in bytes: a vector never straddles two cache lines."""
 
@@ -58,6 +62,7 @@ def _steps(
     starts: list[tuple[ir.Block, _Values]],
     steps: ir.Value,
     lanes: int,
+    target: tuple[ir.Value, ir.Value],
 ) -> _Values:
     """The loop over K in steps of 4: returns the sums, row by row, and leaves ``builder`` after.
 
@@ -87,6 +92,7 @@ def _steps(
         _load(builder, panel, builder.add(here, _I64(4 * lanes * v)), bytes_in)
         for v in range(vectors)
     ]
+    _prefetch_to_write(builder, step, *target)
     added = []
     for r, row in enumerate(rows):
         four = _load(builder, row, builder.mul(step, _I64(4)), _I32)
@@ -130,8 +136,8 @@ def _tile(vectors: int, lanes: int) -> Callable[..., Any]:
             for v in range(vectors):
                 place = builder.gep(row, [_I64(v * lanes)])
                 places.append(builder.bitcast(place, kind.as_pointer()))
-        _prefetch_to_write(builder, places)
         panel = builder.gep(data(4), [panel_at])
+        target = builder.gep(data(10), [out_at]), out_stride
         begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
         builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
         builder.position_at_end(begin)
@@ -143,7 +149,7 @@ def _tile(vectors: int, lanes: int) -> Callable[..., Any]:
         resumed = [builder.load(place, align=4) for place in places]
         starts = [(begin, begun), (resume, resumed)]
         for total, place in zip(
-            _steps(builder, rows, panel, starts, steps, lanes), places, strict=True
+            _steps(builder, rows, panel, starts, steps, lanes, target), places, strict=True
         ):
             builder.store(total, place, align=4)
         return context.get_dummy_value()
@@ -160,16 +166,23 @@ def _tile(vectors: int, lanes: int) -> Callable[..., Any]:
     return cast(Callable[..., Any], intrinsic(tile))
 
 
-def _prefetch_to_write(builder: ir.IRBuilder, places: _Values) -> None:
-    """Ask for the lines of ``out`` before the loop, so that stores after it do not wait."""
+def _prefetch_to_write(
+    builder: ir.IRBuilder, step: ir.Value, target: ir.Value, stride: ir.Value
+) -> None:
+    """Ask for the lines of ``out``, one per step, so that stores after the loop do not wait.
+
+    32 steps walk 8 rows of 4 lines; what lies outside the tile is asked for in vain, at worst.
+    """
     byte = _I8.as_pointer()
     prefetch = _declare(
         builder.module,
         ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
         "llvm.prefetch.p0",
     )
-    for place in places:
-        builder.call(prefetch, [builder.bitcast(place, byte), _I32(1), _I32(3), _I32(1)])
+    row = builder.mul(builder.and_(step, _I64(7)), stride)
+    line = builder.shl(builder.and_(builder.lshr(step, _I64(3)), _I64(3)), _I64(4))
+    place = builder.gep(target, [builder.add(row, line)])
+    builder.call(prefetch, [builder.bitcast(place, byte), _I32(1), _I32(3), _I32(1)])
 
 
 _TILE_512 = _tile(4, 16)
@@ -177,32 +190,38 @@ _TILE_256 = _tile(2, 8)
 
 
 @compiled
-def _fill_panels(b: NDArray[np.uint8], panels: NDArray[np.uint32]) -> None:
-    """Fill zeroed ``panels[N / width, K / 4, width]`` with ``b ^ 0x80``, four of K to a word."""
+def _fill_panels(b: NDArray[np.uint8], panels: NDArray[np.uint32], first: int, last: int) -> None:
+    """Fill steps ``first`` to ``last`` of ``panels[N / width, K / 4, width]`` with ``b ^ 0x80``."""
     depth, columns = b.shape
     width = panels.shape[2]
-    for p in range(panels.shape[0]):
-        left = p * width
-        count = min(width, columns - left)
-        for k in range(depth // 4):
-            row0, row1 = b[4 * k, left : left + count], b[4 * k + 1, left : left + count]
-            row2, row3 = b[4 * k + 2, left : left + count], b[4 * k + 3, left : left + count]
-            words = panels[p, k]
-            for n in range(count):
-                low = np.uint32(row0[n]) | np.uint32(np.uint32(row1[n]) << np.uint32(8))
-                high = np.uint32(row2[n]) | np.uint32(np.uint32(row3[n]) << np.uint32(8))
-                words[n] = np.uint32(low | np.uint32(high << np.uint32(16))) ^ _FLIP
-        for k in range(depth // 4 * 4, depth):
-            for n in range(count):
-                word = np.uint32(np.uint32(b[k, left + n]) ^ np.uint32(0x80))
-                panels[p, k // 4, n] |= np.uint32(word << np.uint32(8 * (k % 4)))
+    for k in range(first, last):
+        for p in range(panels.shape[0]):
+            left, words = p * width, panels[p, k]
+            count = min(width, columns - left)
+            if 4 * k + 4 <= depth:
+                row0, row1 = b[4 * k, left : left + count], b[4 * k + 1, left : left + count]
+                row2, row3 = b[4 * k + 2, left : left + count], b[4 * k + 3, left : left + count]
+                for n in range(count):
+                    low = np.uint32(row0[n]) | np.uint32(np.uint32(row1[n]) << np.uint32(8))
+                    high = np.uint32(row2[n]) | np.uint32(np.uint32(row3[n]) << np.uint32(8))
+                    words[n] = np.uint32(low | np.uint32(high << np.uint32(16))) ^ _FLIP
+            else:
+                for n in range(count):
+                    word = np.uint32(0)
+                    for row in range(depth - 1, 4 * k - 1, -1):
+                        flipped = np.uint32(np.uint32(b[row, left + n]) ^ np.uint32(0x80))
+                        word = np.uint32(np.uint32(word << np.uint32(8)) | flipped)
+                    words[n] = word
+            words[count:] = np.uint32(0)
 
 
 @compiled
-def _row_starts(a: NDArray[np.int8], starts: NDArray[np.int32], first: int, last: int) -> None:
+def _row_starts(
+    a: NDArray[np.int8], stride: int, starts: NDArray[np.int32], first: int, last: int
+) -> None:
     """-128 times the sum of each row of A."""
     for i in range(first, last):
-        row = a[i]
+        row = a[i * stride : (i + 1) * stride]
         total = np.int32(0)
         for k in range(row.size):
             total = np.int32(total + np.int32(row[k]))
@@ -211,10 +230,11 @@ def _row_starts(a: NDArray[np.int8], starts: NDArray[np.int32], first: int, last
 
 @compiled
 def _rows_512(
-    a: NDArray[np.int8], panels: NDArray[np.uint8], starts: NDArray[np.int32],
+    a: NDArray[np.int8], stride: int, panels: NDArray[np.uint8], starts: NDArray[np.int32],
     out: NDArray[np.int32], depth: int, columns: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Rows ``first`` to ``last`` of the product; all arrays flat, ``depth`` in steps of 4."""
+    """Rows ``first`` to ``last``; flat arrays, ``stride`` bytes per row, ``depth`` steps of 4."""
+    _row_starts(a, stride, starts, first, last)
     for top in range(first, last, _BLOCK_ROWS):
         bottom = min(top + _BLOCK_ROWS, last)
         for k in range(0, depth, _DEPTH):
@@ -223,7 +243,7 @@ def _rows_512(
                 panel = 4 * (n * depth + k * WIDTH_512)
                 for i in range(top, bottom, TILE_ROWS):
                     _TILE_512(
-                        a, 4 * (i * depth + k), 4 * depth, min(TILE_ROWS, bottom - i) - 1,
+                        a, i * stride + 4 * k, stride, min(TILE_ROWS, bottom - i) - 1,
                         panels, panel, steps, starts, i, np.int64(k == 0),
                         out, i * columns + n, columns,
                     )  # fmt: skip
@@ -231,10 +251,11 @@ def _rows_512(
 
 @compiled
 def _rows_256(
-    a: NDArray[np.int8], panels: NDArray[np.uint8], starts: NDArray[np.int32],
+    a: NDArray[np.int8], stride: int, panels: NDArray[np.uint8], starts: NDArray[np.int32],
     out: NDArray[np.int32], depth: int, columns: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """As ``_rows_512``, with the tile of half the vector length."""
+    _row_starts(a, stride, starts, first, last)
     for top in range(first, last, _BLOCK_ROWS):
         bottom = min(top + _BLOCK_ROWS, last)
         for k in range(0, depth, _DEPTH):
@@ -243,34 +264,41 @@ def _rows_256(
                 panel = 4 * (n * depth + k * WIDTH_256)
                 for i in range(top, bottom, TILE_ROWS):
                     _TILE_256(
-                        a, 4 * (i * depth + k), 4 * depth, min(TILE_ROWS, bottom - i) - 1,
+                        a, i * stride + 4 * k, stride, min(TILE_ROWS, bottom - i) - 1,
                         panels, panel, steps, starts, i, np.int64(k == 0),
                         out, i * columns + n, columns,
                     )  # fmt: skip
 
 
-def _aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.uint32]:
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.uint32]:
     size = 4 * int(np.prod(shape))
-    raw = np.zeros(size + _LINE, np.uint8)
+    raw = np.empty(size + _LINE, np.uint8)
     skip = -raw.ctypes.data % _LINE
     return raw[skip : skip + size].view(np.uint32).reshape(shape)
 
 
-def _pack(b: NDArray[np.int8], width: int) -> NDArray[np.uint32]:
+def _pack(b: NDArray[np.int8], width: int, threads: int) -> NDArray[np.uint32]:
     depth, columns = b.shape
-    panels = _aligned_zeros((-(-columns // width), -(-depth // 4), width))
-    _fill_panels(b.view(np.uint8), panels)
+    steps = -(-depth // 4)
+    panels = _aligned((-(-columns // width), steps, width))
+    source = b.view(np.uint8)
+    over_rows(
+        lambda first, last: _fill_panels(source, panels, first, last),
+        steps,
+        1,
+        threads if b.size > _SERIAL_BYTES else 1,
+    )
     return panels
 
 
-def pack_512(b: NDArray[np.int8]) -> NDArray[np.uint32]:
+def pack_512(b: NDArray[np.int8], threads: int) -> NDArray[np.uint32]:
     """Panels of 64 columns, a word for four of K: ``(N / 64, K / 4, 64)``, rounded up."""
-    return _pack(b, WIDTH_512)
+    return _pack(b, WIDTH_512, threads)
 
 
-def pack_256(b: NDArray[np.int8]) -> NDArray[np.uint32]:
+def pack_256(b: NDArray[np.int8], threads: int) -> NDArray[np.uint32]:
     """Panels of 16 columns: ``(N / 16, K / 4, 16)``, rounded up."""
-    return _pack(b, WIDTH_256)
+    return _pack(b, WIDTH_256, threads)
 
 
 def _multiply(
@@ -282,20 +310,29 @@ def _multiply(
 ) -> None:
     rows, columns = out.shape
     count, depth, width = packed.shape
-    if a.shape[1] < 4 * depth:  # whole words in K; what B is padded with cancels it
-        a = np.pad(a, ((0, 0), (0, 4 * depth - a.shape[1])))
+    stride = a.shape[1]
     padded = count * width
     target = out if padded == columns else np.empty((rows, padded), np.int32)
     starts = np.empty(rows, np.int32)
-    flat = a.reshape(-1), packed.reshape(-1).view(np.uint8), starts, target.reshape(-1)
+    panels = packed.reshape(-1).view(np.uint8)
+    # Four bytes at a time run over the end of a row when K is no multiple of 4. What they find
+    # there meets the zeros that end B; only the last row has nothing behind it.
+    whole = rows if stride == 4 * depth else rows - 1
 
     def work(first: int, last: int) -> None:
-        _row_starts(a, starts, first, last)
-        kernel(*flat, depth, padded, first, last)
+        kernel(
+            a.reshape(-1), stride, panels, starts, target.reshape(-1), depth, padded,
+            first, min(last, whole),
+        )  # fmt: skip
+        if last > whole:
+            edge = np.zeros(4 * depth, np.int8)
+            edge[:stride] = a[-1]
+            kernel(edge, 4 * depth, panels, starts[-1:], target[-1], depth, padded, 0, 1)
         if target is not out:
             out[first:last] = target[first:last, :columns]
 
-    over_rows(work, rows, TILE_ROWS, threads)
+    least = max(_BLOCK_ROWS, _BLOCK_MACS // (4 * depth * padded))
+    over_rows(work, rows, TILE_ROWS, threads, least)
 
 
 def multiply_512(

@@ -51,6 +51,13 @@ def run(
     ([5, 12], [12, 7])
     """
     if engine == "compiled":
+        import numba
+
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            raise EngineError(
+                "engine 'compiled' needs Numba's compiler, and NUMBA_DISABLE_JIT is set; "
+                "unset it or choose engine 'simpy'"
+            )
         from sim.engines import compiled
 
         return compiled.run(task_graph, contention, order)

@@ -1,4 +1,4 @@
-"""The static evaluator: times of tasks in a given order, without contention, in microseconds.
+"""The static evaluator: times of tasks in a given order, without contention.
 
 Without contention a duration is fixed: ``lead + max(compute, ceil(bytes * 1000 / cap))``. In
 strict order each unit starts its tasks in a known sequence, so one pass over a topological order
@@ -23,7 +23,7 @@ from sim.taskgraph import I64, TaskGraph
 STATIC_TASK = record(
     *("unit", "slots", "vtcm_bytes", "duration_ns", "release_ns", "pred_begin", "pred_end")
 )
-STATIC_UNIT = record("slot_begin", "slot_end", "vtcm_bytes", "start_ns")
+STATIC_UNIT = record("slot_begin", "slot_end", "vtcm_bytes", "start_ns", "floor_ns")
 STATIC_SLOT = record("free_ns", "vtcm_bytes")
 STATIC_ROW = record("start_ns", "end_ns")
 
@@ -31,9 +31,10 @@ STATIC_ROW = record("start_ns", "end_ns")
 class StaticTables(NamedTuple):
     """What an evaluation needs and where it writes; int64 records, and ``pred`` as in TaskGraph.
 
-    ``task`` is only read. ``unit.start_ns`` (of the unit's last task), ``slot`` and ``row`` are
-    scratch: one set per thread. The slots of a unit lie at ``slot_begin:slot_end``, sorted by
-    the time when they are free.
+    ``task`` is only read. ``unit.start_ns`` (of the unit's last task), ``unit.floor_ns``, ``slot``
+    and ``row`` are scratch: one set per thread. The slots of a unit lie at
+    ``slot_begin:slot_end``, sorted by the time when they are free; none is free before
+    ``floor_ns``, the end of the last task that took all of them.
     """
 
     task: Rows
@@ -68,6 +69,7 @@ def _reset(tables: StaticTables) -> None:
         tables.slot[i].vtcm_bytes = 0
     for i in range(len(tables.unit)):
         tables.unit[i].start_ns = 0
+        tables.unit[i].floor_ns = 0
 
 
 @inlined
@@ -122,12 +124,16 @@ def static_makespan(order: I64, tables: StaticTables) -> int:
             return -1 - position
         begin, end = tables.unit[unit].slot_begin, tables.unit[unit].slot_end
         need, vtcm = tables.task[i].slots, tables.task[i].vtcm_bytes
-        start = max(start, tables.slot[begin + need - 1].free_ns)
-        if vtcm > 0:
-            spare = tables.unit[unit].vtcm_bytes - vtcm
-            start = _vtcm_fits_at(tables.slot, begin + need, end, start, spare)
-        until = start + tables.task[i].duration_ns
-        _take(tables.slot, begin, end, need, until, vtcm)
+        start = max(start, tables.unit[unit].floor_ns, tables.slot[begin + need - 1].free_ns)
+        if begin + need == end:  # all slots: nothing else runs, nor holds VTCM, until it ends
+            until = start + tables.task[i].duration_ns
+            tables.unit[unit].floor_ns = until
+        else:
+            if vtcm > 0:
+                spare = tables.unit[unit].vtcm_bytes - vtcm
+                start = _vtcm_fits_at(tables.slot, begin + need, end, start, spare)
+            until = start + tables.task[i].duration_ns
+            _take(tables.slot, begin, end, need, until, vtcm)
         tables.row[i].start_ns = start
         tables.row[i].end_ns = until
         tables.unit[unit].start_ns = start

@@ -26,14 +26,14 @@ from sim.engines import run as run_engine
 from sim.taskgraph import TaskGraph
 from sim.timeline import Timeline
 
-SMALL = Size(("lenet",), ("laptop", PHONE), 20, 2, (("lenet", PHONE),), workers=1)
+SMALL = Size(("lenet",), ("laptop", PHONE), 20, 3, ("lenet", PHONE), workers=1)
 
 
 def double(value: int) -> int:
     return 2 * value
 
 
-@pytest.mark.parametrize("name", sorted(set(PARTS) - {"determinism"}))
+@pytest.mark.parametrize("name", sorted(set(PARTS) - {"determinism", "techniques"}))
 def test_each_part_passes(name: str) -> None:
     outcome = PARTS[name](SMALL)
     assert outcome["passed"], outcome
@@ -45,6 +45,7 @@ def test_the_full_size_holds_every_pair() -> None:
     assert size.models == model_names()
     assert size.devices == device_names()
     assert size.drawn >= 2_000
+    assert size.seeds >= 3
     jobs = zoo_jobs(size)
     phone_plans = {(m, p) for m, device, plans in jobs if device == PHONE for p in plans}
     assert phone_plans == {(m, p) for m in model_names() for p in plan_names(load_device(PHONE))}

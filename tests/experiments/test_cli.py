@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sim
+from cost_models.library import load_library
 from experiments.cli import app
 from experiments.cli_memory import subgraph_visits
 from sim.lowering import lowering
@@ -50,7 +51,7 @@ def compared() -> dict[str, Any]:
 def test_compare_has_the_documented_keys(compared: dict[str, Any]) -> None:
     assert set(compared) == {
         *("note", "model", "device", "batch", "reference", "budget_bytes", "rows", "missing"),
-        *("waterfalls", "manifest", "fairness"),
+        *("waterfalls", "manifest", "fairness", "hvx_only"),
     }
     assert compared["note"] == "predicted, not measured"
     assert (compared["model"], compared["device"]) == ("lenet", "snapdragon-865")
@@ -126,7 +127,13 @@ def test_a_manifest_tells_what_a_result_follows_from(compared: dict[str, Any]) -
     assert manifest["device_sha256"] == sim.load_device("snapdragon-865").sha256
     assert manifest["seed"] == 0
     assert set(manifest["plan_sha256"]) == {row["name"] for row in compared["rows"]}
-    assert {"version", "python", "numpy", "numba"} < set(manifest)
+    packages = {"python", "mandheling-sandbox", "numpy", "numba", "simpy", "scipy"}
+    assert set(manifest["versions"]) == packages
+    # mnn-fp32 and the others, tflite-fp32; and what runs on GPU and DSP.
+    assert manifest["library_sha256"] == {
+        name: load_library(name).sha256 for name in ("hexagon_nn", "mnn", "mnn_opencl", "tflite")
+    }
+    assert manifest["config"] == {"worlds": 32, "samples": 12}
     assert str(Path.cwd()) not in json.dumps(compared)
 
 
@@ -160,6 +167,13 @@ def test_simulate_is_the_library_s_run(scenario: str) -> None:
     busy = [expected.final.scenario.busy_cores(3, step) > 0 for step in range(6)]
     assert found["busy_steps"] == sum(busy)
     assert_integers(found)
+
+
+def test_a_run_s_manifest_names_libraries_and_settings_of_its_plan() -> None:
+    arguments = ("-p", "tflite-fp32", "-n", "2", "--engine", "simpy", "--scenario", "busy")
+    manifest = run_json("simulate", *SMALL, *arguments)["manifest"]
+    assert set(manifest["library_sha256"]) == {"hexagon_nn", "mnn_opencl", "tflite"}
+    assert manifest["config"] == {"engine": "simpy", "scenario": "busy", "steps": 2}
 
 
 def test_simulate_with_one_step_and_either_engine() -> None:
@@ -196,6 +210,18 @@ def test_devices() -> None:
         assert one["quantities"][path]["kind"] == quantity.kind
 
 
+def test_a_matrix_unit_that_is_not_modelled_is_named_where_there_is_one() -> None:
+    said = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
+    for device, true in (("snapdragon-888", True), ("snapdragon-865", False), ("laptop", False)):
+        assert (said in run("devices", device)) == true
+        assert run_json("devices", device)["hvx_only"] == true
+        small = ("compare", "-m", "lenet", "-d", device, "-b", "2", "-p", "mnn-int8")
+        assert (said in run(*small)) == true
+        assert run_json(*small)["hvx_only"] == true
+    listed = " ".join(run("devices").split())
+    assert f"{said}: qcs6490, snapdragon-888, snapdragon-8gen3" in listed
+
+
 def test_models() -> None:
     found = run_json("models")["models"]
     assert tuple(one["name"] for one in found) == sim.model_names()
@@ -214,6 +240,20 @@ def test_plan_show_is_the_plan() -> None:
     summary = run("plan", "show", *SMALL)
     for aspect in ("precision", "batch_split", "rescale", "placement", "grouping", "reuse"):
         assert aspect in summary
+
+
+def test_plan_show_tells_each_choice_of_the_step_by_its_own_key(tmp_path: Path) -> None:
+    graph = sim.training_graph(sim.load_model("lenet", 4))
+    plan = sim.build_plan("dsp-int8", graph, sim.load_device("snapdragon-865"))
+    chosen = {("operating_point", "cpu"): "75%", ("operating_point", "dsp"): "turbo_l1"}
+    path = tmp_path / "own.json"
+    path.write_text(plan.update(chosen).to_json())
+    rows = [line.split() for line in run("plan", "show", *SMALL, "-p", str(path)).splitlines()]
+    assert ["operating_point.cpu", "75%", "1", "-"] in rows
+    assert ["operating_point.dsp", "turbo_l1", "1", "-"] in rows
+    rows = [line.split() for line in run("plan", "show", *SMALL, "-p", "dsp-int8").splitlines()]
+    assert ["operating_point.cpu", "max", "-", "1"] in rows
+    assert ["operating_point.dsp", "max", "-", "1"] in rows
 
 
 def test_plan_diff() -> None:
@@ -261,7 +301,9 @@ def test_reuse_counts_hits(per_layer: bool) -> None:
     none, all_of_it = found["rows"]
     assert found["visits"] >= found["distinct"] > 0
     graph = sim.training_graph(sim.load_model("lenet", 4))
-    visits = subgraph_visits(graph, sim.load_device("snapdragon-865"), per_layer=per_layer)
+    device = sim.load_device("snapdragon-865")
+    plan = sim.build_plan("mandheling", graph, device)
+    visits = subgraph_visits(plan, graph, device, per_layer=per_layer)
     # In 1,049 bytes only subgraphs without weights (pooling, say), which hold nothing, stay.
     free = sum(size == 0 for _, size in visits)
     assert found["visits"] == len(visits)

@@ -244,11 +244,12 @@ def test_a_write_that_fails_leaves_the_old_file(
     target = tmp_path / "plan.json"
     target.write_text("as before")
 
-    def full(self: Path, target: Path) -> Path:
+    def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     line = refused(["plan", "show", *LENET, "-p", "dsp-int8", "-o", str(target)])
+    assert str(target) in line
     assert "No space left on device" in line
     assert target.read_text() == "as before"
     assert list(tmp_path.iterdir()) == [target]

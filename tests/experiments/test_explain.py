@@ -101,7 +101,8 @@ def test_constants_are_those_of_the_chosen_unit(explainer: Explainer) -> None:
     assert "hexagon_nn.efficiency.int8.conv.forward" in one.constants
     behind = one.chosen.alone.behind_ns
     assert set(behind) == set(one.constants)
-    assert sum(behind.values()) == one.chosen.alone.time_ns
+    # Constants that multiply carry the same part each.
+    assert max(behind.values()) <= one.chosen.alone.time_ns <= sum(behind.values())
     assert list(behind.values()) == sorted(behind.values(), reverse=True)
 
 

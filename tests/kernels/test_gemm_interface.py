@@ -42,11 +42,8 @@ def test_wrong_matrices_are_refused_with_what_to_do() -> None:
 
 def test_out_may_not_lie_over_an_input() -> None:
     memory = np.zeros((4, 4), np.int32)
-    a = memory.view(np.int8)[:, :4]
-    over = np.ascontiguousarray(a)
     with pytest.raises(GemmError, match="out shares memory with a or b"):
         gemm_s8s8s32(np.ones((4, 16), np.int8), memory.view(np.int8).reshape(16, 4), memory)
-    assert np.array_equal(gemm_s8s8s32(over, over, memory), np.zeros((4, 4)))
 
 
 def test_threads_are_checked() -> None:
@@ -126,7 +123,7 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
 import os, warnings, numpy as np
 from kernels.gemm import gemm_s8s8s32
 warnings.simplefilter("ignore")
-a = np.ones((600, 256), np.int8)
+a = np.ones((900, 256), np.int8)
 b = np.ones((256, 256), np.int8)
 product = gemm_s8s8s32(a, b, backend="portable", threads=2)
 child = os.fork()

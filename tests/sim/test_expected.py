@@ -183,3 +183,18 @@ def test_breakdown_of_real_plans_adds_up_exactly(name: str) -> None:
     found = expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE)
     assert sum(found.breakdown_ns.values()) == found.time_ns
     assert min(found.breakdown_ns.values()) >= 0
+
+
+def test_mixed_rules_scan_each_in_its_own_share() -> None:
+    # `every` scans in every step, `hindsight` in none: one step in which just the first scans.
+    plan = build_plan("dsp-int8", GRAPH, PHONE)
+    subjects = sorted(plan_rules(plan))
+    half = {("rescale", s): "hindsight" for s in subjects[::2]}
+    mixed = expect(GRAPH, plan.update(half), PHONE)
+    assert len(mixed.graphs) == 1
+    scans = sum(name.endswith(".scan") for name in mixed.graphs[0].names)
+    assert scans == len(subjects) - len(half)
+
+
+def plan_rules(plan: Plan) -> list[str]:
+    return list(lowering(GRAPH, plan, PHONE).rules)

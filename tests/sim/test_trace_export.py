@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from sim import engines, trace
+from sim import engines
 from sim.critical import critical_path
+from sim.files import FileError
 from sim.memory import peak_bytes
 from sim.taskgraph import CATEGORIES, StaticPower, TaskGraph, Unit, make_task_graph
 from sim.timeline import Timeline
@@ -164,11 +166,11 @@ def test_a_failed_write_leaves_the_old_file(
     path = tmp_path / "step.json"
     path.write_text("old")
 
-    def refuse(self: Path, target: Path) -> Path:
+    def refuse(source: Path, target: Path) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(trace.Path, "replace", refuse)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(FileError, match=r"step\.json: .*no space left"):
         write_trace(path, timelines)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -15,6 +15,7 @@ from sim.expected import Expectation, expect
 from sim.lowering import cost_model
 from sim.policies.build import build_plan
 from sim.taskgraph import TaskGraph, Unit, make_task_graph
+from sim.timeline import Timeline
 from sim.uncertainty import (
     ONE,
     evidence_shares,
@@ -129,6 +130,18 @@ def test_interval_by_rank() -> None:
     assert interval([float(k) for k in range(32)]) == (1.0, 30.0)
 
 
+def alone(timeline: Timeline) -> Expectation:
+    return Expectation((timeline.graph,), (1,), (timeline,))
+
+
+def test_steps_count_by_their_weight() -> None:
+    # The same step twice, with weights 3 and 1, rests on what the step rests on.
+    timeline = engines.run(small())
+    both = Expectation((timeline.graph,) * 2, (3, 1), (timeline,) * 2)
+    known_all = {"lead": known(None, "derived"), "compute": known(None, "measured")}
+    assert evidence_shares(both, known_all) == evidence_shares(alone(timeline), known_all)
+
+
 def test_evidence_shares_by_hand() -> None:
     # 100 ns of lead, 1,000 of computing; then 4,000 bytes at 1,000 bytes/us take 4,000 ns: 2,000
     # computing, 2,000 beyond.
@@ -137,7 +150,7 @@ def test_evidence_shares_by_hand() -> None:
         "compute": known(None, "measured"),
         "bytes": known(None, "published"),
     }
-    shares = evidence_shares([engines.run(small())], quantities)
+    shares = evidence_shares(alone(engines.run(small())), quantities)
     assert shares == {
         "measured": 3000 / 5100,
         "published": 2000 / 5100,
@@ -145,13 +158,13 @@ def test_evidence_shares_by_hand() -> None:
         "assumed": 0.0,
     }
     # What no description knows counts as assumed.
-    assert evidence_shares([engines.run(small())], {})["assumed"] == 1.0
+    assert evidence_shares(alone(engines.run(small())), {})["assumed"] == 1.0
 
 
 @pytest.mark.parametrize("name", ["mnn-fp32", "dsp-int8", "mnn-fp32-gpu"])
 def test_evidence_shares_add_up(name: str) -> None:
     found = expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE)
-    shares = evidence_shares(list(found.timelines), cost_model(PHONE, "mnn").quantities())
+    shares = evidence_shares(found, cost_model(PHONE, "mnn").quantities())
     assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
     assert shares["assumed"] > 0
 
@@ -178,4 +191,4 @@ def test_constants_that_multiply() -> None:
 
 def test_evidence_of_nothing() -> None:
     empty = engines.run(make_task_graph([Unit("cpu", 1)], []))
-    assert set(evidence_shares([empty], {}).values()) == {0.0}
+    assert set(evidence_shares(alone(empty), {}).values()) == {0.0}
