@@ -150,7 +150,7 @@ def terms_table(all_terms: Sequence[Terms], names: Sequence[str]) -> Group:
     """Units, precision, library and layout of each plan."""
     cells = []
     for name, one in zip(names, all_terms, strict=True):
-        units = ", ".join(f"{unit} ({count})" for unit, count in one.units.items())
+        units = "\n".join(f"{unit} ({count})" for unit, count in one.units.items())
         libraries = ", ".join(f"{library} {layout}" for library, layout in one.libraries.items())
         cells.append((name, units, one.precision, libraries))
     columns = ("plan", "unit:slots (kernels)", "MACs in", "library and layout")
