@@ -29,6 +29,18 @@ TIMES = " * "
 """Joins the names of constants whose product a time rests on."""
 
 
+MAX_CYCLES = 1 << 50
+"""Most cycles of one kernel: at 1 MHz, the slowest clock, their nanoseconds still fit int64."""
+
+
+class UnsupportedKernelError(ValueError):
+    """The unit has no kernel for this call; the message names both."""
+
+
+class CostError(ValueError):
+    """A kernel takes longer than any run can; the message names the constant to correct."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelCall:
     """One execution of a kernel: what a cost model is asked about.
@@ -62,6 +74,11 @@ class Cost:
     parameters
         Dotted names of the constants behind lead, cycles and bytes, in this order. Where several
         multiply, they are joined by :data:`TIMES`.
+
+    Raises
+    ------
+    CostError
+        More than :data:`MAX_CYCLES`: a constant is absurdly small, or the model huge.
     """
 
     slots: int
@@ -72,6 +89,9 @@ class Cost:
     vtcm_bytes: int
     parameters: tuple[str, str, str]
 
-
-class UnsupportedKernelError(ValueError):
-    """The unit has no kernel for this call; the message names both."""
+    def __post_init__(self) -> None:
+        if self.cycles > MAX_CYCLES:
+            raise CostError(
+                f"cycles of a kernel: {self.cycles:.3g}; at most {MAX_CYCLES:.3g} are allowed; "
+                f"correct {self.parameters[1]}, or use a smaller batch or image"
+            )

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cost_models.errors import DescriptionError, one_line, shown, unknown_name
-from cost_models.quantity import Kind, Quantity
+from cost_models.quantity import Kind, Name, Prose, Quantity, Spread, check_range
+from cost_models.reading import read_bytes
 
 MAX_FILE_BYTES = 262_144
-"""Descriptions are a few KiB; a larger file is a mistake and is refused unread."""
+"""Descriptions are a few KiB; a larger file is a mistake and is refused."""
+MAX_INTEGER = 2**63
+MAX_TAIL_US = 2e6
+"""Longest rare delay: draws interpolate exactly between quantiles less than 2^31 ns apart."""
 
-Row = tuple[float, float]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Row = tuple[Number, Number]
 
 
 class Part(BaseModel):
@@ -39,8 +44,8 @@ class RowTable(Part):
     """Unit of y."""
 
     kind: Kind
-    source: str = Field(min_length=1)
-    spread: float | None = Field(default=None, ge=1.0, allow_inf_nan=False)
+    source: Prose
+    spread: Spread | None = None
     rows: tuple[Row, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
@@ -48,9 +53,6 @@ class RowTable(Part):
         for (x0, _), (x1, _) in pairwise(self.rows):
             if not x0 < x1:
                 raise ValueError(f"row {x1:g} follows {x0:g}; first column must increase: sort it")
-        for x, y in self.rows:
-            if x < 0 or not 0 <= y < float("inf"):
-                raise ValueError(f"row [{x:g}, {y:g}] has a negative or infinite number; use >= 0")
         return self
 
     @property
@@ -72,10 +74,10 @@ class OperatingPoints(RowTable):
     unit: Literal["MHz, mW"]
 
     @model_validator(mode="after")
-    def _positive(self) -> Self:
+    def _plausible(self) -> Self:
         for mhz, mw in self.rows:
-            if mhz <= 0 or mw <= 0:
-                raise ValueError(f"row [{mhz:g}, {mw:g}] must be above 0; correct clock or power")
+            check_range(mhz, "MHz")
+            check_range(mw, "mW")
         return self
 
 
@@ -91,6 +93,23 @@ class SizeLatency(RowTable):
             raise ValueError(f"first row is {list(self.rows[0])}; it must be [0, 0]: add that row")
         return self
 
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        for (_, us0), (size, us1) in pairwise(self.rows):
+            check_range(size, "bytes")
+            check_range(us1, "us")
+            if not size.is_integer():
+                raise ValueError(f"row [{size:g}, {us1:g}]: give whole bytes")
+            if us1 < us0:
+                raise ValueError(f"{us1:g} us follows {us0:g} us; more bytes never cost less: sort")
+        (x0, y0), (x1, y1) = self.rows[-2:]
+        if y1 - y0 > x1 - x0:
+            raise ValueError(
+                f"rows [{x0:g}, {y0:g}] and [{x1:g}, {y1:g}] add more than 1 us per byte, and go "
+                "on beyond the last row; correct the last row"
+            )
+        return self
+
 
 class TailQuantiles(RowTable):
     """Probability and the extra latency (us) not exceeded with it, from 0 to 1."""
@@ -102,6 +121,11 @@ class TailQuantiles(RowTable):
     def _is_cdf(self) -> Self:
         if self.rows[0][0] != 0.0 or self.rows[-1][0] != 1.0:
             raise ValueError("probabilities must run from 0 to 1; add the missing end")
+        for x, y in self.rows:
+            if not 0 <= y <= MAX_TAIL_US:
+                raise ValueError(
+                    f"row [{x:g}, {y:g}] is not allowed; give 0 to {MAX_TAIL_US:g} us"
+                )
         for (_, y0), (_, y1) in pairwise(self.rows):
             if y1 < y0:
                 raise ValueError(f"{y1:g} us follows {y0:g} us; quantiles never decrease: sort it")
@@ -116,13 +140,26 @@ class Description(Part):
     error: ClassVar[type[DescriptionError]]
     """Raised for a file that is not such a description."""
 
-    name: str = Field(min_length=1)
+    name: Name
 
     @cached_property
     def sha256(self) -> str:
         """Digest of the content in canonical JSON; comments and key order do not matter."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields replaced, as pydantic's, but with a digest of its own.
+
+        Results are remembered by digest: a copy that kept this one's would be given its results.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("sha256", None)
+        return copied
+
+    def __repr__(self) -> str:
+        """Return the name only; the content fills pages."""
+        return f"{type(self).__name__}({self.name!r})"
 
     def quantities(self) -> dict[str, Quantity]:
         """Return every number of the description by its dotted path.
@@ -159,7 +196,10 @@ D = TypeVar("D", bound=Description)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (which can grow without bound) and without repeated keys."""
+    """Safe YAML without aliases (which can grow without bound) and without repeated keys.
+
+    PyYAML lets the errors of ``int``, ``date`` and the like through; here they name the line.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -167,6 +207,18 @@ class _StrictLoader(yaml.SafeLoader):
             problem = "aliases (*name) are not allowed; write it out"
             raise yaml.constructor.ConstructorError(None, None, problem, mark)
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            made = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):
+            made = None
+            problem = f"{shown(node.value)} is not a valid {node.tag.rpartition(':')[2]}"
+        else:
+            problem = "an integer has more than 64 bits" if _is_long(made) else ""
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return made
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -180,16 +232,16 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _is_long(value: object) -> bool:
+    return isinstance(value, int) and abs(value) >= MAX_INTEGER
+
+
 def _load(path: Path, model: type[D]) -> D:
     """Read one YAML file into ``model``."""
     error = model.error
+    raw = read_bytes(path, MAX_FILE_BYTES, error)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            size = path.stat().st_size
-            raise error(f"{path}: {size} bytes; at most {MAX_FILE_BYTES} are allowed: shorten it")
-        content = yaml.load(path.read_text("utf-8"), _StrictLoader)
-    except OSError as cause:
-        raise error(f"{path}: cannot be read ({cause.strerror}); check the path") from None
+        content = yaml.load(raw.decode("utf-8"), _StrictLoader)
     except UnicodeDecodeError:
         raise error(f"{path}: is not UTF-8 text; save it as UTF-8 YAML") from None
     except RecursionError:

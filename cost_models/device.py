@@ -36,11 +36,16 @@ from cost_models.quantity import (
     Megahertz,
     Microseconds,
     Milliwatts,
+    Name,
     PicojoulesPerByte,
+    Prose,
     Seconds,
+    SharedByteRate,
 )
 
 FOLDER = Path(__file__).parent / "devices"
+HALF_HZ = 0.5000001e-6
+"""In MHz, with room for the rounding of the division by 10^6."""
 
 Pool = Literal["big", "little"]
 RpcMode = Literal["none", "adaptive", "pm_qos", "poll"]
@@ -54,14 +59,24 @@ class Cluster(Part):
     """
 
     name: Literal["prime", "big", "little"]
-    core: str = Field(min_length=1)
+    core: Name
     pool: Pool
-    cores: StrictInt = Field(ge=1, le=64)
+    cores: StrictInt = Field(ge=1, le=16)
     fp32_macs_per_cycle: MacsPerCycle
     int8_macs_per_cycle: MacsPerCycle
     copy_rate: ByteRate
     operating_points: OperatingPoints
     sustained_mhz: Megahertz | None = None
+
+    @model_validator(mode="after")
+    def _sustains_a_clock_it_has(self) -> Self:
+        lowest = self.operating_points.rows[0][0]
+        if self.sustained_mhz is not None and self.sustained_mhz.value < lowest:
+            raise ValueError(
+                f"sustained_mhz {self.sustained_mhz.value:g} is below the lowest operating point "
+                f"{lowest:g} MHz; correct it or add that point"
+            )
+        return self
 
     @property
     def max_mhz(self) -> float:
@@ -131,13 +146,16 @@ class Dsp(Part):
         one, all_ = self.single_context_rate.value, self.rate.value
         if one > all_:
             raise ValueError(f"single_context_rate {one:g} exceeds rate {all_:g} MB/s; lower it")
+        idle, busy = self.idle_power_mw.value, self.power_mw.value
+        if idle > busy:
+            raise ValueError(f"idle_power_mw {idle:g} exceeds power_mw {busy:g}; lower it")
         return self
 
 
 class Gpu(Part):
     """The GPU as one queue; ``fp32_macs_per_cycle`` is of the whole unit."""
 
-    name: str = Field(min_length=1)
+    name: Name
     fp32_macs_per_cycle: MacsPerCycle
     clock: Megahertz
     rate: ByteRate
@@ -150,7 +168,7 @@ class Memory(Part):
 
     capacity_bytes: Bytes
     training_budget_bytes: Bytes
-    ddr_rate: ByteRate
+    ddr_rate: SharedByteRate
     pj_per_byte: PicojoulesPerByte
 
     @model_validator(mode="after")
@@ -180,7 +198,7 @@ class FastRpc(Part):
 
     modes: dict[RpcMode, RpcLatency] = Field(min_length=1)
     default_mode: RpcMode
-    channels: StrictInt = Field(ge=1, le=64)
+    channels: StrictInt = Field(ge=1, le=16)
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -222,7 +240,7 @@ class Prepare(Part):
 class Static(Part):
     """Power that flows for as long as the run lasts, by domain."""
 
-    domain: str = Field(min_length=1)
+    domain: Name
     mw: IdleMilliwatts
 
 
@@ -258,9 +276,9 @@ class Device(Description):
     what: ClassVar[str] = "device"
     error: ClassVar[type[DeviceError]] = DeviceError
 
-    soc: str = Field(min_length=1)
-    description: str = Field(min_length=1)
-    notes: tuple[str, ...] = ()
+    soc: Name
+    description: Prose
+    notes: tuple[Prose, ...] = ()
     cpu: Cpu
     dsp: Dsp | None
     gpu: Gpu | None
@@ -277,6 +295,14 @@ class Device(Description):
         if missing and len(missing) < len(present):
             raise ValueError(f"{', '.join(missing)} is null but the others are not; give all three")
         return self
+
+    @field_validator("static")
+    @classmethod
+    def _domain_once(cls, static: tuple[Static, ...]) -> tuple[Static, ...]:
+        domains = [row.domain for row in static]
+        if len(set(domains)) < len(domains):
+            raise ValueError(f"domains are {domains}; each may appear once: add their powers")
+        return static
 
     def cluster(self, name: str) -> Cluster:
         """Return the CPU cluster of that name; :class:`DeviceError` if there is none."""
@@ -341,11 +367,13 @@ class Device(Description):
             Unknown cluster, or a clock outside its operating points.
         """
         rows = self.cluster(cluster).operating_points.rows
-        if not rows[0][0] <= mhz <= rows[-1][0]:
+        # Clocks pass through whole Hz, which may lie up to half a Hz outside.
+        if not rows[0][0] - HALF_HZ <= mhz <= rows[-1][0] + HALF_HZ:
             raise DeviceError(
                 f"{self.name}: cluster {cluster}: {mhz:g} MHz is outside its operating points; "
                 f"allowed: {rows[0][0]:g} to {rows[-1][0]:g} MHz; choose a clock in this range"
             )
+        mhz = min(max(mhz, rows[0][0]), rows[-1][0])
         after = bisect_left(rows, mhz, key=lambda row: row[0])
         if rows[after][0] == mhz:
             return _rounded(rows[after][1])

@@ -32,7 +32,10 @@ class LibraryError(DescriptionError):
 
 def shown(value: object) -> str:
     """Return ``repr(value)`` on one line, shortened to :data:`MAX_VALUE_CHARS`."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python refuses to write out integers of thousands of digits
+        text = f"a {type(value).__name__} of thousands of digits"
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 3] + "..."
 
 
@@ -47,7 +50,8 @@ def one_line(file: str, model: type[BaseModel], error: ValidationError) -> str:
     """Return the first error of a validation as one line, and how many more there are."""
     details = error.errors(include_url=False)
     first = details[0]
-    field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+    path = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+    field = path if path.isprintable() else shown(path)
     more = f" (and {len(details) - 1} more errors)" if len(details) > 1 else ""
     return f"{file}: {field}: {_reason(first, model)}{more}"
 
@@ -58,7 +62,8 @@ def _reason(detail: ErrorDetails, model: type[BaseModel]) -> str:
     match detail["type"]:
         case "missing":
             allowed = _keys_at(model, detail["loc"][:-1])
-            return f"is missing; allowed keys here: {', '.join(allowed)}; add it"
+            here = f"allowed keys here: {', '.join(allowed)}; " if allowed else ""
+            return f"is missing; {here}add it"
         case "extra_forbidden":
             allowed = _keys_at(model, detail["loc"][:-1])
             return (

@@ -21,6 +21,7 @@ from cost_models.quantity import (
     ElementsPerCycle,
     GatherRate,
     Microseconds,
+    Prose,
     Quantity,
     Share,
 )
@@ -87,8 +88,8 @@ class Library(Description):
     error: ClassVar[type[LibraryError]] = LibraryError
 
     unit_kind: Literal["cpu", "gpu", "dsp"]
-    description: str = Field(min_length=1)
-    notes: tuple[str, ...] = ()
+    description: Prose
+    notes: tuple[Prose, ...] = ()
     efficiency: dict[Dtype, Efficiency] = Field(min_length=1)
     strided: Strided
     parallel_efficiency: dict[int, Share] | None = None

@@ -7,9 +7,10 @@ uncertainty used for intervals; a quantity may state its own.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Kind = Literal["measured", "published", "derived", "assumed"]
 
@@ -26,6 +27,55 @@ carries its own ``spread``.
 """
 
 
+MAX_SPREAD = 100.0
+"""Largest spread: who knows a number no better than that does not know it."""
+
+LIMITS: Final[dict[str, tuple[float, float]]] = {
+    "MHz": (1, 1e5),
+    "mW": (1, 1e6),
+    "us": (0, 1e9),
+    "s": (1e-3, 1e6),
+    "bytes": (1, 1e14),
+    "MB/s": (1, 1e7),
+    "MAC/cycle": (1e-2, 1e6),
+    "elements/cycle": (1e-2, 1e5),
+    "bytes/cycle": (1e-2, 1e6),
+    "bytes/element": (1e-2, 1e3),
+    "pJ/byte": (0, 1e6),
+    "degC": (-100, 500),
+    "K/W": (1e-3, 1e4),
+    "share": (1e-3, 4),
+}
+"""Smallest and largest value by unit: far outside of any hardware, so that what lies beyond is a
+slip of the pen, and far inside of what integer nanoseconds and picojoules hold."""
+
+MAX_NAME_CHARS = 200
+
+
+def _clean(text: str, also: str = "") -> str:
+    """Refuse what a terminal would not show as written."""
+    for char in text:
+        if not (char.isprintable() or category(char) == "Zs" or char in also):
+            raise ValueError(f"{text[:60]!a} has {char!a}; use printable characters only")
+    return text
+
+
+def name_like(text: str) -> str:
+    """Return ``text`` if it can be a name; paths of constants are joined by ``*``."""
+    if "*" in text:
+        raise ValueError(f"{text[:60]!a} has '*'; leave it out")
+    return _clean(text)
+
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(name_like)
+]
+"""One line that a table can show."""
+Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(text, "\n\t"))]
+"""A description or a source; may have several lines."""
+Spread = Annotated[float, Field(ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
+
+
 class Quantity(BaseModel):
     """``value`` in ``unit``; ``kind`` says how it is known and ``source`` from where."""
 
@@ -34,14 +84,8 @@ class Quantity(BaseModel):
     value: float = Field(strict=True, allow_inf_nan=False)
     unit: str = Field(min_length=1)
     kind: Kind
-    source: str = Field(min_length=1)
-    spread: float | None = Field(default=None, ge=1.0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _not_negative(self) -> Quantity:
-        if self.value < 0:
-            raise ValueError(f"value {self.value} is negative; every quantity here is 0 or more")
-        return self
+    source: Prose
+    spread: Spread | None = None
 
     @property
     def factor(self) -> float:
@@ -49,34 +93,37 @@ class Quantity(BaseModel):
         return self.spread if self.spread is not None else DEFAULT_SPREAD[self.kind]
 
 
-def _in_unit(*units: str, positive: bool = True) -> AfterValidator:
-    """Return a validator that accepts a quantity only in one of ``units`` (and above 0)."""
+def check_range(value: float, unit: str, low: float | None = None) -> None:
+    """Raise ValueError unless ``value`` is within :data:`LIMITS`, or from ``low`` on."""
+    least, most = LIMITS[unit]
+    least = least if low is None else low
+    if not least <= value <= most:
+        raise ValueError(f"value {value:.10g} is not allowed; give {least:g} to {most:g} {unit}")
+
+
+def _in_unit(*units: str, low: float | None = None) -> AfterValidator:
+    """Return a validator that accepts a quantity only in one of ``units`` and its range."""
     allowed = " or ".join(repr(unit) for unit in units)
 
     def check(quantity: Quantity) -> Quantity:
         if quantity.unit not in units:
             raise ValueError(f"unit {quantity.unit!r} is not allowed; allowed: {allowed}; convert")
-        if positive and quantity.value <= 0:
-            raise ValueError(f"value {quantity.value:g} is not allowed; give a number above 0")
+        check_range(quantity.value, quantity.unit, low)
         return quantity
 
     return AfterValidator(check)
 
 
-def _share(quantity: Quantity) -> Quantity:
-    if quantity.value > 1.5:
-        raise ValueError(f"value {quantity.value:g} is not allowed; a share is in (0, 1.5]")
-    return quantity
-
-
 Megahertz = Annotated[Quantity, _in_unit("MHz")]
 Milliwatts = Annotated[Quantity, _in_unit("mW")]
-IdleMilliwatts = Annotated[Quantity, _in_unit("mW", positive=False)]
+IdleMilliwatts = Annotated[Quantity, _in_unit("mW", low=0)]
 Microseconds = Annotated[Quantity, _in_unit("us")]
 Seconds = Annotated[Quantity, _in_unit("s")]
 Bytes = Annotated[Quantity, _in_unit("bytes")]
 ByteRate = Annotated[Quantity, _in_unit("MB/s")]
 """1 MB/s is 10^6 bytes per second, which is 1 byte per microsecond."""
+SharedByteRate = Annotated[Quantity, _in_unit("MB/s", low=100)]
+"""Shared by all slots of all units, of which each gets 1 MB/s or more."""
 MacsPerCycle = Annotated[Quantity, _in_unit("MAC/cycle")]
 ElementsPerCycle = Annotated[Quantity, _in_unit("elements/cycle")]
 BytesPerCycle = Annotated[Quantity, _in_unit("bytes/cycle")]
@@ -84,6 +131,6 @@ BytesPerElement = Annotated[Quantity, _in_unit("bytes/element")]
 PicojoulesPerByte = Annotated[Quantity, _in_unit("pJ/byte")]
 Celsius = Annotated[Quantity, _in_unit("degC")]
 KelvinPerWatt = Annotated[Quantity, _in_unit("K/W")]
-Share = Annotated[Quantity, _in_unit("share"), AfterValidator(_share)]
+Share = Annotated[Quantity, _in_unit("share")]
 """Above 1 only where fewer MACs are executed than counted, as Winograd convolution does."""
 GatherRate = Annotated[Quantity, _in_unit("share", "MB/s")]

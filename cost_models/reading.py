@@ -1,7 +1,7 @@
-"""Reading files of a person: whole, of bounded size, and regular.
+"""Reading a person's files: regular ones, whole, up to a limit.
 
-A pipe or a device would block or never end, and a size on disk may lie, so both are checked on what
-is actually read.
+A pipe or a device would block or never end, and the size that a file system states may be wrong, so
+the limit holds for what is read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
     path
         A regular file, or a link to one.
     limit
-        Largest size that is accepted, bytes.
+        Largest accepted size, bytes.
     error
-        Raised, on one line, for anything that cannot be read.
+        Raised, on one line, for what is missing, closed, not regular or too large.
 
     Examples
     --------
@@ -29,16 +29,19 @@ def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
     """
     name = str(path) if str(path).isprintable() else ascii(str(path))
     try:
-        if path.exists() and not path.is_file():
-            raise error(f"{name}: cannot be read (not a regular file); give the path of a file")
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        odd = path.exists() and not path.is_file()
+        content = b"" if odd else _head(path, limit + 1)
     except OSError as cause:
         raise error(f"{name}: cannot be read ({cause.strerror}); check the path") from None
-    except ValueError as cause:  # a NUL in the path, which no file system allows
-        if isinstance(cause, error) and type(cause) is not ValueError:
-            raise
+    except ValueError as cause:  # NUL or a lone surrogate, which no path can have
         raise error(f"{name}: cannot be read ({cause}); check the path") from None
+    if odd:
+        raise error(f"{name}: cannot be read (not a regular file); give the path of a file")
     if len(content) > limit:
-        raise error(f"{name}: more than {limit} bytes, which is the limit; shorten it")
+        raise error(f"{name}: is too large; at most {limit} bytes are allowed: shorten it")
     return content
+
+
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)

@@ -105,8 +105,9 @@ def expect(
         A timeline breaks a rule of :mod:`sim.checks`.
     """
     ready = lowering(graph, plan, device)
+    ready.draft(_mixture(ready)[-1][1])  # needed below, and what is known of subgraphs comes of it
     caches = ready.settled()
-    mixture = [(w, modes, cache) for w, modes in _mixture(ready) if w for cache in caches]
+    mixture = [(w, modes, cache) for w, modes in reversed(_mixture(ready)) if w for cache in caches]
     graphs = tuple(ready.expected_tasks(modes, cache) for _, modes, cache in mixture)
     timelines = tuple(run_engine(tasks) for tasks in graphs)
     if checked:
@@ -129,6 +130,7 @@ def quiet_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
     """
     ready = lowering(graph, plan, device)
     _, modes = _mixture(ready)[-1]
+    ready.draft(modes)  # needed below, and what is known of subgraphs comes of it
     cache = max(ready.settled(), key=lambda step: (sum(step.misses), step.misses))
     return run_engine(ready.expected_tasks(modes, cache, tensors=False)).makespan_ns
 

@@ -73,6 +73,7 @@ class Lowering:
     rules: Mapping[str, RescaleRule]
     _last: tuple[tuple[object, ...], Assembler] | None = None
     """The newest assembler and its key: steps without a scan come one after the other."""
+    _draft: tuple[frozenset[tuple[str, str]], Draft] | None = None
     _visits: tuple[Visit, ...] | None = None
     _choices: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -89,7 +90,14 @@ class Lowering:
         return {s: rule.mode(state.rescale[s]) for s, rule in self.rules.items()}
 
     def draft(self, modes: Mapping[str, Rescaling]) -> Draft:
-        """Return the fully rewritten draft for these modes."""
+        """Return the fully rewritten draft for these modes; the newest is remembered."""
+        key = frozenset(modes.items())
+        last = self._draft
+        if last is None or last[0] != key:
+            last = self._draft = key, self._rewrite(modes)
+        return last[1]
+
+    def _rewrite(self, modes: Mapping[str, Rescaling]) -> Draft:
         context = StepContext(self.device, modes)
         draft = self.head
         for aspect in ORDER[FIRST_PER_STEP:]:

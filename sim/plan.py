@@ -14,7 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cost_models.errors import shown
+from cost_models.reading import read_bytes
+
 SCHEMA_VERSION = 1
+MAX_FILE_BYTES = 64 << 20
+"""Plans of the largest networks take less than 1 MB."""
+MAX_NAME_CHARS = 200
 Key = tuple[str, str]
 
 
@@ -29,7 +35,7 @@ class Plan:
     Attributes
     ----------
     name
-        A label for people; it has no meaning.
+        A label for people, without meaning: up to 200 printable characters.
     graph_hash
         :meth:`sim.graph.TrainingGraph.hash` of the graph that the subjects belong to.
     choices
@@ -42,6 +48,11 @@ class Plan:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        if len(self.name) > MAX_NAME_CHARS or not self.name.isprintable():
+            raise PlanError(
+                f"plan name {self.name[:40]!a} ({len(self.name)} characters) is not allowed; "
+                f"give up to {MAX_NAME_CHARS} printable characters on one line"
+            )
         keys = [key for key, _ in self.choices]
         if any(a >= b for a, b in pairwise(keys)):
             raise PlanError(f"plan {self.name!r}: choices must be sorted, each once: use Plan.make")
@@ -97,32 +108,37 @@ class Plan:
         """
         try:
             document = json.loads(text, object_pairs_hook=_once)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also for integers of 4300 digits or more
             raise PlanError(
                 f"{where}: not JSON ({error}); write it with `plan show --json`"
             ) from None
         expected = {"schema_version", "name", "graph_hash", "choices"}
         if not isinstance(document, dict) or document.keys() != expected:
-            found = sorted(document) if isinstance(document, dict) else type(document).__name__
+            found = (
+                shown(sorted(document)) if isinstance(document, dict) else type(document).__name__
+            )
             raise PlanError(f"{where}: keys are {found}; a plan has exactly {sorted(expected)}")
-        if document["schema_version"] != SCHEMA_VERSION:
+        version = document["schema_version"]
+        if type(version) is not int or version != SCHEMA_VERSION:  # True and 1.0 equal 1
             raise PlanError(
-                f"{where}: schema_version {document['schema_version']!r} is not {SCHEMA_VERSION}; "
+                f"{where}: schema_version {shown(version)} is not {SCHEMA_VERSION}; "
                 "write the plan again with this version"
             )
         for field in ("name", "graph_hash"):
             if not isinstance(document[field], str):
-                raise PlanError(f"{where}: {field} is {document[field]!r}, not a string")
+                raise PlanError(f"{where}: {field} is {shown(document[field])}, not a string")
         choices = dict(_flatten(document["choices"], where))
         return cls.make(document["name"], document["graph_hash"], choices)
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Read a plan file; see :meth:`from_json` for what is refused."""
+        """Read a regular file of up to 64 MiB; see :meth:`from_json` for what else is refused."""
+        raw = read_bytes(path, MAX_FILE_BYTES, PlanError)
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError(f"{path}: cannot be read ({error})") from None
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise PlanError(f"{path}: cannot be read ({error}); save it as UTF-8") from None
+        return cls.from_json(text, str(path))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,11 +153,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _flatten(nested: Any, where: str) -> Iterable[tuple[Key, str]]:
     if not isinstance(nested, dict):
-        raise PlanError(f"{where}: choices must be a mapping of aspects, not {nested!r}")
+        raise PlanError(f"{where}: choices must be a mapping of aspects, not {shown(nested)}")
     for aspect, subjects in nested.items():
         if not isinstance(subjects, dict):
             raise PlanError(f"{where}: choices.{aspect} must map subjects to choices")
         for subject, choice in subjects.items():
             if not isinstance(choice, str):
-                raise PlanError(f"{where}: choices.{aspect}.{subject} is {choice!r}, not a string")
+                raise PlanError(
+                    f"{where}: choices.{aspect}.{subject} is {shown(choice)}, not a string"
+                )
             yield (aspect, subject), choice

@@ -20,6 +20,7 @@ from sim.graph import TrainingGraph
 from sim.lowering import Lowering, lowering
 from sim.memory import peak_bytes
 from sim.plan import Plan
+from sim.rescaling import Every
 from sim.state import (
     SCENARIOS,
     Observation,
@@ -198,7 +199,8 @@ def sample_steady(
         )
     ready = lowering(graph, plan, device)
     _check_trace(state.shifts, ready)
-    if not ready.rules and not ready.visits and not state.scenario.busy_cores_ppm:
+    steady = all(isinstance(rule, Every) for rule in ready.rules.values())
+    if steady and not ready.visits and not state.scenario.busy_cores_ppm:
         samples = 1  # nothing is drawn and nothing adapts: every step is the same
     state = ready.first_state(state)
     wanted = [warm_up + SAMPLE_STRIDE * k for k in range(samples)]
