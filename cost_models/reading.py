@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+PIECE_BYTES = 1 << 20
+
 
 def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
@@ -43,5 +45,10 @@ def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
 
 
 def _head(path: Path, size: int) -> bytes:
+    """Read piece by piece: asking for ``size`` at once would set that much memory aside."""
+    pieces: list[bytes] = []
     with path.open("rb") as file:
-        return file.read(size)
+        while size > 0 and (piece := file.read(min(size, PIECE_BYTES))):
+            pieces.append(piece)
+            size -= len(piece)
+    return b"".join(pieces)

@@ -107,8 +107,9 @@ def expect(
     ready = lowering(graph, plan, device)
     ready.draft(_mixture(ready)[-1][1])  # needed below, and what is known of subgraphs comes of it
     caches = ready.settled()
-    mixture = [(w, modes, cache) for w, modes in reversed(_mixture(ready)) if w for cache in caches]
-    graphs = tuple(ready.expected_tasks(modes, cache) for _, modes, cache in mixture)
+    mixture = [(w, modes, cache) for w, modes in _mixture(ready) if w for cache in caches]
+    made = [ready.expected_tasks(modes, cache) for _, modes, cache in reversed(mixture)]
+    graphs = tuple(reversed(made))
     timelines = tuple(run_engine(tasks) for tasks in graphs)
     if checked:
         for timeline in timelines:
