@@ -24,6 +24,9 @@ from sim.taskgraph import I64
 NOTICED = 1.001
 """Ratio of mean steps beyond which a case is counted as slower."""
 
+SAMPLES = 4
+"""Steps drawn for each seed, apart enough to share few scans."""
+
 Sampler = Callable[[Plan], I64]
 
 
@@ -103,7 +106,10 @@ def _sampler(graph: TrainingGraph, device: Device, seeds: int) -> Sampler:
 
     def draw(plan: Plan) -> I64:
         if plan.choices not in known:
-            runs = [sample_steady(graph, plan, device, seed=seed) for seed in range(seeds)]
+            runs = [
+                sample_steady(graph, plan, device, seed=seed, samples=SAMPLES)
+                for seed in range(seeds)
+            ]
             known[plan.choices] = np.array([run.step_ns for run in runs])
         return known[plan.choices]
 
