@@ -123,9 +123,7 @@ class TailQuantiles(RowTable):
             raise ValueError("probabilities must run from 0 to 1; add the missing end")
         for x, y in self.rows:
             if not 0 <= y <= MAX_TAIL_US:
-                raise ValueError(
-                    f"row [{x:g}, {y:g}] is not allowed; give 0 to {MAX_TAIL_US:g} us"
-                )
+                raise ValueError(f"row [{x:g}, {y:g}] is not allowed; give 0 to {MAX_TAIL_US:g} us")
         for (_, y0), (_, y1) in pairwise(self.rows):
             if y1 < y0:
                 raise ValueError(f"{y1:g} us follows {y0:g} us; quantiles never decrease: sort it")
@@ -210,7 +208,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            made = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            made = super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):
             made = None
             problem = f"{shown(node.value)} is not a valid {node.tag.rpartition(':')[2]}"

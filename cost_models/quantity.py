@@ -33,7 +33,7 @@ MAX_SPREAD = 100.0
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "MHz": (1, 1e5),
     "mW": (1, 1e6),
-    "us": (0, 1e9),
+    "us": (0, 1e7),
     "s": (1e-3, 1e6),
     "bytes": (1, 1e14),
     "MB/s": (1, 1e7),
@@ -67,9 +67,7 @@ def name_like(text: str) -> str:
     return _clean(text)
 
 
-Name = Annotated[
-    str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(name_like)
-]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(name_like)]
 """One line that a table can show."""
 Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(text, "\n\t"))]
 """A description or a source; may have several lines."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from cost_models.description import Row
-from cost_models.device import Device, RpcLatency
+from cost_models.device import Device
 from cost_models.draws import InverseCdf
 from cost_models.errors import DeviceError, unknown_name
+from cost_models.offload import RpcLatency
 
 
 def rpc_mode(device: Device, mode: str | None = None) -> RpcLatency:

@@ -7,18 +7,29 @@ on stderr with exit code 2.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
+try:  # Ctrl-C is told in one line from here on, and imports take most of the time to --help
+    import os
+    import signal
+    from collections.abc import Sequence
+    from time import monotonic
+    from typing import Annotated, Any, NoReturn
 
-from experiments import cli_compare, cli_memory, cli_plan, cli_show, cli_simulate
-from experiments.cli_common import fail, is_own, os_failure, print_text
+    import typer
+    from typer.core import TyperGroup
+
+    from experiments import cli_compare, cli_memory, cli_plan, cli_show, cli_simulate
+    from experiments.cli_common import fail, is_own, os_failure, print_text
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Base of all errors about options, from wherever this Typer keeps its copy of Click."""
-INTERRUPTED = 130
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Signals that end a command in order, with exit code 128 + number."""
+ONE_STOP_S = 1.0
+"""Signals this close together are one: ``timeout`` sends its own twice."""
 
 
 class OneLineErrors(TyperGroup):
@@ -47,8 +58,6 @@ class OneLineErrors(TyperGroup):
             if not is_own(error):
                 raise
             code = fail(str(error))
-        if code == INTERRUPTED:
-            print("interrupted", file=sys.stderr)
         sys.exit(code)
 
 
@@ -94,7 +103,31 @@ app.command()(cli_compare.demo)
 
 def main() -> None:
     """Entry point of the console script."""
-    app(prog_name="mandheling")
+    if sys.stderr is None:  # closed by the caller, as is stdout below
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if sys.stdout is None:
+        sys.exit(fail("stdout is closed; send it to a file, or to /dev/null"))
+    stops: list[tuple[signal.Signals, float]] = []
+
+    def stop(number: int, _: object) -> None:
+        last = stops[-1][1] if stops else -ONE_STOP_S
+        stops.append((signal.Signals(number), monotonic()))
+        if stops[-1][1] - last >= ONE_STOP_S:
+            raise KeyboardInterrupt
+
+    handled = [s for s in STOPS if signal.getsignal(s) != signal.SIG_IGN]  # nohup stays in force
+    for one in handled:
+        signal.signal(one, stop)
+    try:
+        app(prog_name="mandheling")
+    except BaseException:  # whatever the interrupt became on its way through the libraries
+        if not stops:
+            raise
+        print(STOPS[stops[0][0]], file=sys.stderr)
+        sys.exit(128 + stops[0][0])
+    finally:
+        for one in handled:
+            signal.signal(one, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,17 +33,16 @@ STEP_LIMIT = 10_000
 SEED_LIMIT = 2**63 - 1
 NOTE = "predicted, not measured"
 HVX_ONLY = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
+PLAIN_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+"""What ``int`` also reads (``8_0``, blanks, digits of other scripts) is more often a slip."""
 OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
 
 
-def integer(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str | int], int]:
     """Return a parser of integers from ``low`` to ``high`` that says what it was given."""
 
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
+    def parse(text: str | int) -> int:  # an option's default comes through here too
+        value = int(text) if PLAIN_INTEGER.fullmatch(str(text)) else low - 1
         if not low <= value <= high:
             raise typer.BadParameter(
                 f"{text!r} is not allowed; give an integer from {low} to {high}"
@@ -153,10 +153,8 @@ def is_plan_file(plan: str) -> bool:
 
 def positive_integers(option: str, text: str, limit: int) -> list[int]:
     """Read ``8,16,32``: integers from 1 to ``limit``, sorted, each once."""
-    try:
-        values = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        values = [0]
+    parts = text.split(",")
+    values = sorted({int(part) if PLAIN_INTEGER.fullmatch(part) else 0 for part in parts})
     if not 1 <= values[0] <= values[-1] <= limit:
         raise CliError(f"{option} {text!r}: give integers from 1 to {limit}, with commas between")
     return values
@@ -305,7 +303,9 @@ def library_sha256(device: Device, plans: Iterable[Plan]) -> dict[str, str]:
 
 def fail(message: str) -> int:
     """Print one line to stderr; return the exit code for bad input."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    clean = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    print(f"error: {clean}", file=sys.stderr)
     return 2
 
 

@@ -208,7 +208,8 @@ def _budgets(text: str) -> list[int]:
     from math import isfinite
 
     try:
-        values = sorted({float(part) for part in text.split(",")})
+        plain = text.isascii() and "_" not in text  # float would read more than that
+        values = sorted({float(part) for part in text.split(",")}) if plain else [0.0]
     except ValueError:
         values = [0.0]
     if not all(isfinite(value) and 0 < value <= MIB for value in values):

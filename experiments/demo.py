@@ -7,8 +7,10 @@ computed from the same inputs wherever it runs, and the order of the results is 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 MODELS = ("vgg11", "vgg16", "vgg19", "resnet18", "resnet34", "inception-v3")
 DEVICE = "snapdragon-865"
 BATCH = 64
+WATCH_S = 0.25
+"""How often a worker looks whether its parent is still there, seconds."""
 SHOWN = "vgg16"
 """Network whose waterfall is shown."""
 COLUMNS = {
@@ -91,7 +95,7 @@ def compare_all(
         Told a line when a network is done.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, leave_with, (os.getpid(),)) as pool:
         try:
             with _interrupts_ignored():  # workers start here and inherit it: the parent ends them
                 futures: dict[Future[Result], str] = {
@@ -108,6 +112,23 @@ def compare_all(
                 child.terminate()
             raise
     return [done[model] for model in models]
+
+
+def leave_with(parent: int) -> None:
+    """Make this process end soon after its parent, even one that is killed without a word.
+
+    Parameters
+    ----------
+    parent
+        Process id of the parent; orphans get another one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)  # nobody is left to whom cleaning up or an exit code would matter
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from cost_models.reading import read_bytes
 from sim.model import INPUT, ForwardModel, check_batch
 from sim.onnx_nodes import HANDLERS
 from sim.onnx_reader import OnnxError, Reader, title
@@ -17,6 +18,8 @@ from sim.onnx_reader import OnnxError, Reader, title
 __all__ = ["OnnxError", "import_onnx"]
 
 OPSET_DOMAINS: Final = frozenset({"", "ai.onnx"})
+MAX_FILE_BYTES: Final = 2**31 - 1
+"""Protobuf itself ends here; larger models keep their weights in files of their own."""
 
 
 def import_onnx(path: str | Path, batch: int | None = None) -> ForwardModel:
@@ -56,12 +59,13 @@ def import_onnx(path: str | Path, batch: int | None = None) -> ForwardModel:
     if batch is not None:
         check_batch(batch)
     path = Path(path)
+    raw = read_bytes(path, MAX_FILE_BYTES, OnnxError)
     try:
         # DecodeError of protobuf is an Exception of its own, in a package that onnx brings.
-        proto = onnx.load(str(path), format="protobuf", load_external_data=False)
+        proto = onnx.load_model_from_string(raw, format="protobuf")
     except Exception as error:
         raise OnnxError(
-            f"{path}: not a readable ONNX file ({error}); export the model again"
+            f"{path}: not a readable ONNX file ({_line(error)}); export the model again"
         ) from error
     return _read(Reader(proto.graph, path, batch, onnx))
 
@@ -69,6 +73,7 @@ def import_onnx(path: str | Path, batch: int | None = None) -> ForwardModel:
 def _read(reader: Reader) -> ForwardModel:
     """Import every node, in the topological order that ONNX guarantees."""
     for node in reader.graph.node:
+        reader.check_outputs(node)
         handler = HANDLERS.get(node.op_type)
         if handler is None or node.domain not in OPSET_DOMAINS:
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
@@ -79,13 +84,17 @@ def _read(reader: Reader) -> ForwardModel:
             handler(reader, node)
         except OnnxError:
             raise
-        except (KeyError, IndexError, ValueError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             # An OperatorError or ModelError says what is wrong; the others mean a broken node.
             raise OnnxError(
-                f"{reader.path}: node {title(node)}: cannot be read: {error}; "
+                f"{reader.path}: node {title(node)}: cannot be read: {_line(error)}; "
                 f"check the file with onnx.checker"
             ) from error
     last = reader.layer_of.get(reader.graph.output[0].name, INPUT)
     if last == INPUT:
         raise OnnxError(f"{reader.path}: no layer makes the output; export the whole classifier")
     return reader.builder.build(last)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -16,7 +16,8 @@ class OnnxError(ModelError):
 
 def title(node: Any) -> str:
     """How messages call a node: its name, or its output if it has none, and its operator."""
-    return f"{node.name or node.output[0]!r} ({node.op_type})"
+    made = next(iter(node.output), "without output")
+    return f"{node.name or made!r} ({node.op_type})"
 
 
 class Reader:
@@ -34,12 +35,14 @@ class Reader:
         self.batches = {0, -1, *self.file_batch(image[0])}
         """What a reshape may say of the batch axis: copy it, infer it, or the file's own size."""
         shape = self.input_shape(image[0], batch)
-        self.builder = ModelBuilder(path.stem, shape, f"ONNX file {path.name}")
+        name, stem = (t if t.isprintable() else ascii(t)[1:-1] for t in (path.name, path.stem))
+        self.builder = ModelBuilder(stem, shape, f"ONNX file {name}")
         self.layer_of: dict[str, str] = {image[0].name: INPUT}
         self.readers: dict[str, list[Any]] = {}
         for node in graph.node:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        self.made: set[str] = {image[0].name, *self.constants}
         self.names: set[str] = set(RESERVED_NAMES)
         self.used_weights: set[str] = set()
         self.folded_biases: set[str] = set()
@@ -65,6 +68,17 @@ class Reader:
         if not sizes:
             raise OnnxError(f"{self.path}: input {value.name!r} has no shape; export with shapes")
         return tuple(sizes)
+
+    def check_outputs(self, node: Any) -> None:
+        """Refuse a node that makes nothing, or a tensor that is made already."""
+        if not node.output or not node.output[0]:
+            raise self.refuse(node, "outputs", list(node.output), "one or more", "name its output")
+        for name in filter(None, node.output):
+            if name in self.made:
+                raise self.refuse(
+                    node, "output", repr(name), "a name that nothing else makes", "rename it"
+                )
+            self.made.add(name)
 
     def refuse(self, node: Any, field: str, value: object, allowed: str, remedy: str) -> OnnxError:
         """The error about one field of a node, for the caller to raise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sim.plan
 from sim.plan import SCHEMA_VERSION, Key, Plan, PlanError
 
 PLAN = Plan.make("mine", "abc", {("rescale", "conv1"): "fixed:3", ("placement", "conv1"): "dsp:4"})
 
+names = st.text(max_size=200).filter(str.isprintable)
 choices = st.dictionaries(st.tuples(st.text(), st.text()), st.text(), max_size=8)
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
-@given(st.text(), st.text(), choices)
+@given(names, st.text(), choices)
 def test_json_round_trip(name: str, graph_hash: str, chosen: dict[Key, str]) -> None:
     plan = Plan.make(name, graph_hash, chosen)
     text = plan.to_json()
@@ -77,8 +80,26 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PlanError, match=r"plan\.json: cannot be read"):
         Plan.read(path)
-    with pytest.raises(PlanError, match="cannot be read"):
+    with pytest.raises(PlanError, match=r"not a regular file\); give the path of a file"):
         Plan.read(tmp_path)
+    with pytest.raises(PlanError, match="cannot be read"):
+        Plan.read(Path("a\0b"))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a Unix")
+def test_only_regular_files_of_some_size_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(PlanError, match="not a regular file"):
+            Plan.read(path)
+    large = tmp_path / "large.json"
+    large.write_text(PLAN.to_json() + " " * 1000)
+    monkeypatch.setattr(sim.plan, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(PlanError, match=r"large\.json: is too large; at most 1000 bytes"):
+        Plan.read(large)
 
 
 def document(**changes: Any) -> str:
@@ -95,6 +116,14 @@ def document(**changes: Any) -> str:
         (document(more=1), r"keys are .*'more'"),
         (document(schema_version=2), r"schema_version 2 is not 1; write the plan again"),
         (document(schema_version="1"), r"schema_version '1' is not 1"),
+        (document(schema_version=True), r"schema_version True is not 1"),
+        (document(schema_version=1.0), r"schema_version 1\.0 is not 1"),
+        ('{"schema_version": ' + "9" * 5000 + "}", r"here: not JSON \(.*4300"),
+        (document(name="\ud800"), r"plan name '\\ud800' \(1 characters\).*printable"),
+        (document(name="\x1b[31mred"), r"plan name '\\x1b\[31mred'.*one line"),
+        (document(name="a\nb"), r"plan name 'a\\nb'"),
+        (document(name="x" * 201), r"201 characters\) is not allowed; give up to 200"),
+        (document(graph_hash=[10**4000]), r"graph_hash is \[10{50}.*\.\.\., not a string"),
         ('{"name": "a", "name": "b"}', r"not JSON \(key 'name' stands twice"),
         (document(name=3), r"name is 3, not a string"),
         (document(choices=[]), r"choices must be a mapping of aspects, not \[\]"),
