@@ -220,7 +220,8 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []  # `!!map text` is none
+        scalars = (key for key, _ in pairs if isinstance(key, yaml.ScalarNode))
         for key in scalars:  # any other key cannot be hashed; the parent class refuses it
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
