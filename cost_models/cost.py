@@ -93,5 +93,5 @@ class Cost:
         if self.cycles > MAX_CYCLES:
             raise CostError(
                 f"cycles of a kernel: {self.cycles:.3g}; at most {MAX_CYCLES:.3g} are allowed; "
-                f"correct {self.parameters[1]}, or use a smaller batch or image"
+                f"correct the device's rates or {self.parameters[1]}, or use a smaller batch"
             )

@@ -159,6 +159,8 @@ class Description(Part):
         """Return the name only; the content fills pages."""
         return f"{type(self).__name__}({self.name!r})"
 
+    __str__ = __repr__
+
     def quantities(self) -> dict[str, Quantity]:
         """Return every number of the description by its dotted path.
 

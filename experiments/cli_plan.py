@@ -255,12 +255,13 @@ def _print_longest(title: str, found: list[Explanation]) -> None:
                 f"{(change[1] - change[0]) / 1e6:+.3f}" if other else "-",
             )
         )
-    columns = ("operator", "unit", "alone ms", "mostly", "else", "alone ms", "step ms")
+    columns = ("operator", "unit", "alone", "mostly", "else", "alone", "step")
     show(
         stdout_console(),
         table(title, columns, rows, left=2),
-        f"Expected step {ms(found[0].step_ns)} ms. Last columns: the best other unit, the time "
-        "alone there, and how the step would change. --op NAME tells more of one operator.",
+        f"All in ms. Expected step {ms(found[0].step_ns)}. Last columns: the best other unit, the "
+        "time alone there, and how the step would change (negative: the search missed it). "
+        "--op NAME tells more of one operator.",
     )
 
 
@@ -275,13 +276,15 @@ def _print_one(title: str, one: Explanation) -> None:
         mark = "*" if alone.unit == one.unit else " "
         change = f"{(option.step_ns - one.step_ns) / 1e6:+.3f}"
         rows.append((f"{mark} {alone.unit}", ms(alone.time_ns), *parts, alone.dominated_by, change))
-    columns = ("unit", "alone ms", "launch", "compute", "bytes", "mostly", "step ms")
+    columns = ("unit", "alone ms", "launch", "compute", "memory", "mostly", "step ms")
     show(
         console,
         title,
         f"{one.subject}: {one.dtype} {one.kind}, {one.role}, placed on {one.unit}",
         table("* is the plan's choice; step ms: change of the expected step", columns, rows),
     )
+    if any(option.step_ns < one.step_ns for option in one.options):
+        show(console, "A negative change is a move that the search for this plan did not try.")
     if one.vtcm is not None:
         fit = "fits" if one.vtcm.fits else "does not fit: the filter is streamed again and again"
         show(

@@ -89,7 +89,9 @@ def steps_table(rows: Sequence[Row]) -> Group:
         (short(row.name, rows), ms(row.first_step_ns), ms(row.p50_ns), ms(row.p95_ns))
         for row in rows
     ]
-    return table("Single steps, ms", ("plan", "first", "p50", "p95"), cells)
+    return table(
+        "Single steps, ms: the first, then settled ones", ("plan", "first", "p50", "p95"), cells
+    )
 
 
 def evidence_table(rows: Sequence[Row]) -> Group:
@@ -123,7 +125,7 @@ def adoption_count(rows: Sequence[Row]) -> str:
     offers = [one for row in rows for one in row.adoptions]
     kept = sum(one.adopted for one in offers)
     return (
-        f"{counted(len(offers), 'technique')} offered: {kept} adopted, "
+        f"{counted(len(offers), 'offer')}: {kept} adopted, "
         f"{len(offers) - kept} fell back to doing nothing."
     )
 
@@ -142,7 +144,7 @@ def waterfall_table(falls: Sequence[Waterfall]) -> Group:
     for fall in falls:
         last += ["in all", f"{sum(fall.deltas_ns) / 1e6:+.3f}", f"{fall.times_ns[-1] / 1e6:.3f}"]
     columns = ("stated order", "change", "ms", "reverse order", "change", "ms")
-    title = "One technique after the other, expected ms"
+    title = "One technique after the other, expected ms (kept only if it helps at its turn)"
     return table(title, columns, [*rows, tuple(last)], also_left=(3,))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,65 @@ DEVICE_CASES = [
 ]
 
 
+PRIME, NONE = "cpu.clusters.0", "fastrpc.modes.none"
+ABSURD_CASES = [
+    (put("dsp.power_mw.value", 1e300), "dsp.power_mw: value 1e+300 is not allowed; give 1 to"),
+    (put(f"{NONE}.null_us.value", 1e300), "null_us: value 1e+300 is not allowed; give 0 to 1e+07"),
+    (put("prepare.repack_rate.value", 1e300), "prepare.repack_rate: value 1e+300 is not allowed"),
+    (
+        put("dsp.macs_per_cycle_per_context.value", 1e-300),
+        "value 1e-300 is not allowed; give 0.01 to 1e+06 MAC/cycle",
+    ),
+    (put("thermal.ambient_c.value", 1e308), "ambient_c: value 1e+308 is not allowed; give -100 to"),
+    (put("memory.pj_per_byte.value", -1.0), "value -1 is not allowed; give 0 to 1e+06 pJ/byte"),
+    (put("memory.ddr_rate.value", 0.001), "memory.ddr_rate: value 0.001 is not allowed; give 100"),
+    (put("cpu.pool_rate.value", 0.001), "cpu.pool_rate: value 0.001 is not allowed; give 1 to"),
+    (put("dsp.vtcm_bytes.value", 1e300), "dsp.vtcm_bytes: value 1e+300 is not allowed"),
+    (put("dsp.clock.nominal.value", 1e-9), "dsp.clock.nominal: value 1e-09 is not allowed"),
+    (put("dsp.power_mw.spread", 1e308), "power_mw.spread: 1e+308 is not allowed; input should be"),
+    (put("dsp.idle_power_mw.value", 9e5), "idle_power_mw 900000 exceeds power_mw 2660; lower it"),
+    (put(f"{PRIME}.cores", 64), f"{PRIME}.cores: 64 is not allowed"),
+    (put("fastrpc.channels", 64), "fastrpc.channels: 64 is not allowed"),
+    (put(f"{PRIME}.operating_points.rows.0.1", 1e300), "value 1e+300 is not allowed; give 1 to"),
+    (put(f"{PRIME}.operating_points.rows.15.0", float("inf")), "inf is not allowed"),
+    (put(f"{PRIME}.sustained_mhz.value", 100.0), "below the lowest operating point 844.8 MHz"),
+    (put(f"{NONE}.per_mib.rows.5.0", float("inf")), "inf is not allowed; input should be a finite"),
+    (put(f"{NONE}.per_mib.rows.1.0", 0.2), "value 0.2 is not allowed; give 1 to 1e+14 bytes"),
+    (put(f"{NONE}.per_mib.rows.1.0", 9.5), "row [9.5, 49.67]: give whole bytes"),
+    (put(f"{NONE}.per_mib.rows.5.1", 1.0), "1 us follows"),
+    (put(f"{NONE}.per_mib.rows.5.1", 9e6), "add more than 1 us per byte"),
+    (put(f"{NONE}.per_mib.rows.1.1", "9"), "'9' is not allowed; input should be a valid number"),
+    (put(f"{NONE}.tail.rows.5.1", 1e18), "row [1, 1e+18] is not allowed; give 0 to 2e+06 us"),
+    (put("static.1.domain", "phone_idle"), "each may appear once: add their powers"),
+    (put("name", "red\x1b[31m"), "use printable characters only"),
+    (put("name", "mine * yours"), "has '*'; leave it out"),
+    (put("cpu.llc_bytes.source", "a\ud800b"), "cpu.llc_bytes.source"),
+]
+
+
+@pytest.mark.parametrize(("edit", "said"), ABSURD_CASES)
+def test_absurd_values_are_refused(tmp_path: Path, edit: Callable[[Tree], None], said: str) -> None:
+    tree = yaml.safe_load((FOLDER / "snapdragon-865.yaml").read_text("utf-8"))
+    edit(tree)
+    assert said in refusal(tmp_path, yaml.safe_dump(tree))
+
+
+def test_the_widest_values_can_be_loaded(tmp_path: Path) -> None:
+    tree = yaml.safe_load((FOLDER / "snapdragon-865.yaml").read_text("utf-8"))
+    for path, value in (
+        ("thermal.ambient_c.value", -40),
+        ("memory.pj_per_byte.value", 0),
+        ("prepare.prepare_us_fixed.value", 0),
+        ("fastrpc.modes.none.null_us.value", 1e7),
+        ("cpu.clusters.1.cores", 16),
+    ):
+        put(path, value)(tree)
+    tree["cpu"]["llc_bytes"]["source"] = "two lines,\nwith a no-break\u00a0space"
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree), "utf-8")
+    assert load_device(path).thermal.ambient_c.value == -40
+
+
 @pytest.mark.parametrize(("edit", "said"), DEVICE_CASES)
 def test_bad_device(tmp_path: Path, edit: Callable[[Tree], None], said: list[str]) -> None:
     tree = yaml.safe_load((FOLDER / "snapdragon-865.yaml").read_text("utf-8"))
@@ -120,6 +180,17 @@ def refusal(folder: Path, text: str) -> str:
         ("name: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
         ("? {a: b}\n: 1\n", "unhashable key"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("name: 2001-99-99\n", "line 1: '2001-99-99' is not a valid timestamp; correct it"),
+        ("soc: x\nname: 0x_\n", "line 2: '0x_' is not a valid int"),
+        ("name: 0b_\n", "'0b_' is not a valid int"),
+        ("name: !!int abc\n", "'abc' is not a valid int"),
+        ("name: !!int ''\n", "'' is not a valid int"),
+        ("name: !!float abc\n", "'abc' is not a valid float"),
+        ("name: !!bool foo\n", "'foo' is not a valid bool"),
+        ("name: !!timestamp foo\n", "'foo' is not a valid timestamp"),
+        ("name: !!map foo\n", "expected a mapping node"),
+        ("name: " + "9" * 5000, "is not a valid int"),
+        ("name: 0x" + "f" * 5000, "an integer has more than 64 bits"),
         ("#" * (MAX_FILE_BYTES + 1), "at most 262144 bytes are allowed"),
     ],
 )
@@ -137,6 +208,21 @@ def test_bytes_that_are_not_text(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="No such file"):
         load_device(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a Unix")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.yaml", tmp_path / "zero.yaml"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for path in (pipe, link, tmp_path):
+        with pytest.raises(DeviceError, match=r"not a regular file\); give the path of a file"):
+            load_device(path)
+
+
+def test_a_path_that_cannot_be() -> None:
+    with pytest.raises(DeviceError, match=r"'a\\x00b\.yaml': cannot be read"):
+        load_device("a\0b.yaml")
 
 
 def test_a_good_file_of_the_user_loads(tmp_path: Path) -> None:

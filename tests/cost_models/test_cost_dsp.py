@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cost_models.cost import KernelCall, Rescaling, UnsupportedKernelError
+from cost_models.cost import (
+    MAX_CYCLES,
+    CostError,
+    KernelCall,
+    Rescaling,
+    UnsupportedKernelError,
+)
 from cost_models.device import Device, load_device
 from cost_models.dsp import d32_elements, dsp_cost, padded_macs, repacked_bytes, result_shape
 from cost_models.library import load_library
@@ -228,6 +234,18 @@ def test_no_kernel_exceeds_the_measured_peak(model: str, device: str) -> None:
                     call = KernelCall(node.op, node.role, "int8", mode)  # type: ignore[arg-type]
                     cost = dsp_cost(call, contexts, phone, LIBRARY)
                     assert macs <= cost.cycles * peak * contexts, (node.name, contexts)
+
+
+def test_a_kernel_without_end_names_the_constant_to_correct() -> None:
+    assert PHONE.dsp is not None
+    slow = PHONE.dsp.macs_per_cycle_per_context.model_copy(update={"value": 0.01})
+    dsp = PHONE.dsp.model_copy(update={"macs_per_cycle_per_context": slow})
+    device = Device.model_validate(PHONE.model_copy(update={"dsp": dsp}).model_dump())
+    huge = Conv2d(n=4096, c_in=512, h=224, w=224, c_out=512, k=3, stride=1, pad=1)
+    call = KernelCall(huge, FORWARD, "int8", "fused")
+    assert dsp_cost(call, 4, PHONE, LIBRARY).cycles < MAX_CYCLES
+    with pytest.raises(CostError, match=r"at most 1\.13e\+15.*correct .*hexagon_nn.*smaller batch"):
+        dsp_cost(call, 1, device, LIBRARY)
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cost_models.device import Device, device_names, load_device
+from cost_models.device import FOLDER, Device, device_names, load_device
 from cost_models.errors import DeviceError
 from cost_models.quantity import DEFAULT_SPREAD
 
@@ -66,6 +67,31 @@ def test_digest_is_of_the_content_only() -> None:
     assert len(digests) == len(device_names())
     again = Device.model_validate(load_device("laptop").model_dump())
     assert again.sha256 == load_device("laptop").sha256
+
+
+def test_a_copy_has_a_digest_of_its_own() -> None:
+    phone = load_device("snapdragon-865")
+    before = phone.sha256
+    warmer = phone.thermal.ambient_c.model_copy(update={"value": 30.0})
+    copied = phone.model_copy(
+        update={"thermal": phone.thermal.model_copy(update={"ambient_c": warmer})}
+    )
+    assert copied.sha256 != before
+    assert phone.sha256 == before == phone.model_copy().sha256 == phone.model_copy(deep=True).sha256
+
+
+def test_a_device_is_shown_by_its_name() -> None:
+    assert repr(load_device("laptop")) == str(load_device("laptop")) == "Device('laptop')"
+
+
+def test_clocks_of_fractions_of_a_hertz_have_a_power(tmp_path: Path) -> None:
+    text = (FOLDER / "laptop.yaml").read_text("utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("3600.0, 11000.0", "2841.66666661, 11000.0"), "utf-8")
+    mine = load_device(path)
+    top = mine.clock_hz("big") / 1e6
+    assert top > mine.cluster("big").max_mhz  # rounded up to whole Hz
+    assert mine.core_power_mw("big", top) == 11000
 
 
 def test_power_at_operating_points_and_between() -> None:

@@ -69,8 +69,8 @@ def alive(group: int) -> int:
     return count
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-def test_ctrl_c_ends_the_demo_and_its_workers() -> None:
+def started_demo() -> subprocess.Popen[str]:
+    """Start the demo as a process group of its own; return when its workers run."""
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli", "demo"],
         stdout=subprocess.PIPE,
@@ -81,14 +81,52 @@ def test_ctrl_c_ends_the_demo_and_its_workers() -> None:
     begin = time.monotonic()
     while alive(process.pid) < 4 and time.monotonic() - begin < 30:
         time.sleep(0.05)  # the parent, two workers and the tracker of their resources
+    assert alive(process.pid) >= 4
     time.sleep(1)
+    return process
+
+
+def gone(group: int, seconds: float) -> bool:
+    """Wait until no process of a group runs."""
+    begin = time.monotonic()
+    while alive(group) and time.monotonic() - begin < seconds:
+        time.sleep(0.05)
+    return alive(group) == 0
+
+
+NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+
+
+@NEEDS_PROC
+def test_ctrl_c_ends_the_demo_and_its_workers() -> None:
+    process = started_demo()
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in stderr
-    begin = time.monotonic()
-    while alive(process.pid) and time.monotonic() - begin < 20:
-        time.sleep(0.05)
-    assert alive(process.pid) == 0
+    assert gone(process.pid, 20)
+
+
+@NEEDS_PROC
+def test_sigterm_ends_the_demo_and_its_workers() -> None:
+    process = started_demo()
+    process.terminate()  # the parent alone
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == "terminated"
+    assert "Traceback" not in stderr
+    assert gone(process.pid, 20)
+
+
+@NEEDS_PROC
+def test_workers_do_not_outlive_a_killed_parent() -> None:
+    process = started_demo()
+    process.kill()
+    process.wait(timeout=30)
+    assert gone(process.pid, 3)
+    stdout, stderr = process.communicate(timeout=30)
+    assert stdout == ""
+    assert "Traceback" not in stderr

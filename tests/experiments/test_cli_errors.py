@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +53,10 @@ def with_option(arguments: list[str], option: str, value: str) -> list[str]:
         (with_option(SIMULATE, "-b", "-64"), ["--batch", "'-64'"]),
         (with_option(SIMULATE, "-b", "nan"), ["--batch", "'nan'", "integer"]),
         (with_option(SIMULATE, "-b", "1e3"), ["--batch", "'1e3'"]),
+        (with_option(SIMULATE, "-b", "8_0"), ["--batch", "'8_0'", "integer"]),
+        (with_option(SIMULATE, "-b", " 8"), ["--batch", "' 8'"]),
+        (with_option(SIMULATE, "-b", "\u0668"), ["--batch", "integer"]),
+        (with_option(SIMULATE, "-b", "9" * 5000), ["--batch", "integer"]),
         (with_option(SIMULATE, "-b", str(10**9)), ["--batch", str(10**9)]),
         (with_option(SIMULATE, "-n", "0"), ["--steps", "'0'", "from 1"]),
         (with_option(SIMULATE, "-n", "-2"), ["--steps", "'-2'"]),
@@ -72,9 +78,11 @@ def with_option(arguments: list[str], option: str, value: str) -> list[str]:
         (["vtcm", "--vtcm-kib", "0"], ["--vtcm-kib", "'0'"]),
         (["sweep", *LENET[:4], "--batches", "8,x"], ["--batches", "'8,x'"]),
         (["sweep", *LENET[:4], "--batches", "0,8"], ["--batches", "'0,8'"]),
+        (["sweep", *LENET[:4], "--batches", "8,1_6"], ["--batches", "'8,1_6'"]),
         (["sweep", "-m", "lenet", "-d", "laptop"], ["laptop", "dsp"]),
         (["reuse", *LENET, "--budget-mib", "nan"], ["--budget-mib", "'nan'"]),
         (["reuse", *LENET, "--budget-mib", "-1"], ["--budget-mib", "'-1'"]),
+        (["reuse", *LENET, "--budget-mib", "1_0"], ["--budget-mib", "'1_0'"]),
         (["demo", "--workers", "0"], ["--workers", "'0'"]),
     ],
 )
@@ -121,6 +129,15 @@ def test_device_file_that_is_not_there(tmp_path: Path) -> None:
     [
         ("{", ["not JSON"]),
         ("[]", ["keys"]),
+        (f'{{"schema_version": {"9" * 5000}}}', ["not JSON"]),
+        (
+            '{"schema_version": 1, "name": "\\u001b[2J", "graph_hash": "", "choices": {}}',
+            ["plan name", "'\\x1b[2J'", "printable"],
+        ),
+        (
+            '{"schema_version": 1, "name": "x", "graph_hash": "\\u001b[2J", "choices": {}}',
+            ["is for graph \\x1b[2J"],
+        ),
         ('{"name": "x"}', ["choices"]),
         (
             '{"schema_version": 99, "name": "x", "graph_hash": "", "choices": {}}',
@@ -280,7 +297,7 @@ def test_help_answers_quickly() -> None:
         done = subprocess.run(command("--help"), capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - begin)
     print(f"mandheling --help: best of 5 is {min(times):.3f} s")
-    assert min(times) < 0.6  # 0.3 s on an idle machine; this one may be loaded
+    assert min(times) < 2.0  # 0.15 s on an idle machine (`make bench` holds it to 0.3 s)
     for name in ("compare", "simulate", "explain", "plan", "devices", "models", "demo"):
         assert name in done.stdout
 
@@ -300,3 +317,48 @@ def test_a_broken_pipe_is_quiet() -> None:
         assert done.returncode == 1
         assert done.stderr == ""
     os.close(writer)
+
+
+def test_closed_streams_are_told_without_a_traceback() -> None:
+    line = " ".join(shlex.quote(word) for word in command("devices"))
+    done = subprocess.run(["sh", "-c", f"{line} >&-"], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: stdout is closed; send it to a file, or to /dev/null\n"
+    done = subprocess.run(["sh", "-c", f"{line} 2>&-"], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert "snapdragon-865" in done.stdout
+
+
+def test_ctrl_c_during_imports_is_told_in_one_line() -> None:
+    code = (
+        "import builtins, sys\n"
+        "original = builtins.__import__\n"
+        "def late(name, *more):\n"
+        "    if name == 'typer':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return original(name, *more)\n"
+        "builtins.__import__ = late\n"
+        "from experiments.cli import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_signals_end_a_command_in_one_line(number: signal.Signals, word: str) -> None:
+    code = (
+        "import os, sys, experiments.cli as cli\n"
+        "def broken(*_):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise ImportError('what a library made of it')\n"
+        "import cost_models.device\n"
+        "cost_models.device.device_names = broken\n"
+        "sys.argv = ['mandheling', 'devices']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{word}\n")

@@ -132,6 +132,25 @@ def test_subgraphs_that_take_turns_are_averaged() -> None:
     assert len(set(found.weights)) == 1
 
 
+def test_a_copied_device_is_expected_anew() -> None:
+    plan = build_plan("mnn-fp32", GRAPH, PHONE)
+    before = expect(GRAPH, plan, PHONE).time_ns
+    clusters = tuple(
+        cluster.model_copy(
+            update={
+                "fp32_macs_per_cycle": cluster.fp32_macs_per_cycle.model_copy(
+                    update={"value": cluster.fp32_macs_per_cycle.value / 2}
+                )
+            }
+        )
+        for cluster in PHONE.cpu.clusters
+    )
+    slower = PHONE.model_copy(update={"cpu": PHONE.cpu.model_copy(update={"clusters": clusters})})
+    assert slower.sha256 != PHONE.sha256
+    assert expect(GRAPH, plan, slower).time_ns > before
+    assert expect(GRAPH, plan, PHONE).time_ns == before
+
+
 def test_operating_points_change_expectations() -> None:
     plan = build_plan("mnn-fp32", GRAPH, PHONE)
     times = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,49 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without_onnx)
     with pytest.raises(OnnxError, match=r"pip install 'mandheling-sandbox\[onnx\]'"):
         import_onnx("any.onnx")
+
+
+def test_nodes_without_outputs_and_outputs_made_twice(tmp_path: Path) -> None:
+    flatten = helper.make_node("Flatten", ["x"], ["y"], name="last")
+    for outputs in ([], [""]):
+        nodes = [helper.make_node("Relu", ["x"], outputs, name="bare"), flatten]
+        with pytest.raises(OnnxError, match=r"node 'bare' \(Relu\): outputs = .*one or more"):
+            import_onnx(write(tmp_path / "a.onnx", nodes, {}, (1, 3, 4, 4)))
+    nodes = [helper.make_node("Tan", ["x"], []), flatten]
+    with pytest.raises(OnnxError, match=r"node 'without output' \(Tan\): outputs"):
+        import_onnx(write(tmp_path / "b.onnx", nodes, {}, (1, 3, 4, 4)))
+    for twice in ("x", "r", "w"):
+        nodes = [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Relu", ["r"], [twice]),
+            flatten,
+        ]
+        with pytest.raises(OnnxError, match=rf"output = '{twice}'; allowed: a name that nothing"):
+            import_onnx(write(tmp_path / "c.onnx", nodes, {"w": (3,)}, (1, 3, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Conv", ["x", "w"], ["y"], strides=[0, 0]),
+        helper.make_node("Conv", ["x", "w"], ["y"], group=[1]),
+        helper.make_node("Conv", ["x", "w"], ["y"], strides=1),
+        helper.make_node("Conv", ["x", "w"], ["y"], auto_pad=3),
+        helper.make_node("Concat", ["x", "x"], ["y"]),
+        helper.make_node("Relu", [], ["y"]),
+    ],
+    ids=lambda node: f"{node.op_type}:{'.'.join(a.name for a in node.attribute)}",
+)
+def test_broken_nodes_are_told_in_one_line(node: onnx.NodeProto, tmp_path: Path) -> None:
+    with pytest.raises(OnnxError, match="node ") as caught:
+        import_onnx(write(tmp_path / "a.onnx", [node], {"w": (3, 3, 1, 1)}, (1, 3, 4, 4)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a Unix")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(OnnxError, match=r"not a regular file\)"):
+            import_onnx(path)
