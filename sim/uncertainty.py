@@ -23,7 +23,7 @@ from cost_models.quantity import Quantity
 from sim.critical import parameter_shares
 from sim.engines import run as run_engine
 from sim.expected import Expectation
-from sim.taskgraph import TaskGraph
+from sim.taskgraph import I64, TaskGraph
 
 Number = TypeVar("Number", int, float)
 
@@ -70,11 +70,17 @@ def in_world(
     shared = factor(ddr, quantities, world, seed)
     return replace(
         graph,
-        lead_ns=graph.lead_ns * lead >> 16,
-        compute_ns=graph.compute_ns * compute >> 16,
+        lead_ns=_scaled(graph.lead_ns, lead),
+        compute_ns=_scaled(graph.compute_ns, compute),
         rate_cap=np.maximum(1, (graph.rate_cap << 16) // moved),
         ddr_rate=max(1, (graph.ddr_rate << 16) // shared),
     )
+
+
+def _scaled(values: I64, factors: I64) -> I64:
+    """``values * factors / 65,536`` rounded down, in two parts so that no product wraps."""
+    whole, rest = values >> 16, values & 0xFFFF
+    return np.asarray(whole * factors + (rest * factors >> 16), dtype=np.int64)
 
 
 def resampled_ns(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import log
 
+import numpy as np
 import pytest
 
 from cost_models.cost import TIMES
@@ -18,6 +19,7 @@ from sim.taskgraph import TaskGraph, Unit, make_task_graph
 from sim.timeline import Timeline
 from sim.uncertainty import (
     ONE,
+    _scaled,
     evidence_shares,
     factor,
     in_world,
@@ -192,3 +194,10 @@ def test_constants_that_multiply() -> None:
 def test_evidence_of_nothing() -> None:
     empty = engines.run(make_task_graph([Unit("cpu", 1)], []))
     assert set(evidence_shares(alone(empty), {}).values()) == {0.0}
+
+
+def test_scaling_is_exact_where_a_plain_product_would_wrap() -> None:
+    values = np.array([0, 1, 65_535, 10**12, 2**50], dtype=np.int64)
+    factors = np.array([ONE, 3, 100 * ONE, 50 * ONE, 7 * ONE + 1], dtype=np.int64)
+    expected = [v * f >> 16 for v, f in zip(values.tolist(), factors.tolist(), strict=True)]
+    assert _scaled(values, factors).tolist() == expected
