@@ -62,6 +62,7 @@ def test_results_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_figures_come_from_real_runs() -> None:
-    fresh, again = bench.compare_figures(1)
+    fresh, warm, again = bench.compare_figures(1)
     assert fresh.value > again.value > 0
+    assert warm.value > again.value
     assert bench.help_figure(1).value > 0
