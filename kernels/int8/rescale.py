@@ -1,0 +1,261 @@
+"""Accumulators to INT8: the largest magnitude, and a shift with a rounding rule and a clip.
+
+One pass reads each accumulator once and writes one byte; it finds the largest magnitude, and
+counts what the shift cost, on the way. All rules work on magnitudes, as unsigned integers of
+the accumulator's width, where ``2^31`` (``2^63``) fits and no sum overflows. The plain twin is
+:mod:`kernels.rounding`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.int8.arrays import Array, check_array, over_elements, target
+from kernels.int8.draws import check_key, draw
+from kernels.int8.stored import Store, Stored
+from kernels.jit import compiled
+from kernels.rounding import NITI_CLIP, Rounding
+
+_BEYOND = 1 << 8
+"""A magnitude that no INT8 clip keeps: larger ones may be replaced by it."""
+_Number = int | np.integer[Any]
+_Counts = tuple[_Number, _Number, _Number]
+"""Largest magnitude, values saturated, values lost."""
+
+
+@compiled
+def _amax(x: Array, zero: Array) -> Any:
+    unsigned, signed = zero.dtype.type, x.dtype.type
+    bits = signed(8 * x.itemsize - 1)
+    largest = unsigned(0)
+    for i in range(x.size):
+        sign = signed(x[i] >> bits)
+        largest = max(largest, unsigned(unsigned(x[i] ^ sign) - unsigned(sign)))
+    return largest
+
+
+@compiled
+def _nearest(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> _Counts:
+    """Shift by adding something below one unit before the bits are dropped.
+
+    ``plan`` is (cap, right shift, left shift, what is added to values from 0 on, to values
+    below 0, 1 where the last bit kept is added too).
+    """
+    unsigned, signed = plan.dtype.type, x.dtype.type
+    bits = signed(8 * x.itemsize - 1)
+    cap, right, left, above, below, even = plan
+    largest = unsigned(0)
+    saturated = lost = unsigned(0)
+    for i in range(x.size):
+        sign = signed(x[i] >> bits)
+        magnitude = unsigned(unsigned(x[i] ^ sign) - unsigned(sign))
+        largest = max(largest, magnitude)
+        kept = min(magnitude, cap)
+        nudge = unsigned((below if sign else above) + unsigned((kept >> right) & even))
+        shifted = unsigned(unsigned(kept + nudge) >> right) << left
+        short = np.int32(unsigned(min(unsigned(shifted), unsigned(_BEYOND))))
+        value = np.int32(np.int32(short ^ np.int32(sign)) - np.int32(sign))
+        clipped = min(max(value, low), high)
+        saturated = unsigned(saturated + unsigned(clipped != value))
+        lost = unsigned(lost + unsigned((value == 0) & (magnitude != 0)))
+        y[i] = np.int8(clipped)
+    return largest, saturated, lost
+
+
+@compiled
+def _psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> _Counts:
+    """NITI's ``PstoShift`` by a right shift; ``plan`` as above, its last three not used."""
+    unsigned, signed = plan.dtype.type, x.dtype.type
+    bits = signed(8 * x.itemsize - 1)
+    right = plan[1]
+    half = unsigned(right >> unsigned(1))
+    odd = unsigned(right & unsigned(1))
+    rest_mask = unsigned(unsigned(unsigned(1) << right) - unsigned(1))
+    low_mask = unsigned(unsigned(unsigned(1) << half) - unsigned(1))
+    largest = unsigned(0)
+    saturated = lost = unsigned(0)
+    for i in range(x.size):
+        sign = signed(x[i] >> bits)
+        magnitude = unsigned(unsigned(x[i] ^ sign) - unsigned(sign))
+        largest = max(largest, magnitude)
+        rest = unsigned(magnitude & rest_mask)
+        draws = unsigned(unsigned(rest & low_mask) << odd)
+        up = unsigned(unsigned(rest >> half) > draws)
+        shifted = unsigned(unsigned(magnitude >> right) + up)
+        short = np.int32(unsigned(min(shifted, unsigned(_BEYOND))))
+        value = np.int32(np.int32(short ^ np.int32(sign)) - np.int32(sign))
+        clipped = min(max(value, low), high)
+        saturated = unsigned(saturated + unsigned(clipped != value))
+        lost = unsigned(lost + unsigned((value == 0) & (magnitude != 0)))
+        y[i] = np.int8(clipped)
+    return largest, saturated, lost
+
+
+@compiled
+def _stochastic(
+    x: Array,
+    y: NDArray[np.int8],
+    first: int,
+    key: np.uint64,
+    shift: int,
+    low: _Number,
+    high: _Number,
+) -> _Counts:
+    """NITI's ``StoShift`` by 1 bit or more; ``first`` is the number of ``x[0]`` in the tensor."""
+    one, right = np.uint64(1), np.uint64(shift)
+    drawn = np.uint64(64 - shift)
+    mask = np.uint64((one << right) - one)
+    largest = saturated = lost = np.uint64(0)
+    for i in range(x.size):
+        sign = np.int64(x[i]) >> np.int64(63)
+        magnitude = np.uint64(np.int64(x[i]) ^ sign) - np.uint64(sign)
+        largest = max(largest, magnitude)
+        up = np.uint64((magnitude & mask) > (draw(key, first + i) >> drawn))
+        short = np.int64(np.uint64(min(np.uint64((magnitude >> right) + up), np.uint64(_BEYOND))))
+        value = (short ^ sign) - sign
+        clipped = min(max(value, low), high)
+        saturated += np.uint64(clipped != value)
+        lost += np.uint64((value == 0) & (magnitude != 0))
+        y[i] = np.int8(clipped)
+    return largest, saturated, lost
+
+
+def amax(acc: Array, threads: int | None = None) -> int:
+    """Largest magnitude, exactly.
+
+    Parameters
+    ----------
+    acc
+        int8, int32 or int64, C-contiguous, of any shape.
+    threads
+        Threads at most; default: every core of this process.
+
+    Returns
+    -------
+    int
+        ``2^31`` for a least int32.
+
+    Raises
+    ------
+    ArrayError
+        Another dtype or memory order, or no element.
+
+    Examples
+    --------
+    >>> amax(np.array([5, -(2**31)], np.int32))
+    2147483648
+    """
+    check_array("acc", acc, np.int8, np.int32, np.int64)
+    flat = acc.reshape(-1)
+    zero = np.zeros(1, acc.dtype.name.replace("int", "uint"))
+    return int(max(over_elements(lambda i, j: _amax(flat[i:j], zero), flat.size, threads)))
+
+
+def _plan(store: Store, dtype: np.dtype[Any]) -> Array:
+    """The numbers by which :func:`_nearest` follows a rule; of the accumulator's width."""
+    shift, rule = max(store.shift, 0), store.rounding
+    half = 1 << shift >> 1
+    below_half = max(half - 1, 0)
+    above, below, even = {
+        Rounding.TRUNC: (0, 0, 0),
+        Rounding.HALF_AWAY: (half, half, 0),
+        Rounding.HALF_UP: (half, below_half, 0),
+        Rounding.HALF_EVEN: (below_half, below_half, min(shift, 1)),
+        Rounding.PSTO: (0, 0, 0),
+    }[rule]
+    cap = _BEYOND if store.shift < 0 else 2 ** (8 * dtype.itemsize - 1)
+    left = min(-store.shift, 8) if store.shift < 0 else 0
+    unsigned = dtype.name.replace("int", "uint")
+    return np.array([cap, shift, left, above, below, even], unsigned)
+
+
+def _stored(values: NDArray[np.int8], parts: list[_Counts]) -> Stored:
+    largest, saturated, lost = zip(*parts, strict=True)
+    return Stored(values, int(max(largest)), int(sum(saturated)), int(sum(lost)))
+
+
+def requantise(
+    acc: Array, store: Store, out: NDArray[np.int8] | None = None, threads: int | None = None
+) -> Stored:
+    """``clip(round(acc / 2^shift))`` as int8, with the largest magnitude and the losses.
+
+    Parameters
+    ----------
+    acc
+        int32 or int64, C-contiguous, of any shape.
+    store
+        Shift, rule and clip; a negative shift multiplies, and saturates at the clip.
+    out
+        int8 of the same shape to write to; a new array by default.
+    threads
+        Threads at most; default: every core of this process. The bits do not depend on it.
+
+    Returns
+    -------
+    Stored
+        The int8 values; ``amax`` is that of ``acc``.
+
+    Raises
+    ------
+    ArrayError
+        Another dtype, shape or memory order, or no element.
+
+    Examples
+    --------
+    >>> requantise(np.array([-6, 6, 1, 900], np.int32), Store(2)).values
+    array([ -2,   2,   0, 127], dtype=int8)
+    """
+    check_array("acc", acc, np.int32, np.int64)
+    values = target(out, acc.shape, np.int8)
+    x, y, plan = acc.reshape(-1), values.reshape(-1), _plan(store, acc.dtype)
+    low, high = (np.int32(limit) for limit in store.clip)
+    body = _psto if store.rounding is Rounding.PSTO and store.shift > 0 else _nearest
+    parts = over_elements(lambda i, j: body(x[i:j], y[i:j], plan, low, high), x.size, threads)
+    return _stored(values, parts)
+
+
+def requantise_stochastic(
+    acc: Array,
+    shift: int,
+    key: int,
+    clip: tuple[int, int] = NITI_CLIP,
+    out: NDArray[np.int8] | None = None,
+    threads: int | None = None,
+) -> Stored:
+    """NITI's ``StoShift``: up in magnitude with probability (dropped bits) / ``2^shift``.
+
+    The draw of element ``i`` (in C order) is the upper ``shift`` bits of
+    :func:`kernels.int8.draws.draw` at ``(key, i)``, so the bits do not depend on threads.
+
+    Parameters
+    ----------
+    acc, out, threads
+        As for :func:`requantise`.
+    shift
+        -31 to 31; 0 and below drop no bits and use no draws.
+    key
+        ``0 .. 2^64 - 1``, from :func:`kernels.int8.draws.draw_key`.
+    clip
+        Least and largest int8 made.
+
+    Raises
+    ------
+    ArrayError, StoreError, DrawError
+        An array, shift or clip, or key that is not allowed.
+    """
+    check_key(key)
+    store = Store(shift, Rounding.TRUNC, clip)  # checks shift and clip
+    if shift <= 0:
+        return requantise(acc, store, out, threads)
+    check_array("acc", acc, np.int32, np.int64)
+    values = target(out, acc.shape, np.int8)
+    x, y = acc.reshape(-1), values.reshape(-1)
+    start = np.uint64(key)
+
+    def block(i: int, j: int) -> _Counts:
+        return _stochastic(x[i:j], y[i:j], i, start, shift, clip[0], clip[1])
+
+    return _stored(values, over_elements(block, x.size, threads))
