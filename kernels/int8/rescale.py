@@ -8,6 +8,7 @@ the accumulator's width, where ``2^31`` (``2^63``) fits and no sum overflows. Th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from kernels.int8.arrays import Array, check_array, over_elements, target
 from kernels.int8.draws import check_key, draw
 from kernels.int8.stored import Store, Stored
 from kernels.jit import compiled
+from kernels.profiles import DROPPED, RescaleRule, Small
+from kernels.quantised import QTensor
 from kernels.rounding import NITI_CLIP, Rounding
 
 _BEYOND = 1 << 8
@@ -259,3 +262,74 @@ def requantise_stochastic(
         return _stochastic(x[i:j], y[i:j], i, start, shift, clip[0], clip[1])
 
     return _stored(values, over_elements(block, x.size, threads))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescaled:
+    """An INT8 tensor made from accumulators, and how.
+
+    Attributes
+    ----------
+    tensor
+        int8 mantissa and exponent.
+    shift
+        The right shift taken (negative: left).
+    amax
+        Largest magnitude of the accumulators.
+    saturated, lost
+        Values that the clip (or a cast) changed; values other than 0 that became 0.
+    """
+
+    tensor: QTensor
+    shift: int
+    amax: int
+    saturated: int
+    lost: int
+
+
+def rescale(
+    acc: Array,
+    exponent: int,
+    rule: RescaleRule,
+    out: NDArray[np.int8] | None = None,
+    threads: int | None = None,
+) -> Rescaled:
+    """Scan for the largest magnitude, take the rule's shift, requantise: dynamic rescaling.
+
+    Parameters
+    ----------
+    acc
+        int32 or int64 accumulators, C-contiguous, of any shape.
+    exponent
+        Of the accumulators: value = accumulator * 2^exponent.
+    rule
+        From a profile, by :func:`kernels.profiles.rule_of`.
+    out, threads
+        As for :func:`requantise`.
+
+    Returns
+    -------
+    Rescaled
+        ``tensor.exponent`` is ``exponent + shift`` (``exponent`` for a dropped gradient).
+
+    Raises
+    ------
+    ArrayError, QuantError
+        An array that is not allowed; an exponent that leaves -126 .. 127.
+
+    Examples
+    --------
+    >>> rescale(np.array([1000, -3], np.int32), -9, RescaleRule(Rounding.HALF_AWAY)).tensor
+    QTensor(mantissa=array([125,   0], dtype=int8), exponent=-6)
+    """
+    largest = amax(acc, threads)
+    shift = rule.shift(largest)
+    if rule.small is Small.CAST and shift == 0:
+        values = target(out, acc.shape, np.int8)
+        values[...] = acc.astype(np.int8)
+        wrapped = int(np.count_nonzero(values != acc))
+        return Rescaled(QTensor(values, exponent), shift, largest, wrapped, 0)
+    stored = requantise(acc, Store(shift, rule.rounding, rule.clip), out, threads)
+    scale = exponent if shift == DROPPED else exponent + shift
+    tensor = QTensor(stored.values, scale)
+    return Rescaled(tensor, shift, largest, stored.saturated, stored.lost)
