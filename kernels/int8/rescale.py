@@ -293,8 +293,13 @@ def rescale(
     rule: RescaleRule,
     out: NDArray[np.int8] | None = None,
     threads: int | None = None,
+    *,
+    shift: int | None = None,
 ) -> Rescaled:
     """Scan for the largest magnitude, take the rule's shift, requantise: dynamic rescaling.
+
+    With a ``shift`` that is known beforehand there is no scan, and the rule gives rounding, clip
+    and what small values become.
 
     Parameters
     ----------
@@ -306,6 +311,8 @@ def rescale(
         From a profile, by :func:`kernels.profiles.rule_of`.
     out, threads
         As for :func:`requantise`.
+    shift
+        The shift to take; by default the rule's, after a scan.
 
     Returns
     -------
@@ -322,14 +329,14 @@ def rescale(
     >>> rescale(np.array([1000, -3], np.int32), -9, RescaleRule(Rounding.HALF_AWAY)).tensor
     QTensor(mantissa=array([125,   0], dtype=int8), exponent=-6)
     """
-    largest = amax(acc, threads)
-    shift = rule.shift(largest)
+    if shift is None:
+        shift = rule.shift(amax(acc, threads))
     if rule.small is Small.CAST and shift == 0:
         values = target(out, acc.shape, np.int8)
         values[...] = acc.astype(np.int8)
         wrapped = int(np.count_nonzero(values != acc))
-        return Rescaled(QTensor(values, exponent), shift, largest, wrapped, 0)
+        return Rescaled(QTensor(values, exponent), shift, amax(acc, threads), wrapped, 0)
     stored = requantise(acc, Store(shift, rule.rounding, rule.clip), out, threads)
     scale = exponent if shift == DROPPED else exponent + shift
     tensor = QTensor(stored.values, scale)
-    return Rescaled(tensor, shift, largest, stored.saturated, stored.lost)
+    return Rescaled(tensor, shift, stored.amax, stored.saturated, stored.lost)
