@@ -46,7 +46,7 @@ def _padded(x: Ints, op: Conv2d, number: Number) -> NDArray[Any]:
 def conv_forward(x: Ints, w: Ints, op: Conv2d, number: Number = np.int64) -> Int64s:
     """``y[n, i, j, o] = sum x[n, s i + d a - p, s j + d b - p, c] w[o, a, b, c]``: (n, h, w, c)."""
     padded, weights = _padded(x, op, number), w.astype(number)
-    y = np.zeros((op.n, op.h_out, op.w_out, op.c_out), number)
+    y: NDArray[Any] = np.zeros((op.n, op.h_out, op.w_out, op.c_out), number)
     for i, j, window in _taps(op):
         seen = padded[window]
         for ins, outs in _groups(op):
@@ -57,7 +57,10 @@ def conv_forward(x: Ints, w: Ints, op: Conv2d, number: Number = np.int64) -> Int
 def conv_input_grad(e: Ints, w: Ints, op: Conv2d, number: Number = np.int64) -> Int64s:
     """dX: every output's error goes back to the inputs that it saw, times the weight: scatter."""
     errors, weights = e.astype(number), w.astype(number)
-    padded = np.zeros((op.n, op.h + 2 * op.pad_h, op.w + 2 * op.pad_w, op.c_in), number)
+    sizes = op.h + 2 * op.pad_h, op.w + 2 * op.pad_w
+    padded: NDArray[Any] = np.zeros(
+        (op.n, op.h + 2 * op.pad_h, op.w + 2 * op.pad_w, op.c_in), number
+    )
     for i, j, window in _taps(op):
         seen = padded[window]
         for ins, outs in _groups(op):
@@ -70,7 +73,7 @@ def conv_weight_grad(x: Ints, e: Ints, op: Conv2d, number: Number = np.int64) ->
     """dW: over samples and positions, the error times the input that the tap saw there."""
     padded = _padded(x, op, number)
     errors = e.astype(number).reshape(-1, op.c_out)
-    grad = np.zeros((op.c_out, op.k_h, op.k_w, op.c_in // op.groups), number)
+    grad: NDArray[Any] = np.zeros((op.c_out, op.k_h, op.k_w, op.c_in // op.groups), number)
     for i, j, window in _taps(op):
         seen = padded[window].reshape(-1, op.c_in)
         for ins, outs in _groups(op):

@@ -1,0 +1,210 @@
+"""Exact INT8 convolution, forward and backward: arrays in, accumulators or requantised INT8 out.
+
+Arrays are channels-last and C-contiguous: activations and errors ``(n, h, w, c)``, weights and
+their gradients ``(c_out, k_h, k_w, c_in / groups)``; the operator's shapes are NCHW as everywhere.
+All back-ends, thread counts and ways to split a batch give the same integers. The definition
+is in :mod:`kernels.int8.conv_oracle`.
+
+With a :class:`~kernels.int8.stored.Store` the shift is known beforehand and the result leaves
+as INT8, a byte per value; without one the INT32 accumulators leave, to be scanned and
+requantised. Either way the largest accumulator is collected on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.conv import Conv2d
+from kernels.gemm import GemmError
+from kernels.gemm.backends import chosen
+from kernels.int8 import conv_plain
+from kernels.int8.checks import (
+    check_array,
+    check_bias,
+    check_depth,
+    check_threads,
+    grad_target,
+    target,
+)
+from kernels.int8.epilogue import amax_block, recipe, requantise_block
+from kernels.int8.stored import Store, Stored
+
+Int8s = NDArray[np.int8]
+Int32s = NDArray[np.int32]
+
+
+def _weight_shape(op: Conv2d) -> tuple[int, ...]:
+    return (op.c_out, op.k_h, op.k_w, op.c_in // op.groups)
+
+
+def _input_shape(op: Conv2d) -> tuple[int, ...]:
+    return (op.n, op.h, op.w, op.c_in)
+
+
+def _output_shape(op: Conv2d) -> tuple[int, ...]:
+    return (op.n, op.h_out, op.w_out, op.c_out)
+
+
+def _stored(acc: Int32s, store: Store | None, out: NDArray[Any]) -> Stored:
+    """Accumulators into ``out``, which is int8 with a ``store``."""
+    flat = acc.reshape(-1)
+    amax = int(amax_block(flat, flat.size))
+    if store is None:
+        out[...] = acc
+        return Stored(out, amax)
+    saturated, lost = requantise_block(flat, flat.size, recipe(store), out.reshape(-1))
+    return Stored(out, amax, int(saturated), int(lost))
+
+
+def conv_forward(
+    x: Int8s,
+    w: Int8s,
+    op: Conv2d,
+    *,
+    bias: Int32s | None = None,
+    store: Store | None = None,
+    out: NDArray[Any] | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Stored:
+    """``y = conv(x, w) + bias``, exactly.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c_in) int8.
+    w
+        (c_out, k_h, k_w, c_in / groups) int8.
+    op
+        Sizes, stride, padding, dilation and groups.
+    bias
+        (c_out,) int32, at the accumulator's exponent.
+    store
+        How to requantise to int8 on the way out; None for the accumulators.
+    out
+        (n, h_out, w_out, c_out) to write to: int8 with a ``store``, int32 without.
+    backend, threads
+        As for :func:`kernels.gemm.gemm_s8s8s32`.
+
+    Returns
+    -------
+    Stored
+        Values, largest accumulator, counts.
+
+    Raises
+    ------
+    GemmError
+        A wrong dtype, shape or memory order; sums that INT32 does not always hold; a back-end
+        that is unknown or that the CPU cannot run; fewer than 1 thread.
+
+    Examples
+    --------
+    >>> op = Conv2d(n=1, c_in=1, h=2, w=2, c_out=1, k=2)
+    >>> x = np.array([[1, 2], [3, -128]], np.int8).reshape(1, 2, 2, 1)
+    >>> y = conv_forward(x, np.full((1, 2, 2, 1), 3, np.int8), op, store=Store(4))
+    >>> y.values.item(), y.amax
+    (-23, 366)
+    """
+    check_array("x", x, (np.int8,), _input_shape(op))
+    check_array("w", w, (np.int8,), _weight_shape(op))
+    depth = op.k_h * op.k_w * (op.c_in // op.groups)
+    check_depth("forward", depth)
+    if bias is not None:
+        check_bias(bias, op.c_out, depth)
+    count, name = check_threads(threads), chosen(backend)
+    result = target(out, store, _output_shape(op), (x, w))
+    acc = conv_plain.forward(x, w, op, name, count)
+    if bias is not None:
+        acc += bias
+    return _stored(acc, store, result)
+
+
+def conv_input_grad(
+    e: Int8s,
+    w: Int8s,
+    op: Conv2d,
+    *,
+    store: Store | None = None,
+    out: NDArray[Any] | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Stored:
+    """dX: the error of the input from that of the output, ``e``, exactly.
+
+    Parameters
+    ----------
+    e
+        (n, h_out, w_out, c_out) int8.
+    w, op, store, backend, threads
+        As for :func:`conv_forward`.
+    out
+        (n, h, w, c_in) to write to: int8 with a ``store``, int32 without.
+
+    Raises
+    ------
+    GemmError
+        As :func:`conv_forward`.
+    """
+    check_array("e", e, (np.int8,), _output_shape(op))
+    check_array("w", w, (np.int8,), _weight_shape(op))
+    check_depth("input_grad", op.k_h * op.k_w * (op.c_out // op.groups))
+    count, name = check_threads(threads), chosen(backend)
+    result = target(out, store, _input_shape(op), (e, w))
+    return _stored(conv_plain.input_grad(e, w, op, name, count), store, result)
+
+
+def conv_weight_grad(
+    x: Int8s,
+    e: Int8s,
+    op: Conv2d,
+    *,
+    into: NDArray[Any] | None = None,
+    wide: bool | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Stored:
+    """dW, exactly; added to ``into`` if given, where the micro-batches of a split batch meet.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c_in) int8, the saved input.
+    e
+        (n, h_out, w_out, c_out) int8, the error of the output.
+    op
+        The convolution, at the (micro-)batch of ``x`` and ``e``.
+    into
+        (c_out, k_h, k_w, c_in / groups), int32 or int64: earlier micro-batches, changed here.
+    wide
+        True for int64 sums, False for int32 ones; by default as ``into`` is, or int64 where
+        ``n * h_out * w_out`` products may leave int32.
+    backend, threads
+        As for :func:`kernels.gemm.gemm_s8s8s32`.
+
+    Returns
+    -------
+    Stored
+        ``values`` is ``into`` (or a new array); ``amax`` counts all that it holds.
+
+    Raises
+    ------
+    GemmError
+        As :func:`conv_forward`; or a sum in an int32 ``into`` left int32: nothing wraps silently,
+        and what ``into`` holds is then of no use.
+    """
+    check_array("x", x, (np.int8,), _input_shape(op))
+    check_array("e", e, (np.int8,), _output_shape(op))
+    count, name = check_threads(threads), chosen(backend)
+    total = grad_target(into, wide, _weight_shape(op), op.n * op.h_out * op.w_out)
+    grad = total.astype(np.int64)
+    conv_plain.weight_grad(x, e, op, grad, name, count)
+    amax = max(int(grad.max()), -int(grad.min()))
+    if total.dtype == np.int32 and not -(2**31) <= int(grad.min()) <= int(grad.max()) < 2**31:
+        raise GemmError(
+            f"into would reach {amax} in magnitude; allowed: int32; accumulate into int64"
+        )
+    total[...] = grad
+    return Stored(total, amax)
