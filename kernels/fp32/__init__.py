@@ -1,0 +1,1 @@
+"""FP32 training kernels, channels-last: the same bits for every number of threads."""

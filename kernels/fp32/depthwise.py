@@ -1,0 +1,130 @@
+"""Convolution where each channel has one filter of its own: direct, along the channels.
+
+Called by :mod:`kernels.fp32.conv`, which has checked the arrays. Weights are taken as
+(k_h, k_w, c), so that each tap is one multiply-add over a run of channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.conv import Conv2d
+from kernels.fp32.arrays import Floats, scratch
+from kernels.gemm.threads import over_rows
+from kernels.jit import compiled
+
+_SERIAL_MACS = 1 << 18
+"""Work below which other threads do not help (tens of us)."""
+
+
+@compiled
+def _add_product(total: Floats, a: Floats, b: Floats) -> None:
+    for j in range(total.size):
+        total[j] += a[j] * b[j]
+
+
+@compiled
+def _forward_rows(
+    x: Floats, w: Floats, y: Floats, stride: int, pad_h: int, pad_w: int, dilation: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Rows ``first`` to ``last`` of all samples' output rows; ``y`` holds zeros or the bias."""
+    for line in range(first, last):
+        sample, row = line // y.shape[1], line % y.shape[1]
+        for p in range(w.shape[0]):
+            i = row * stride + p * dilation - pad_h
+            if i < 0 or i >= x.shape[1]:
+                continue
+            for column in range(y.shape[2]):
+                for q in range(w.shape[1]):
+                    j = column * stride + q * dilation - pad_w
+                    if j >= 0 and j < x.shape[2]:
+                        _add_product(y[sample, row, column], x[sample, i, j], w[p, q])
+
+
+@compiled
+def _input_grad_rows(
+    e: Floats, w: Floats, dx: Floats, stride: int, pad_h: int, pad_w: int, dilation: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Rows ``first`` to ``last`` of all samples' input rows; ``dx`` holds zeros."""
+    for line in range(first, last):
+        sample, i = line // dx.shape[1], line % dx.shape[1]
+        for p in range(w.shape[0]):
+            far = i + pad_h - p * dilation
+            row = far // stride
+            if row * stride != far or row < 0 or row >= e.shape[1]:
+                continue
+            for column in range(e.shape[2]):
+                for q in range(w.shape[1]):
+                    j = column * stride + q * dilation - pad_w
+                    if j >= 0 and j < dx.shape[2]:
+                        _add_product(dx[sample, i, j], e[sample, row, column], w[p, q])
+
+
+@compiled
+def _weight_grad_samples(
+    x: Floats, e: Floats, parts: Floats, stride: int, pad_h: int, pad_w: int, dilation: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """dW of each sample ``first`` to ``last``: ``parts[n, k_h, k_w, c]``."""
+    for sample in range(first, last):
+        part = parts[sample]
+        part[:] = np.float32(0)
+        for row in range(e.shape[1]):
+            for p in range(part.shape[0]):
+                i = row * stride + p * dilation - pad_h
+                if i < 0 or i >= x.shape[1]:
+                    continue
+                for column in range(e.shape[2]):
+                    for q in range(part.shape[1]):
+                        j = column * stride + q * dilation - pad_w
+                        if j >= 0 and j < x.shape[2]:
+                            _add_product(part[p, q], x[sample, i, j], e[sample, row, column])
+
+
+def _by_taps(w: Floats) -> Floats:
+    return np.ascontiguousarray(w[:, :, :, 0].transpose(1, 2, 0))
+
+
+def _threads(op: Conv2d, threads: int) -> int:
+    return 1 if op.n * op.h_out * op.w_out * op.c_out * op.k_h * op.k_w < _SERIAL_MACS else threads
+
+
+def forward(
+    x: Floats, w: Floats, bias: Floats | None, op: Conv2d, out: Floats, threads: int
+) -> None:
+    """Fill ``out``, (n, h_out, w_out, c); arguments as in :func:`kernels.fp32.conv.conv_forward`.
+
+    The bias is what each sum starts from.
+    """
+    taps = _by_taps(w)
+
+    def work(first: int, last: int) -> None:
+        out.reshape(-1, op.w_out, op.c_out)[first:last] = np.float32(0) if bias is None else bias
+        _forward_rows(x, taps, out, op.stride, op.pad_h, op.pad_w, op.dilation, first, last)
+
+    over_rows(work, op.n * op.h_out, 1, _threads(op, threads))
+
+
+def input_grad(e: Floats, w: Floats, op: Conv2d, out: Floats, threads: int) -> None:
+    """Fill ``out``, (n, h, w, c), with dX."""
+    taps = _by_taps(w)
+
+    def work(first: int, last: int) -> None:
+        out.reshape(-1, op.w, op.c_in)[first:last] = np.float32(0)
+        _input_grad_rows(e, taps, out, op.stride, op.pad_h, op.pad_w, op.dilation, first, last)
+
+    over_rows(work, op.n * op.h, 1, _threads(op, threads))
+
+
+def weight_grad(x: Floats, e: Floats, op: Conv2d, out: Floats, threads: int) -> None:
+    """Fill ``out``, (c, k_h, k_w, 1), with dW: sums of the samples, in their order."""
+    shape = (op.n, op.k_h, op.k_w, op.c_in)
+    parts = scratch("parts", int(np.prod(shape))).reshape(shape)
+
+    def work(first: int, last: int) -> None:
+        _weight_grad_samples(x, e, parts, op.stride, op.pad_h, op.pad_w, op.dilation, first, last)
+
+    over_rows(work, op.n, 1, _threads(op, threads))
+    out[:, :, :, 0] = parts.sum(axis=0, dtype=np.float64).transpose(2, 0, 1)
