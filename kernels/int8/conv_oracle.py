@@ -58,9 +58,7 @@ def conv_input_grad(e: Ints, w: Ints, op: Conv2d, number: Number = np.int64) -> 
     """dX: every output's error goes back to the inputs that it saw, times the weight: scatter."""
     errors, weights = e.astype(number), w.astype(number)
     sizes = op.h + 2 * op.pad_h, op.w + 2 * op.pad_w
-    padded: NDArray[Any] = np.zeros(
-        (op.n, op.h + 2 * op.pad_h, op.w + 2 * op.pad_w, op.c_in), number
-    )
+    padded: NDArray[Any] = np.zeros((op.n, *sizes, op.c_in), number)
     for i, j, window in _taps(op):
         seen = padded[window]
         for ins, outs in _groups(op):
