@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.gemm.threads import available_threads, over_rows
+from kernels.quantised import QTensor
 
 Array = NDArray[Any]
 _Part = TypeVar("_Part")
@@ -46,6 +47,12 @@ def check_array(
             f"{name} is not C-contiguous (strides {x.strides}); copy it once with"
             f" numpy.ascontiguousarray({name})"
         )
+
+
+def int8_mantissa(name: str, x: QTensor, shape: tuple[int, ...] | None = None) -> NDArray[np.int8]:
+    """Give the mantissa of a tensor that must be int8, after :func:`check_array`."""
+    check_array(name, x.mantissa, np.int8, shape=shape)
+    return cast(NDArray[np.int8], x.mantissa)
 
 
 def target(out: Array | None, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
