@@ -1,0 +1,140 @@
+"""Between FP32 and INT8: the compiled twins of :mod:`kernels.quantised`'s value-preserving rule.
+
+``mantissa = clip(rint(x * 2^-e))`` with ``e = ceil(log2 max|x|) - 7``. A power of two scales
+exactly, so the only rounding is ``rint``'s, ties to even.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.gemm.threads import available_threads, over_rows
+from kernels.jit import compiled
+from kernels.quantised import BITS, EXPONENT_RANGE, QTensor, QuantError
+from kernels.rounding import NITI_CLIP
+
+_LEAST = 1 << 16
+"""Values below which another thread does not help."""
+_INFINITE = 0x7F800000
+"""Bits of infinity: what is as large or larger is no number."""
+_MAGIC = np.float32(12582912.0)
+"""1.5 * 2^23: added and taken away, it leaves a float32 below 2^22 rounded to even."""
+
+Floats = NDArray[np.float32]
+
+
+@compiled
+def _largest_bits(x: NDArray[np.int32], first: int, last: int) -> np.int32:
+    """Largest magnitude of float32 values, as bits: they order like the magnitudes."""
+    largest = np.int32(0)
+    for i in range(first, last):
+        largest = max(largest, np.int32(x[i] & np.int32(0x7FFFFFFF)))
+    return largest
+
+
+@compiled
+def _to_int8(
+    x: Floats, scale: np.float32, low: np.float32, high: np.float32, out: NDArray[np.int8],
+    first: int, last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
+        value = min(max(np.float32(x[i] * scale), low), high)
+        out[i] = np.int8(np.float32(np.float32(value + _MAGIC) - _MAGIC))
+
+
+@compiled
+def _to_float(x: NDArray[Any], scale: np.float32, out: Floats, first: int, last: int) -> None:
+    for i in range(first, last):
+        out[i] = np.float32(np.float32(x[i]) * scale)
+
+
+def float_amax(x: Floats, threads: int | None = None) -> float:
+    """Largest magnitude of float32 values, exactly.
+
+    Parameters
+    ----------
+    x
+        float32, C-contiguous, one value or more.
+
+    Raises
+    ------
+    QuantError
+        Another dtype or order, no values, NaN or infinity.
+    """
+    if x.dtype != np.float32 or not x.flags.c_contiguous or x.size == 0:
+        raise QuantError(
+            f"x is {x.dtype} of shape {x.shape}, strides {x.strides}; allowed: float32, "
+            "C-contiguous, one value or more; use numpy.ascontiguousarray(x, numpy.float32)"
+        )
+    bits = x.reshape(-1).view(np.int32)
+    found: list[int] = []
+    _over(lambda a, b: found.append(int(_largest_bits(bits, a, b))), x.size, threads)
+    if max(found) >= _INFINITE:
+        raise QuantError("x holds NaN or infinity: training has diverged; lower the learning rate")
+    return float(np.array(max(found), np.int32).view(np.float32))
+
+
+def quantise(
+    x: Floats,
+    clip: tuple[int, int] = NITI_CLIP,
+    out: NDArray[np.int8] | None = None,
+    threads: int | None = None,
+) -> QTensor:
+    """FP32 to INT8 at the exponent ``ceil(log2 max|x|) - 7``; values keep their scale.
+
+    Parameters
+    ----------
+    x
+        float32, C-contiguous, of any shape but an empty one.
+    clip
+        Least and largest mantissa.
+    out
+        int8 array of the shape of ``x`` to write to; a new one by default.
+
+    Raises
+    ------
+    QuantError
+        As :func:`float_amax`; or an exponent outside -126 .. 127.
+
+    Examples
+    --------
+    >>> quantise(np.array([0.75, -1.5, 2.0], np.float32)).mantissa
+    array([ 48, -96, 127], dtype=int8)
+    """
+    amax = float_amax(x, threads)
+    exponent = _exponent(amax)
+    target = np.empty(x.shape, np.int8) if out is None else out
+    scale, low, high = np.float32(2.0**-exponent), np.float32(clip[0]), np.float32(clip[1])
+    flat, result = x.reshape(-1), target.reshape(-1)
+    _over(lambda a, b: _to_int8(flat, scale, low, high, result, a, b), x.size, threads)
+    return QTensor(target, exponent)
+
+
+def dequantise(q: QTensor, out: Floats | None = None, threads: int | None = None) -> Floats:
+    """INT8 (or INT32 below ``2^24``) to FP32, exactly: ``mantissa * 2^exponent``.
+
+    Examples
+    --------
+    >>> dequantise(QTensor(np.array([64, -127], np.int8), -7))
+    array([ 0.5      , -0.9921875], dtype=float32)
+    """
+    target = np.empty(q.shape, np.float32) if out is None else out
+    scale = np.float32(2.0**q.exponent)
+    flat, result = q.mantissa.reshape(-1), target.reshape(-1)
+    _over(lambda a, b: _to_float(flat, scale, result, a, b), flat.size, threads)
+    return target
+
+
+def _exponent(amax: float) -> int:
+    """``ceil(log2 amax) - 7``; that of 1.0 for a tensor of zeros, and never out of range."""
+    fraction, exponent = np.frexp(amax)
+    power = 0 if amax == 0 else int(exponent) - (1 if fraction == 0.5 else 0)
+    return max(power - BITS, EXPONENT_RANGE[0])
+
+
+def _over(kernel: Any, values: int, threads: int | None) -> None:
+    count = available_threads() if threads is None else threads
+    over_rows(kernel, values, 64, count if values >= _LEAST else 1, _LEAST)
