@@ -1,0 +1,84 @@
+"""What weights start from: Glorot's and He's rules, as ``torch.nn.init`` has them.
+
+Glorot and Bengio, AISTATS 2010, equation 16; He et al., arXiv 1502.01852, equation 10, with the
+gain of ReLU and the fan of the forward pass.
+"""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+import numpy as np
+
+from kernels.conv import Conv2d
+from kernels.fp32.arrays import Floats, Fp32Error
+from kernels.linear import Linear
+
+RULES = ("xavier_normal", "xavier_uniform", "he_normal", "he_uniform")
+"""How the main weight of a layer may be drawn; see :func:`initial_weight`."""
+
+
+def fans(op: Conv2d | Linear) -> tuple[int, int]:
+    """Products per output and per input of a layer: ``(fan_in, fan_out)``.
+
+    From its weight's shape ``(c_out, c_in / groups, ...)``, as PyTorch counts them: with groups,
+    ``fan_out`` counts the output channels of all groups.
+
+    Examples
+    --------
+    >>> fans(Conv2d(n=1, c_in=16, h=8, w=8, c_out=32, k=3))
+    (144, 288)
+    """
+    c_out, c_in, *window = op.weights[0]
+    return c_in * prod(window), c_out * prod(window)
+
+
+def weight_shape(op: Conv2d | Linear) -> tuple[int, ...]:
+    """Shape of the main weight in memory: ``(c_out, k_h, k_w, c_in / groups)`` or (c_out, c_in)."""
+    c_out, c_in, *window = op.weights[0]
+    return (c_out, *window, c_in)
+
+
+def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generator) -> Floats:
+    """Draw the main weight of a layer.
+
+    ==================  ===================================================
+    ``xavier_normal``   normal, std ``sqrt(2 / (fan_in + fan_out))``
+    ``xavier_uniform``  uniform, the same std: bound ``sqrt(3)`` times it
+    ``he_normal``       normal, std ``sqrt(2 / fan_in)``
+    ``he_uniform``      uniform, the same std
+    ==================  ===================================================
+
+    Parameters
+    ----------
+    op
+        The layer.
+    rule
+        One of :data:`RULES`.
+    generator
+        Where draws come from; one per element, in the order of memory.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of shape :func:`weight_shape`.
+
+    Raises
+    ------
+    Fp32Error
+        No rule of that name.
+
+    Examples
+    --------
+    >>> op = Linear(n=1, c_in=100, c_out=50)
+    >>> initial_weight(op, "he_normal", np.random.default_rng(0)).std().round(2)
+    np.float32(0.14)
+    """
+    if rule not in RULES:
+        raise Fp32Error(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
+    shape, (fan_in, fan_out) = weight_shape(op), fans(op)
+    std = sqrt(2 / fan_in) if rule.startswith("he") else sqrt(2 / (fan_in + fan_out))
+    if rule.endswith("normal"):
+        return generator.standard_normal(shape, np.float32) * np.float32(std)
+    unit = generator.random(shape, np.float32) * np.float32(2) - np.float32(1)
+    return unit * np.float32(sqrt(3) * std)

@@ -1,0 +1,336 @@
+"""FP32 batch norm of :class:`kernels.norm.BatchNorm2d`, channels-last.
+
+Ioffe and Szegedy, arXiv 1502.03167, section 3 and algorithm 2; running statistics and defaults as
+``torch.nn.BatchNorm2d`` has them. Sums are :mod:`kernels.fp32.sums`: their bits do not depend on
+threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Self
+
+import numpy as np
+
+from kernels.fp32.arrays import Floats, Fp32Error, check_array, target, thread_count
+from kernels.fp32.sums import CHUNK, SERIAL_FLOATS, Doubles, in_chunks
+from kernels.gemm.threads import over_rows
+from kernels.jit import compiled
+from kernels.norm import BatchNorm2d
+
+EPS = 1e-5
+MOMENTUM = 0.1
+"""Share of a batch in the running statistics."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningStatistics:
+    """What evaluation normalises by: averages over the batches of training, changed in place.
+
+    Attributes
+    ----------
+    mean, var
+        (c,) float32; ``var`` is the unbiased estimate.
+    """
+
+    mean: Floats
+    var: Floats
+
+    @classmethod
+    def fresh(cls, op: BatchNorm2d) -> Self:
+        """Mean 0 and variance 1, as training starts from."""
+        return cls(np.zeros(op.c, np.float32), np.ones(op.c, np.float32))
+
+    def _check(self, op: BatchNorm2d) -> None:
+        check_array("running.mean", self.mean, (op.c,))
+        check_array("running.var", self.var, (op.c,))
+
+    def _follow(self, mean: Doubles, var: Doubles, count: int, momentum: float) -> None:
+        unbiased = var * (count / (count - 1)) if count > 1 else var
+        self.mean[:] = (1 - momentum) * self.mean + momentum * mean
+        self.var[:] = (1 - momentum) * self.var + momentum * unbiased
+
+
+@compiled
+def _add_moments(x: Floats, first: int, last: int, part: Doubles) -> None:
+    total, squares = part[0], part[1]
+    for i in range(first, last):
+        row = x[i]
+        for j in range(row.size):
+            value = np.float64(row[j])
+            total[j] += value
+            squares[j] += value * value
+
+
+@compiled
+def _add_gradients(
+    x: Floats, e: Floats, mean: Floats, inv_std: Floats, first: int, last: int, part: Doubles
+) -> None:
+    gamma, beta = part[0], part[1]
+    for i in range(first, last):
+        row, error = x[i], e[i]
+        for j in range(row.size):
+            gamma[j] += np.float64(error[j] * ((row[j] - mean[j]) * inv_std[j]))
+            beta[j] += np.float64(error[j])
+
+
+@compiled
+def _normalise(
+    x: Floats, mean: Floats, scale: Floats, shift: Floats, out: Floats, first: int, last: int
+) -> None:
+    for i in range(first, last):
+        row, written = x[i], out[i]
+        for j in range(row.size):
+            written[j] = (row[j] - mean[j]) * scale[j] + shift[j]
+
+
+@compiled
+def _spread(
+    x: Floats, e: Floats, mean: Floats, scale: Floats, slope: Floats, offset: Floats, out: Floats,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    for i in range(first, last):
+        row, error, written = x[i], e[i], out[i]
+        for j in range(row.size):
+            inner = error[j] - offset[j] - (row[j] - mean[j]) * slope[j]
+            written[j] = inner * scale[j]
+
+
+def _shape(op: BatchNorm2d) -> tuple[int, ...]:
+    return (op.n, op.h, op.w, op.c)
+
+
+def _check_channels(op: BatchNorm2d, **arrays: Floats) -> None:
+    for name, array in arrays.items():
+        check_array(name, array, (op.c,))
+
+
+def _check_eps(eps: float) -> None:
+    if not (isfinite(eps) and eps > 0):
+        raise Fp32Error(f"eps is {eps!r}; allowed: a number above 0, as {EPS}")
+
+
+def _threads(op: BatchNorm2d, threads: int | None) -> int:
+    count = thread_count(threads)
+    return count if op.n * op.h * op.w * op.c > SERIAL_FLOATS else 1
+
+
+def norm_forward(
+    x: Floats,
+    gamma: Floats,
+    beta: Floats,
+    op: BatchNorm2d,
+    *,
+    eps: float = EPS,
+    running: RunningStatistics | None = None,
+    momentum: float = MOMENTUM,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> tuple[Floats, Floats, Floats]:
+    """``y = gamma (x - mean) / sqrt(var + eps) + beta`` by the statistics of this batch.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    gamma, beta
+        (c,) float32.
+    op
+        The normalisation.
+    eps
+        Added to the variance; above 0.
+    running
+        Averages to move by ``momentum`` towards this batch, in place; left out: none are kept.
+    momentum
+        Share of this batch in them, 0 to 1.
+    out
+        (n, h, w, c) float32 to write to; a new array by default.
+    threads
+        Threads at most; default: every core of this process. The bits are the same for each.
+
+    Returns
+    -------
+    y, mean, inv_std : numpy.ndarray
+        ``out``, and (c,) float32 each: the mean and ``1 / sqrt(var + eps)`` (variance over
+        ``n h w``) that the backward pass reads.
+
+    Raises
+    ------
+    Fp32Error
+        An array of another dtype, shape or order; ``eps``, ``momentum`` or ``threads`` outside
+        what is allowed.
+    """
+    check_array("x", x, _shape(op))
+    _check_channels(op, gamma=gamma, beta=beta)
+    _check_eps(eps)
+    if not 0 <= momentum <= 1:
+        raise Fp32Error(f"momentum is {momentum!r}; allowed: 0 to 1")
+    if running is not None:
+        running._check(op)
+    y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
+    rows, size = x.reshape(-1, op.c), op.n * op.h * op.w
+    total, squares = in_chunks(
+        lambda first, last, part: _add_moments(rows, first, last, part),
+        rows=size,
+        kinds=2,
+        channels=op.c,
+        threads=count,
+    )
+    mean = total / size
+    var = np.maximum(squares / size - mean * mean, 0.0)
+    if running is not None:
+        running._follow(mean, var, size, momentum)
+    mean_32: Floats = mean.astype(np.float32)
+    inv_std: Floats = (1 / np.sqrt(var + eps)).astype(np.float32)
+    scale, written = gamma * inv_std, y.reshape(-1, op.c)
+    over_rows(
+        lambda first, last: _normalise(rows, mean_32, scale, beta, written, first, last),
+        size,
+        CHUNK,
+        count,
+    )
+    return y, mean_32, inv_std
+
+
+def norm_evaluate(
+    x: Floats,
+    gamma: Floats,
+    beta: Floats,
+    running: RunningStatistics,
+    op: BatchNorm2d,
+    *,
+    eps: float = EPS,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """``y = gamma (x - mean) / sqrt(var + eps) + beta`` by running statistics.
+
+    Parameters
+    ----------
+    running
+        What training kept.
+    x, gamma, beta, op, eps, out, threads
+        As in :func:`norm_forward`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``: (n, h, w, c) float32.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`norm_forward`.
+    """
+    check_array("x", x, _shape(op))
+    _check_channels(op, gamma=gamma, beta=beta)
+    _check_eps(eps)
+    running._check(op)
+    y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
+    scale = (gamma / np.sqrt(running.var.astype(np.float64) + eps)).astype(np.float32)
+    rows, written = x.reshape(-1, op.c), y.reshape(-1, op.c)
+    over_rows(
+        lambda first, last: _normalise(rows, running.mean, scale, beta, written, first, last),
+        len(rows),
+        CHUNK,
+        count,
+    )
+    return y
+
+
+def norm_weight_grad(
+    x: Floats,
+    e: Floats,
+    mean: Floats,
+    inv_std: Floats,
+    op: BatchNorm2d,
+    *,
+    threads: int | None = None,
+) -> tuple[Floats, Floats]:
+    """Gradients of gamma and beta: sums of error times normalised input, and of error.
+
+    Parameters
+    ----------
+    x, e
+        (n, h, w, c) float32: the input, and the gradient of the output.
+    mean, inv_std
+        (c,) float32, from :func:`norm_forward`.
+    op, threads
+        As in :func:`norm_forward`.
+
+    Returns
+    -------
+    dgamma, dbeta : numpy.ndarray
+        (c,) float32 each.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`norm_forward`.
+    """
+    check_array("x", x, _shape(op))
+    check_array("e", e, _shape(op))
+    _check_channels(op, mean=mean, inv_std=inv_std)
+    rows, errors = x.reshape(-1, op.c), e.reshape(-1, op.c)
+    dgamma, dbeta = in_chunks(
+        lambda first, last, part: _add_gradients(rows, errors, mean, inv_std, first, last, part),
+        rows=len(rows),
+        kinds=2,
+        channels=op.c,
+        threads=_threads(op, threads),
+    ).astype(np.float32)
+    return dgamma, dbeta
+
+
+def norm_input_grad(
+    x: Floats,
+    e: Floats,
+    gamma: Floats,
+    mean: Floats,
+    inv_std: Floats,
+    dgamma: Floats,
+    dbeta: Floats,
+    op: BatchNorm2d,
+    *,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """``dX = gamma inv_std (e - dbeta / m - x_hat dgamma / m)``, where ``m = n h w``.
+
+    Parameters
+    ----------
+    x, e
+        (n, h, w, c) float32: the input, and the gradient of the output.
+    gamma
+        (c,) float32.
+    mean, inv_std
+        (c,) float32, from :func:`norm_forward`.
+    dgamma, dbeta
+        (c,) float32, from :func:`norm_weight_grad`.
+    op, out, threads
+        As in :func:`norm_forward`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``: (n, h, w, c) float32.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`norm_forward`.
+    """
+    check_array("x", x, _shape(op))
+    check_array("e", e, _shape(op))
+    _check_channels(op, gamma=gamma, mean=mean, inv_std=inv_std, dgamma=dgamma, dbeta=dbeta)
+    dx, size = target(out, _shape(op), x, e), np.float32(op.n * op.h * op.w)
+    rows, errors, written = (array.reshape(-1, op.c) for array in (x, e, dx))
+    scale, slope, offset = gamma * inv_std, dgamma / size * inv_std, dbeta / size
+    over_rows(
+        lambda first, last: _spread(rows, errors, mean, scale, slope, offset, written, first, last),
+        len(rows),
+        CHUNK,
+        _threads(op, threads),
+    )
+    return dx

@@ -1,0 +1,324 @@
+"""FP32 pooling of :mod:`kernels.pool`, channels-last.
+
+Padding never wins a maximum. An average counts it (PyTorch's default ``count_include_pad``), but
+not what ``ceil_mode`` hangs over the padded edge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.fp32.arrays import Floats, check_array, target, thread_count
+from kernels.gemm.threads import over_rows
+from kernels.jit import compiled
+from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+
+_SERIAL_FLOATS = 1 << 16
+"""Elements below which other threads do not help (tens of us)."""
+_Window = tuple[int, int, int, int, int]
+"""Window rows and columns, stride, padding above and to the left."""
+
+
+def _window(op: MaxPool2d | AvgPool2d) -> _Window:
+    return (op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w)
+
+
+def _source(op: MaxPool2d | AvgPool2d) -> tuple[int, ...]:
+    return (op.n, op.h, op.w, op.c)
+
+
+def _result(op: MaxPool2d | AvgPool2d) -> tuple[int, ...]:
+    return (op.n, op.h_out, op.w_out, op.c)
+
+
+def _threads(op: MaxPool2d | AvgPool2d, threads: int | None) -> int:
+    count = thread_count(threads)
+    return count if op.n * op.h * op.w * op.c > _SERIAL_FLOATS else 1
+
+
+@compiled
+def _keep_larger(best: Floats, x: Floats) -> None:
+    """``best = max(best, x)``; what is not a number stays, to be seen."""
+    for j in range(best.size):
+        a, b = best[j], x[j]
+        best[j] = a if a >= b or a != a else b
+
+
+@compiled
+def _largest(x: Floats, sample: int, top: int, left: int, k_h: int, k_w: int, best: Floats) -> None:
+    """Maximum of one window per channel; ``x`` is (n, h, w, c)."""
+    best[:] = np.float32(-np.inf)
+    for i in range(max(top, 0), min(top + k_h, x.shape[1])):
+        for j in range(max(left, 0), min(left + k_w, x.shape[2])):
+            _keep_larger(best, x[sample, i, j])
+
+
+@compiled
+def _max_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> None:
+    """Rows ``first`` to ``last`` of all samples' output rows."""
+    k_h, k_w, stride, pad_h, pad_w = window
+    for line in range(first, last):
+        sample, row = line // y.shape[1], line % y.shape[1]
+        for column in range(y.shape[2]):
+            top, left = row * stride - pad_h, column * stride - pad_w
+            _largest(x, sample, top, left, k_h, k_w, y[sample, row, column])
+
+
+@compiled
+def _give_to_maximum(x: Floats, best: Floats, waiting: Floats, dx: Floats) -> None:
+    """Add what is still waiting where ``x`` is the maximum; it waits no longer."""
+    for j in range(x.size):
+        hit = x[j] == best[j]
+        dx[j] += waiting[j] if hit else np.float32(0)
+        waiting[j] = np.float32(0) if hit else waiting[j]
+
+
+@compiled
+def _route_samples(
+    x: Floats, e: Floats, dx: Floats, work: Floats, window: _Window, first: int, last: int
+) -> None:
+    """Samples ``first`` to ``last`` of dX; ``work`` is (2, c)."""
+    k_h, k_w, stride, pad_h, pad_w = window
+    best, waiting = work[0], work[1]
+    for sample in range(first, last):
+        dx[sample] = np.float32(0)
+        for row in range(e.shape[1]):
+            for column in range(e.shape[2]):
+                top, left = row * stride - pad_h, column * stride - pad_w
+                _largest(x, sample, top, left, k_h, k_w, best)
+                waiting[:] = e[sample, row, column]
+                for i in range(max(top, 0), min(top + k_h, x.shape[1])):
+                    for j in range(max(left, 0), min(left + k_w, x.shape[2])):
+                        _give_to_maximum(x[sample, i, j], best, waiting, dx[sample, i, j])
+
+
+def max_pool_forward(
+    x: Floats, op: MaxPool2d, *, out: Floats | None = None, threads: int | None = None
+) -> Floats:
+    """Maximum of each window.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    op
+        The pooling.
+    out
+        (n, h_out, w_out, c) float32 to write to; a new array by default.
+    threads
+        Threads at most; default: every core of this process. The bits are the same for each.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    Fp32Error
+        An array of another dtype, shape or order, or fewer than 1 thread.
+
+    Examples
+    --------
+    >>> op = MaxPool2d(n=1, c=1, h=2, w=2, k=2, stride=2)
+    >>> max_pool_forward(np.array([1, 4, 3, 2], np.float32).reshape(1, 2, 2, 1), op).item()
+    4.0
+    """
+    check_array("x", x, _source(op))
+    y, window = target(out, _result(op), x), _window(op)
+    over_rows(
+        lambda first, last: _max_rows(x, y, window, first, last),
+        op.n * op.h_out,
+        1,
+        _threads(op, threads),
+    )
+    return y
+
+
+def max_pool_input_grad(
+    x: Floats, e: Floats, op: MaxPool2d, *, out: Floats | None = None, threads: int | None = None
+) -> Floats:
+    """Each error, added where its window's first maximum is, in row-major order.
+
+    The maximum is found again in the saved input. A window of NaNs passes its error to none.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32: the input of the forward pass, C-contiguous.
+    e
+        (n, h_out, w_out, c) float32: gradient of the output, C-contiguous.
+    op
+        The pooling.
+    out
+        (n, h, w, c) float32 to write to; a new array by default.
+    threads
+        As in :func:`max_pool_forward`; at most one per sample works.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`max_pool_forward`.
+    """
+    check_array("x", x, _source(op))
+    check_array("e", e, _result(op))
+    dx, window = target(out, _source(op), x, e), _window(op)
+
+    def work(first: int, last: int) -> None:
+        _route_samples(x, e, dx, np.empty((2, op.c), np.float32), window, first, last)
+
+    over_rows(work, op.n, 1, _threads(op, threads))
+    return dx
+
+
+@compiled
+def _add(total: Floats, x: Floats) -> None:
+    for j in range(total.size):
+        total[j] += x[j]
+
+
+@compiled
+def _add_share(total: Floats, x: Floats, count: np.float32) -> None:
+    for j in range(total.size):
+        total[j] += x[j] / count
+
+
+@compiled
+def _covered(at: int, k: int, size: int, pad: int) -> int:
+    """Pixels of a window from ``at`` on that lie in the padded input."""
+    return min(at + k, size + pad) - at
+
+
+@compiled
+def _average_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> None:
+    """Rows ``first`` to ``last`` of all samples' output rows."""
+    k_h, k_w, stride, pad_h, pad_w = window
+    for line in range(first, last):
+        sample, row = line // y.shape[1], line % y.shape[1]
+        top = row * stride - pad_h
+        high = _covered(top, k_h, x.shape[1], pad_h)
+        for column in range(y.shape[2]):
+            left = column * stride - pad_w
+            total = y[sample, row, column]
+            total[:] = np.float32(0)
+            for i in range(max(top, 0), min(top + k_h, x.shape[1])):
+                for j in range(max(left, 0), min(left + k_w, x.shape[2])):
+                    _add(total, x[sample, i, j])
+            count = np.float32(high * _covered(left, k_w, x.shape[2], pad_w))
+            for j in range(total.size):
+                total[j] /= count
+
+
+@compiled
+def _spread_rows(e: Floats, dx: Floats, window: _Window, first: int, last: int) -> None:
+    """Rows ``first`` to ``last`` of all samples' input rows."""
+    k_h, k_w, stride, pad_h, pad_w = window
+    for line in range(first, last):
+        sample, i = line // dx.shape[1], line % dx.shape[1]
+        dx[sample, i] = np.float32(0)
+        for row in range(max(0, (i + pad_h - k_h) // stride), e.shape[1]):
+            top = row * stride - pad_h
+            if top > i or top + k_h <= i:
+                continue
+            high = _covered(top, k_h, dx.shape[1], pad_h)
+            for column in range(e.shape[2]):
+                left = column * stride - pad_w
+                count = np.float32(high * _covered(left, k_w, dx.shape[2], pad_w))
+                for j in range(max(left, 0), min(left + k_w, dx.shape[2])):
+                    _add_share(dx[sample, i, j], e[sample, row, column], count)
+
+
+def _as_average(op: AvgPool2d | GlobalAvgPool) -> AvgPool2d:
+    if isinstance(op, AvgPool2d):
+        return op
+    return AvgPool2d(n=op.n, c=op.c, h=op.h, w=op.w, k=(op.h, op.w), stride=1)
+
+
+def avg_pool_forward(
+    x: Floats,
+    op: AvgPool2d | GlobalAvgPool,
+    *,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """Mean of each window, or of each whole map.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    op
+        The pooling.
+    out
+        (n, h_out, w_out, c) float32 to write to, (n, 1, 1, c) for a whole map; a new array by
+        default.
+    threads
+        As in :func:`max_pool_forward`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`max_pool_forward`.
+    """
+    pool = _as_average(op)
+    check_array("x", x, _source(pool))
+    y, window = target(out, _result(pool), x), _window(pool)
+    over_rows(
+        lambda first, last: _average_rows(x, y, window, first, last),
+        pool.n * pool.h_out,
+        1,
+        _threads(pool, threads),
+    )
+    return y
+
+
+def avg_pool_input_grad(
+    e: Floats,
+    op: AvgPool2d | GlobalAvgPool,
+    *,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """Each error, spread evenly over its window.
+
+    Parameters
+    ----------
+    e
+        (n, h_out, w_out, c) float32: gradient of the output, C-contiguous.
+    op
+        The pooling.
+    out
+        (n, h, w, c) float32 to write to; a new array by default.
+    threads
+        As in :func:`max_pool_forward`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    Fp32Error
+        As :func:`max_pool_forward`.
+    """
+    pool = _as_average(op)
+    check_array("e", e, _result(pool))
+    dx, window = target(out, _source(pool), e), _window(pool)
+    over_rows(
+        lambda first, last: _spread_rows(e, dx, window, first, last),
+        pool.n * pool.h,
+        1,
+        _threads(pool, threads),
+    )
+    return dx
