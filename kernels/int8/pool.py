@@ -296,7 +296,10 @@ def _spread_scale(op: AvgPool2d) -> tuple[Int32s, int]:
 
 
 def avg_pool_forward(
-    x: QTensor, op: AvgPool2d | GlobalAvgPool, threads: int | None = None
+    x: QTensor,
+    op: AvgPool2d | GlobalAvgPool,
+    out: Int32s | None = None,
+    threads: int | None = None,
 ) -> QTensor:
     """Mean of each window, as accumulators at an exponent :data:`AVERAGE_BITS` lower.
 
@@ -306,6 +309,8 @@ def avg_pool_forward(
         (n, h, w, c) int8.
     op
         The layer.
+    out
+        int32 of the result's shape to write to; a new array by default.
     threads
         Threads at most; default: every core of this process.
 
@@ -328,7 +333,7 @@ def avg_pool_forward(
     """
     op = _as_average(op)
     source = int8_mantissa("x", x, _last(op.inputs[0]))
-    y = np.empty(_last(op.output), np.int32)
+    y = target(out, _last(op.output), np.int32)
     scale, window = average_multipliers(op), _window(op)
     least = max(1, _WORTHWHILE // (op.k_h * op.k_w * op.w_out * op.c))
     over_rows(
@@ -342,7 +347,10 @@ def avg_pool_forward(
 
 
 def avg_pool_input_grad(
-    e: QTensor, op: AvgPool2d | GlobalAvgPool, threads: int | None = None
+    e: QTensor,
+    op: AvgPool2d | GlobalAvgPool,
+    out: Int32s | None = None,
+    threads: int | None = None,
 ) -> QTensor:
     """Spread each error evenly over its window, as accumulators.
 
@@ -350,7 +358,7 @@ def avg_pool_input_grad(
     ----------
     e
         (n, h_out, w_out, c) int8.
-    op, threads
+    op, out, threads
         As for :func:`avg_pool_forward`.
 
     Returns
@@ -366,7 +374,7 @@ def avg_pool_input_grad(
     """
     op = _as_average(op)
     errors = int8_mantissa("e", e, _last(op.output))
-    dx = np.empty(_last(op.inputs[0]), np.int32)
+    dx = target(out, _last(op.inputs[0]), np.int32)
     (scale, bits), window = _spread_scale(op), _window(op)
     over_rows(
         lambda first, last: _spread_rows(errors, dx, scale, window, first, last),

@@ -25,12 +25,13 @@ from kernels.rounding import NITI_CLIP, Rounding
 _BEYOND = 1 << 8
 """A magnitude that no INT8 clip keeps: larger ones may be replaced by it."""
 _Number = int | np.integer[Any]
-_Counts = tuple[_Number, _Number, _Number]
+Counts = tuple[_Number, _Number, _Number]
 """Largest magnitude, values saturated, values lost."""
 
 
 @compiled
-def _amax(x: Array, zero: Array) -> Any:
+def amax_of(x: Array, zero: Array) -> Any:
+    """Largest magnitude; ``zero`` is an array of the unsigned type of the same width."""
     unsigned, signed = zero.dtype.type, x.dtype.type
     bits = signed(8 * x.itemsize - 1)
     largest = unsigned(0)
@@ -41,7 +42,9 @@ def _amax(x: Array, zero: Array) -> Any:
 
 
 @compiled
-def _nearest(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> _Counts:
+def shift_nearest(
+    x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number
+) -> Counts:
     """Shift by adding something below one unit before the bits are dropped.
 
     ``plan`` is (cap, right shift, left shift, what is added to values from 0 on, to values
@@ -69,7 +72,7 @@ def _nearest(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Nu
 
 
 @compiled
-def _psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> _Counts:
+def shift_psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> Counts:
     """NITI's ``PstoShift`` by a right shift; ``plan`` as above, its last three not used."""
     unsigned, signed = plan.dtype.type, x.dtype.type
     bits = signed(8 * x.itemsize - 1)
@@ -106,7 +109,7 @@ def _stochastic(
     shift: int,
     low: _Number,
     high: _Number,
-) -> _Counts:
+) -> Counts:
     """NITI's ``StoShift`` by 1 bit or more; ``first`` is the number of ``x[0]`` in the tensor."""
     one, right = np.uint64(1), np.uint64(shift)
     drawn = np.uint64(64 - shift)
@@ -154,11 +157,11 @@ def amax(acc: Array, threads: int | None = None) -> int:
     check_array("acc", acc, np.int8, np.int32, np.int64)
     flat = acc.reshape(-1)
     zero = np.zeros(1, acc.dtype.name.replace("int", "uint"))
-    return int(max(over_elements(lambda i, j: _amax(flat[i:j], zero), flat.size, threads)))
+    return int(max(over_elements(lambda i, j: amax_of(flat[i:j], zero), flat.size, threads)))
 
 
-def _plan(store: Store, dtype: np.dtype[Any]) -> Array:
-    """The numbers by which :func:`_nearest` follows a rule; of the accumulator's width."""
+def plan_of(store: Store, dtype: np.dtype[Any]) -> Array:
+    """The numbers by which :func:`shift_nearest` follows a rule; of the accumulator's width."""
     shift, rule = max(store.shift, 0), store.rounding
     half = 1 << shift >> 1
     below_half = max(half - 1, 0)
@@ -175,7 +178,13 @@ def _plan(store: Store, dtype: np.dtype[Any]) -> Array:
     return np.array([cap, shift, left, above, below, even], unsigned)
 
 
-def _stored(values: NDArray[np.int8], parts: list[_Counts]) -> Stored:
+def is_psto(store: Store) -> bool:
+    """Whether :func:`shift_psto` stores so, not :func:`shift_nearest`."""
+    return store.rounding is Rounding.PSTO and store.shift > 0
+
+
+def stored(values: NDArray[np.int8], parts: list[Counts]) -> Stored:
+    """Join what the blocks counted."""
     largest, saturated, lost = zip(*parts, strict=True)
     return Stored(values, int(max(largest)), int(sum(saturated)), int(sum(lost)))
 
@@ -213,11 +222,11 @@ def requantise(
     """
     check_array("acc", acc, np.int32, np.int64)
     values = target(out, acc.shape, np.int8)
-    x, y, plan = acc.reshape(-1), values.reshape(-1), _plan(store, acc.dtype)
+    x, y, plan = acc.reshape(-1), values.reshape(-1), plan_of(store, acc.dtype)
     low, high = (np.int32(limit) for limit in store.clip)
-    body = _psto if store.rounding is Rounding.PSTO and store.shift > 0 else _nearest
+    body = shift_psto if is_psto(store) else shift_nearest
     parts = over_elements(lambda i, j: body(x[i:j], y[i:j], plan, low, high), x.size, threads)
-    return _stored(values, parts)
+    return stored(values, parts)
 
 
 def requantise_stochastic(
@@ -258,10 +267,10 @@ def requantise_stochastic(
     x, y = acc.reshape(-1), values.reshape(-1)
     start = np.uint64(key)
 
-    def block(i: int, j: int) -> _Counts:
+    def block(i: int, j: int) -> Counts:
         return _stochastic(x[i:j], y[i:j], i, start, shift, clip[0], clip[1])
 
-    return _stored(values, over_elements(block, x.size, threads))
+    return stored(values, over_elements(block, x.size, threads))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -336,7 +345,7 @@ def rescale(
         values[...] = acc.astype(np.int8)
         wrapped = int(np.count_nonzero(values != acc))
         return Rescaled(QTensor(values, exponent), shift, amax(acc, threads), wrapped, 0)
-    stored = requantise(acc, Store(shift, rule.rounding, rule.clip), out, threads)
+    done = requantise(acc, Store(shift, rule.rounding, rule.clip), out, threads)
     scale = exponent if shift == DROPPED else exponent + shift
-    tensor = QTensor(stored.values, scale)
-    return Rescaled(tensor, shift, stored.amax, stored.saturated, stored.lost)
+    tensor = QTensor(done.values, scale)
+    return Rescaled(tensor, shift, done.amax, done.saturated, done.lost)

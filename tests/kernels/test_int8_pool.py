@@ -135,6 +135,9 @@ def test_global_average(h: int, w: int) -> None:
     e = drawn_values(2, 2, 1, 1, 3)
     spread = avg_pool_input_grad(QTensor(e, -4), op)
     assert spread.shape == (2, h, w, 3)
+    out = np.full(spread.shape, 7, np.int32)
+    assert avg_pool_input_grad(QTensor(e, -4), op, out).mantissa is out
+    np.testing.assert_array_equal(out, spread.mantissa)
     wanted = np.broadcast_to(e / (h * w) / 16, spread.shape)
     np.testing.assert_allclose(spread.dequantise(), wanted, rtol=h * w * 2.0**-23)
 
