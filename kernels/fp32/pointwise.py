@@ -24,14 +24,16 @@ _SERIAL_FLOATS = 1 << 16
 def _relu(x: Floats, y: Floats, first: int, last: int) -> None:
     read, written = x[first:last], y[first:last]
     for i in range(read.size):
-        written[i] = np.float32(0) if read[i] < 0 else read[i]
+        value = read[i]
+        written[i] = np.float32(0) if value < 0 else value
 
 
 @compiled
 def _relu_grad(e: Floats, y: Floats, dx: Floats, first: int, last: int) -> None:
     error, seen, written = e[first:last], y[first:last], dx[first:last]
     for i in range(error.size):
-        written[i] = np.float32(0) if seen[i] <= 0 else error[i]
+        value, passed = seen[i], error[i]  # both read always: else no vector instruction fits
+        written[i] = np.float32(0) if value <= 0 else passed
 
 
 @compiled
@@ -46,7 +48,9 @@ def _relu6(x: Floats, y: Floats, first: int, last: int) -> None:
 def _relu6_grad(e: Floats, y: Floats, dx: Floats, first: int, last: int) -> None:
     error, seen, written = e[first:last], y[first:last], dx[first:last]
     for i in range(error.size):
-        written[i] = np.float32(0) if seen[i] <= 0 or seen[i] >= 6 else error[i]
+        value, passed = seen[i], error[i]
+        stopped = (value <= 0) | (value >= 6)
+        written[i] = np.float32(0) if stopped else passed
 
 
 @compiled
@@ -58,7 +62,8 @@ def _drop(x: Floats, mask: Mask, y: Floats, first: int, last: int) -> None:
         count = min(last - start, mask.size - of)
         read, kept, written = x[start : start + count], mask[of : of + count], y[start:]
         for i in range(count):
-            written[i] = read[i] + read[i] if kept[i] else np.float32(0)
+            doubled = read[i] + read[i]
+            written[i] = doubled if kept[i] else np.float32(0)
         start += count
 
 

@@ -68,9 +68,9 @@ def _max_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> N
 def _give_to_maximum(x: Floats, best: Floats, waiting: Floats, dx: Floats) -> None:
     """Add what is still waiting where ``x`` is the maximum; it waits no longer."""
     for j in range(x.size):
-        hit = x[j] == best[j]
-        dx[j] += waiting[j] if hit else np.float32(0)
-        waiting[j] = np.float32(0) if hit else waiting[j]
+        hit, rest = x[j] == best[j], waiting[j]
+        dx[j] += rest if hit else np.float32(0)
+        waiting[j] = np.float32(0) if hit else rest
 
 
 @compiled
@@ -90,6 +90,38 @@ def _route_samples(
                 for i in range(max(top, 0), min(top + k_h, x.shape[1])):
                     for j in range(max(left, 0), min(left + k_w, x.shape[2])):
                         _give_to_maximum(x[sample, i, j], best, waiting, dx[sample, i, j])
+
+
+@compiled
+def _route_two(x: Floats, e: Floats, dx: Floats, first: int, last: int) -> None:
+    """As ``_route_samples`` for whole, separate windows of two by two: all four at once."""
+    zero, channels = np.float32(0), x.shape[3]
+    for sample in range(first, last):
+        for row in range(e.shape[1]):
+            for column in range(e.shape[2]):
+                error = e[sample, row, column]
+                upper = x[sample, 2 * row, 2 * column : 2 * column + 2]
+                lower = x[sample, 2 * row + 1, 2 * column : 2 * column + 2]
+                to_upper = dx[sample, 2 * row, 2 * column : 2 * column + 2]
+                to_lower = dx[sample, 2 * row + 1, 2 * column : 2 * column + 2]
+                for j in range(channels):
+                    a, b, c, d = upper[0, j], upper[1, j], lower[0, j], lower[1, j]
+                    given = error[j]
+                    in_a = (a >= b) & (a >= c) & (a >= d)
+                    in_b = (b > a) & (b >= c) & (b >= d)
+                    in_c = (c > a) & (c > b) & (c >= d)
+                    in_d = (d > a) & (d > b) & (d > c)
+                    to_upper[0, j] = given if in_a else zero
+                    to_upper[1, j] = given if in_b else zero
+                    to_lower[0, j] = given if in_c else zero
+                    to_lower[1, j] = given if in_d else zero
+        dx[sample, 2 * e.shape[1] :] = zero
+        dx[sample, :, 2 * e.shape[2] :] = zero
+
+
+def _is_two_by_two(op: MaxPool2d) -> bool:
+    whole = 2 * op.h_out <= op.h and 2 * op.w_out <= op.w
+    return whole and _window(op) == (2, 2, 2, 0, 0)
 
 
 def max_pool_forward(
@@ -170,6 +202,9 @@ def max_pool_input_grad(
     dx, window = target(out, _source(op), x, e), _window(op)
 
     def work(first: int, last: int) -> None:
+        if _is_two_by_two(op):
+            _route_two(x, e, dx, first, last)
+            return
         _route_samples(x, e, dx, np.empty((2, op.c), np.float32), window, first, last)
 
     over_rows(work, op.n, 1, _threads(op, threads))
