@@ -9,7 +9,7 @@ from these names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kernels.operators import Operator, Role
 
@@ -41,11 +41,11 @@ class CostError(ValueError):
     """A kernel takes longer than any run can; the message names the constant to correct."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelCall:
+class KernelCall(NamedTuple):
     """One execution of a kernel: what a cost model is asked about.
 
-    ``accumulates`` marks a micro-batch that adds into an INT32 (or FP32) accumulator in memory.
+    A named tuple, since a search makes many. ``accumulates`` marks a micro-batch that adds into an
+    INT32 (or FP32) accumulator in memory.
     """
 
     op: Operator

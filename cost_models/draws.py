@@ -41,6 +41,7 @@ def draw_key(subject: str, role: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+@lru_cache(maxsize=65536)
 def draw_u32(seed: int, step: int, subject: str, role: str) -> int:
     """Return the draw of one (seed, step, subject, role), uniform in ``0 .. 2**32 - 1``.
 

@@ -7,6 +7,7 @@ asks for the same kernel at every step.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cost_models.cores import clock_and_power, cores_of
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
@@ -21,6 +22,22 @@ POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}
 """Unit names of plans and the core pools behind them."""
 
 
+NS = 1_000_000_000
+
+
+class Timed(NamedTuple):
+    """A :class:`Cost` at a clock: what of it a task needs, in nanoseconds and milliwatts."""
+
+    slots: int
+    lead_ns: int
+    compute_ns: int
+    ddr_bytes: int
+    rate_cap: int
+    power_mw: int
+    vtcm_bytes: int
+    parameters: tuple[str, str, str]
+
+
 @dataclass(slots=True, eq=False)
 class CostModel:
     """Costs on ``device`` with the kernels of a CPU, a GPU and a DSP library."""
@@ -30,6 +47,7 @@ class CostModel:
     gpu: Library
     dsp: Library
     _known: dict[tuple[KernelCall, str], Cost] = field(default_factory=dict)
+    _timed: dict[tuple[KernelCall, str, str], Timed] = field(default_factory=dict)
     _speeds: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
@@ -55,6 +73,30 @@ class CostModel:
         if known is None:
             known = self._known[key] = self._ask(call, unit)
         return known
+
+    def timed(self, call: KernelCall, unit: str, point: str) -> Timed:
+        """Cost of ``call`` on ``unit`` at an operating point; raises as :meth:`cost` does."""
+        key = (call, unit, point)
+        known = self._timed.get(key)
+        if known is None:
+            known = self._timed[key] = self.at_clock(self.cost(call, unit), unit, point)
+        return known
+
+    def at_clock(self, cost: Cost, unit: str, point: str) -> Timed:
+        """Put a cost on ``unit`` at an operating point; only the slots in use draw power."""
+        name, _, _ = unit.partition(":")
+        label = name if name == "gpu" else f"{name}:{cost.slots}"
+        hz, power = self.clock_and_power(label, point)
+        return Timed(
+            cost.slots,
+            cost.lead_ns,
+            -(-cost.cycles * NS // hz),
+            cost.ddr_bytes,
+            cost.rate_cap,
+            power,
+            cost.vtcm_bytes,
+            cost.parameters,
+        )
 
     def clock_and_power(self, unit: str, point: str = "max") -> tuple[int, int]:
         """Clock in Hz and power in mW of a unit with its slots (``cpu:4``, ``dsp:1``...) busy.

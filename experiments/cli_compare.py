@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +90,7 @@ def compare(
             seed=seed,
             extra=extra,
         )
+    gc.freeze()  # plans and drafts by the million, here to stay: not for collection, nor at exit
     conditions = [terms(row.name, row.plan, graph, phone) for row in found.rows] if fairness else []
     facts = manifest(
         graph=graph,

@@ -7,25 +7,26 @@ again, and returns. Latencies that are drawn are filled in last, per step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from math import ceil
+from typing import Any
 
 import numpy as np
 
 from cost_models.cores import core_count
 from cost_models.cost import Cost
 from cost_models.device import Device
-from cost_models.draws import draw_key, draw_u32_many
-from cost_models.model import POOLS, CostModel
+from cost_models.draws import U64, draw_key, draw_u32_many
+from cost_models.model import POOLS, CostModel, Timed
 from cost_models.rpc import rpc_latency_ns, rpc_tail
-from sim.aspects.grouping import on_dsp
 from sim.dispatch import priorities
 from sim.draft import NEXT, Draft, Item, Subgraph
 from sim.reuse import CacheStep
 from sim.taskgraph import CATEGORIES, I64, StaticPower, TaskGraph, Unit
 
-NS = 1_000_000_000
 UNIT_ORDER = ("cpu", "little", "dsp", "gpu", "rpc")
 _Life = tuple[int, int, list[int]]
 """Size, producing row (-1: none) and using rows of a buffer."""
@@ -47,16 +48,9 @@ class _Row:
 
     name: str
     unit: str
-    slots: int
-    lead_ns: int
-    compute_ns: int
-    ddr_bytes: int
-    rate_cap: int
-    power_mw: int
     category: str
-    parameters: tuple[str, str, str]
-    vtcm_bytes: int = 0
-    preds: set[int] = field(default_factory=set)
+    cost: Timed
+    preds: set[int]
 
 
 class Assembler:
@@ -80,21 +74,32 @@ class Assembler:
         self.rows: list[_Row] = []
         self.row_of: dict[str, int] = {}
         self.call_row: dict[int, int] = {}
-        self.return_row: dict[int, int] = {}
+        self.way_back: dict[int, tuple[int, str]] = {}
         self.drawn: list[int] = []
         self._emit(cache)
-        self.base = self._finish(self._lifetimes() if tensors else [])
-        if self.drawn:
-            names = [self.rows[i].name for i in self.drawn]
-            self.draw_keys = np.array([draw_key(n, "rpc-tail") for n in names], dtype=np.uint64)
-            self.draw_rows = np.array(self.drawn, dtype=np.int64)
+        self.columns = self._columns()
+        if tensors:
+            self.columns |= _tensor_columns(self._lifetimes())
+            self.columns["resident_bytes"] = self._resident()
+        if settings["dispatch"] != "topological":
+            self.columns["priority"] = priorities(TaskGraph(**self.columns), settings["dispatch"])
+
+    @cached_property
+    def base(self) -> TaskGraph:
+        """The task graph with every FastRPC tail left out."""
+        return TaskGraph(**self.columns)
 
     def tasks(self, seed: int, step: int) -> TaskGraph:
         """Return the task graph with the FastRPC tails of this step drawn."""
         if not self.drawn:
             return self.base
-        draws = draw_u32_many(seed, step, self.draw_keys)
+        draws = draw_u32_many(seed, step, self._draw_keys)
         return self._with_tails(rpc_tail(self.device, self.qos).at_many(draws))
+
+    @cached_property
+    def _draw_keys(self) -> U64:
+        names = [self.rows[i].name for i in self.drawn]
+        return np.array([draw_key(n, "rpc-tail") for n in names], dtype=np.uint64)
 
     def expected_tasks(self) -> TaskGraph:
         """Return the task graph with every FastRPC tail at its mean."""
@@ -103,11 +108,11 @@ class Assembler:
         return self._with_tails(rpc_tail(self.device, self.qos).mean_ns)
 
     def _with_tails(self, tails: I64 | int) -> TaskGraph:
-        lead = self.base.lead_ns.copy()
-        lead[self.draw_rows] += tails
-        return replace(self.base, lead_ns=lead)
+        lead = self.columns["lead_ns"].copy()
+        lead[self.drawn] += tails
+        return TaskGraph(**{**self.columns, "lead_ns": lead})
 
-    @property
+    @cached_property
     def qos(self) -> str:
         """FastRPC mode of this plan."""
         chosen = self.settings["rpc_qos"]
@@ -118,11 +123,17 @@ class Assembler:
 
     def _emit(self, cache: CacheStep) -> None:
         items, preds = self.draft.items, self.draft.dependencies()
+        groups = [item.group for item in items]
         members: dict[int, list[int]] = {}
-        for index, item in enumerate(items):
-            if item.group >= 0:
-                members.setdefault(item.group, []).append(index)
-        rows: dict[int, int] = {}
+        for index, group in enumerate(groups):
+            if group >= 0:
+                members.setdefault(group, []).append(index)
+        on_gpu = [item.unit == "gpu" for item in items]
+        gpu_helps = any(on_gpu)
+        units = {unit: self._unit(unit) for unit in {item.unit for item in items}}
+        rows = [-1] * len(items)
+        seen = [-1] * len(items)
+        """Row after which an item's result is visible outside its subgraph."""
         batch_ready = self._input(self.settings["input"])
         for index, item in enumerate(items):
             group = item.group
@@ -130,131 +141,110 @@ class Assembler:
                 inside = set(members[group])
                 outside = {p for m in inside for p in preds[m]} - inside
                 waits = any("input" in items[m].reads for m in inside)
-                before = {self._end(p, rows, -1) for p in outside}
+                before = {seen[p] for p in outside}
                 self._open(group, cache, before | batch_ready if waits else before)
-            row = self._item_row(item, [items[p] for p in preds[index]])
-            row.preds = {self._end(p, rows, group) for p in preds[index]}
+            before = {rows[p] if groups[p] == group else seen[p] for p in preds[index]}
             if "input" in item.reads:
-                row.preds |= batch_ready
+                before |= batch_ready
             if group >= 0:
-                row.preds.add(self.call_row[group])
+                before.add(self.call_row[group])
+            name, label, point = units[item.unit]
+            cost = self.costs.timed(item.call, label, point)
+            if gpu_helps and any(on_gpu[p] != on_gpu[index] for p in preds[index]):
+                cost = cost._replace(lead_ns=cost.lead_ns + self._mapping_ns())
+            row = _Row(item.name, name, _category(item, name), cost, before)
             rows[index] = self.row_of[item.name] = self._add(row)
-            if group >= 0 and index == members[group][-1]:
-                self._close(group, {rows[m] for m in members[group]})
-
-    def _end(self, p: int, rows: dict[int, int], group: int) -> int:
-        """Row after which the result of item ``p`` is visible to a reader in ``group``."""
-        home = self.draft.items[p].group
-        return rows[p] if home == -1 or home == group else self.return_row[home]
+            if group == -1:
+                seen[index] = rows[index]
+            elif index == members[group][-1]:
+                back = self._close(group, {rows[m] for m in members[group]})
+                for m in members[group]:
+                    seen[m] = back
 
     def _add(self, row: _Row) -> int:
         self.rows.append(row)
         return len(self.rows) - 1
 
-    def _item_row(self, item: Item, producers: list[Item]) -> _Row:
-        unit, _, wanted = item.unit.partition(":")
-        label = item.unit
+    def _unit(self, placed: str) -> tuple[str, str, str]:
+        """Return the unit of a placement, with the slots that are free, and its clock."""
+        unit, _, wanted = placed.partition(":")
         if unit == "cpu":
-            free = self.units[self.index["cpu"]].slots
-            label = f"cpu:{min(int(wanted), free)}"
-        cost = self.costs.cost(item.call, label)
-        hz, power = self._clock(unit, cost.slots)
-        lead = cost.lead_ns
-        if any((p.unit == "gpu") != (unit == "gpu") for p in producers):
-            assert self.device.gpu is not None
-            lead += round(self.device.gpu.launch_us.value * 1000)  # map or unmap for the other side
-        return self._row(item.name, unit, cost, lead, hz, power, _category(item))
+            placed = f"cpu:{min(int(wanted), self.units[self.index['cpu']].slots)}"
+        return unit, placed, self._point(unit)
 
-    def _row(
-        self, name: str, unit: str, cost: Cost, lead: int, hz: int, power: int, category: str
-    ) -> _Row:
-        compute = -(-cost.cycles * NS // hz)
-        return _Row(
-            name,
-            unit,
-            cost.slots,
-            lead,
-            compute,
-            cost.ddr_bytes,
-            cost.rate_cap,
-            power,
-            category,
-            cost.parameters,
-            cost.vtcm_bytes,
-        )
+    def _point(self, unit: str) -> str:
+        return self.clocks.dsp if unit == "dsp" else self.clocks.cpu
 
-    def _clock(self, unit: str, slots: int) -> tuple[int, int]:
-        """Clock in Hz and power in mW of ``slots`` slots of a unit."""
-        label = unit if unit == "gpu" else f"{unit}:{slots}"
-        return self.costs.clock_and_power(
-            label, self.clocks.dsp if unit == "dsp" else self.clocks.cpu
-        )
+    def _mapping_ns(self) -> int:
+        """Latency of mapping or unmapping a buffer where GPU and another unit meet."""
+        assert self.device.gpu is not None
+        return round(self.device.gpu.launch_us.value * 1000)
 
     # -- subgraph services --------------------------------------------------------------------
+
+    def _service(
+        self,
+        name: str,
+        category: str,
+        path: str,
+        preds: set[int],
+        *,
+        slots: int = 1,
+        lead_ns: int = 0,
+        ddr_bytes: int = 0,
+        rate_cap: int = 1,
+    ) -> int:
+        """Add a task that no kernel stands behind; preparing is the DSP's work."""
+        unit = "dsp" if category == "prepare" else "rpc"
+        power = 0
+        if unit == "dsp":
+            _, power = self.costs.clock_and_power(f"dsp:{slots}", self.clocks.dsp)
+        paths = (path, path, path)
+        cost = Timed(slots, lead_ns, 0, ddr_bytes, rate_cap, power, 0, paths)
+        return self._add(_Row(name, unit, category, cost, preds))
 
     def _open(self, group: int, cache: CacheStep, preds: set[int]) -> None:
         device, sub = self.device, self.draft.subgraphs[group]
         assert device.dsp is not None
         assert device.prepare is not None
-        name = sub.name
         if cache.misses[group]:
-            _, power = self._clock("dsp", 1)
             lead = device.prepare.latency_ns(sub.operators, sub.weight_bytes)
-            path = (
-                f"{device.name}.prepare.{device.prepare.largest(sub.operators, sub.weight_bytes)}"
-            )
-            service = _Row(
-                f"{name}.prepare", "dsp", 1, lead, 0, 0, 1, power, "prepare", (path, path, path)
-            )
-            service.preds = set(preds)
-            preds = {self._add(service)}
-        path = self._rpc_path(sub)
-        there, _ = self._rpc_split(sub)
-        call = _Row(f"{name}.call", "rpc", 1, there, 0, 0, 1, 0, "rpc", (path, path, path))
-        call.preds = set(preds)
-        self.call_row[group] = self._add(call)
-        self.drawn.append(self.call_row[group])
+            largest = device.prepare.largest(sub.operators, sub.weight_bytes)
+            path = f"{device.name}.prepare.{largest}"
+            preds = {self._service(f"{sub.name}.prepare", "prepare", path, preds, lead_ns=lead)}
+        there, back, path = self._rpc(sub)
+        self.way_back[group] = back, path
+        call = self._service(f"{sub.name}.call", "rpc", path, preds, lead_ns=there)
+        self.drawn.append(call)
+        self.call_row[group] = call
         if sub.filter_bytes:
-            contexts = device.dsp.contexts
-            _, power = self._clock("dsp", contexts)
-            rate = int(device.prepare.repack_rate.value)
-            path = f"{device.name}.prepare.repack_rate"
-            pack = _Row(
-                f"{name}.repack",
-                "dsp",
-                contexts,
-                0,
-                0,
-                2 * sub.filter_bytes,
-                2 * rate,
-                power,
+            self.call_row[group] = self._service(
+                f"{sub.name}.repack",
                 "prepare",
-                (path, path, path),
+                f"{device.name}.prepare.repack_rate",
+                {call},
+                slots=device.dsp.contexts,
+                ddr_bytes=2 * sub.filter_bytes,
+                rate_cap=2 * int(device.prepare.repack_rate.value),
             )
-            pack.preds = {self.call_row[group]}
-            self.call_row[group] = self._add(pack)
 
-    def _close(self, group: int, members: set[int]) -> None:
-        sub = self.draft.subgraphs[group]
-        path = self._rpc_path(sub)
-        _, back = self._rpc_split(sub)
-        row = _Row(f"{sub.name}.return", "rpc", 1, back, 0, 0, 1, 0, "rpc", (path, path, path))
+    def _close(self, group: int, members: set[int]) -> int:
+        """Add the way back of a subgraph's call and return its row."""
         inner = {p for m in members for p in self.rows[m].preds}
-        row.preds = members - inner
-        self.return_row[group] = self._add(row)
+        name = f"{self.draft.subgraphs[group].name}.return"
+        lead, path = self.way_back[group]
+        return self._service(name, "rpc", path, members - inner, lead_ns=lead)
 
-    def _rpc_path(self, sub: Subgraph) -> str:
-        """Name of the constant that most of a call's latency rests on."""
-        empty = rpc_latency_ns(self.device, self.qos, 0)
+    def _rpc(self, sub: Subgraph) -> tuple[int, int, str]:
+        """Latency of a call there and back, and the constant that most of it rests on."""
         whole = rpc_latency_ns(self.device, self.qos, sub.bytes_in + sub.bytes_out)
-        part = "null_us" if whole <= 2 * empty else "per_mib"
-        return f"{self.device.name}.fastrpc.modes.{self.qos}.{part}"
+        part = "null_us" if whole <= 2 * self._empty_call_ns else "per_mib"
+        path = f"{self.device.name}.fastrpc.modes.{self.qos}.{part}"
+        return whole // 2, whole - whole // 2, path
 
-    def _rpc_split(self, sub: Subgraph) -> tuple[int, int]:
-        """Latency of a call, divided between way there and way back by halves of the whole."""
-        whole = rpc_latency_ns(self.device, self.qos, sub.bytes_in + sub.bytes_out)
-        there = whole // 2
-        return there, whole - there
+    @cached_property
+    def _empty_call_ns(self) -> int:
+        return rpc_latency_ns(self.device, self.qos, 0)
 
     # -- input pipeline -----------------------------------------------------------------------
 
@@ -272,49 +262,50 @@ class Assembler:
         size = self.draft.buffers["input"].bytes
         path = f"{self.costs.cpu.name}.input_rate"
         cycles = ceil(size / rate.value * reference / 1e6)
-        cost = Cost(1, cycles, 0, 0, 1, 0, (path, path, path))
-        hz, power = self._clock(unit, 1)
-        row = self._add(self._row("input.prepare", unit, cost, 0, hz, power, "cpu"))
+        cost = self.costs.at_clock(
+            Cost(1, cycles, 0, 0, 1, 0, (path, path, path)), unit, self.clocks.cpu
+        )
+        row = self._add(_Row("input.prepare", unit, "cpu", cost, set()))
         return {row} if mode == "serial" else set()
 
     # -- arrays -------------------------------------------------------------------------------
 
-    def _finish(self, lives: list[_Life]) -> TaskGraph:
+    def _columns(self) -> dict[str, Any]:
+        """Every field of the :class:`TaskGraph`: all priorities equal, nothing in memory."""
         rows, device = self.rows, self.device
-        names = sorted({p for r in rows for p in r.parameters})
+        costs = [row.cost for row in rows]
+        paths = dict.fromkeys(cost.parameters for cost in costs)
+        names = sorted({path for triple in paths for path in triple})
         number = {name: k for k, name in enumerate(names)}
-        preds = [sorted(r.preds) for r in rows]
-        pointers = np.cumsum([0, *map(len, preds)], dtype=np.int64)
-        graph = TaskGraph(
-            units=self.units,
-            static_power=tuple(StaticPower(s.domain, round(s.mw.value)) for s in device.static),
-            ddr_rate=int(device.memory.ddr_rate.value),
-            pj_per_byte=round(device.memory.pj_per_byte.value),
-            names=tuple(r.name for r in rows),
-            unit=np.array([self.index[r.unit] for r in rows], dtype=np.int32),
-            slots=np.array([r.slots for r in rows], dtype=np.int32),
-            vtcm_bytes=_i64(r.vtcm_bytes for r in rows),
-            lead_ns=_i64(r.lead_ns for r in rows),
-            compute_ns=_i64(r.compute_ns for r in rows),
-            ddr_bytes=_i64(r.ddr_bytes for r in rows),
-            rate_cap=_i64(r.rate_cap for r in rows),
-            power_mw=_i64(r.power_mw for r in rows),
-            priority=np.zeros(len(rows), dtype=np.int64),
-            release_ns=np.zeros(len(rows), dtype=np.int64),
-            pred_ptr=pointers,
-            pred=_i64(p for ps in preds for p in ps),
-            category=np.array([CATEGORY[r.category] for r in rows], dtype=np.int32),
-            groups=np.array(
-                [[number[p] for p in r.parameters] for r in rows], dtype=np.int32
-            ).reshape(-1, 3),
-            parameters=tuple(names),
-            tensor_bytes=_i64(size for size, _, _ in lives),
-            tensor_producer=_i64(first for _, first, _ in lives),
-            tensor_user_ptr=np.cumsum([0, *(len(u) for _, _, u in lives)], dtype=np.int64),
-            tensor_users=_i64(u for _, _, us in lives for u in us),
-            resident_bytes=self._resident(),
-        )
-        return replace(graph, priority=priorities(graph, self.settings["dispatch"]))
+        triples = np.array([[number[path] for path in triple] for triple in paths], dtype=np.int32)
+        place = {triple: k for k, triple in enumerate(paths)}
+        table = np.array([cost[:-1] for cost in costs], dtype=np.int64).reshape(len(rows), -1)
+        slots, lead, compute, ddr_bytes, rate_cap, power, vtcm = np.ascontiguousarray(table.T)
+        preds = [sorted(row.preds) for row in rows]
+        return {
+            "units": self.units,
+            "static_power": tuple(StaticPower(s.domain, round(s.mw.value)) for s in device.static),
+            "ddr_rate": int(device.memory.ddr_rate.value),
+            "pj_per_byte": round(device.memory.pj_per_byte.value),
+            "names": tuple(row.name for row in rows),
+            "unit": np.array([self.index[row.unit] for row in rows], dtype=np.int32),
+            "slots": slots.astype(np.int32),
+            "vtcm_bytes": vtcm,
+            "lead_ns": lead,
+            "compute_ns": compute,
+            "ddr_bytes": ddr_bytes,
+            "rate_cap": rate_cap,
+            "power_mw": power,
+            "priority": np.zeros(len(rows), dtype=np.int64),
+            "release_ns": np.zeros(len(rows), dtype=np.int64),
+            "pred_ptr": _pointers(preds),
+            "pred": _i64(chain.from_iterable(preds)),
+            "category": np.array([CATEGORY[row.category] for row in rows], dtype=np.int32),
+            "groups": triples.reshape(-1, 3)[[place[cost.parameters] for cost in costs]],
+            "parameters": tuple(names),
+            **_tensor_columns([]),
+            "resident_bytes": 0,
+        }
 
     def _lifetimes(self) -> list[_Life]:
         """Size, producing row and using rows of every buffer that lives within the step."""
@@ -351,14 +342,27 @@ class Assembler:
         return weights + prepared
 
 
+def _tensor_columns(lives: list[_Life]) -> dict[str, I64]:
+    return {
+        "tensor_bytes": _i64(size for size, _, _ in lives),
+        "tensor_producer": _i64(first for _, first, _ in lives),
+        "tensor_user_ptr": _pointers([users for _, _, users in lives]),
+        "tensor_users": _i64(u for _, _, users in lives for u in users),
+    }
+
+
+def _pointers(rows: Sequence[Sequence[int]]) -> I64:
+    return np.cumsum([0, *map(len, rows)], dtype=np.int64)
+
+
 def _i64(values: Iterable[int]) -> I64:
     return np.fromiter(values, dtype=np.int64)
 
 
-def _category(item: Item) -> str:
+def _category(item: Item, unit: str) -> str:
     if item.op.kind in ("rescale_scan", "requantise"):
         return "rescale"
-    return "compute" if item.has_macs or on_dsp(item) or item.unit == "gpu" else "cpu"
+    return "compute" if unit in ("dsp", "gpu") or item.has_macs else "cpu"
 
 
 def _units(device: Device, clocks: Clocks) -> tuple[Unit, ...]:

@@ -215,20 +215,21 @@ def _ddr(timeline: Timeline, limits: Limits) -> str | None:
     streams = np.flatnonzero(graph.ddr_bytes > 0)
     streams = streams[np.argsort(timeline.end_ns[streams], kind="stable")]
     begin, end = (timeline.start_ns + graph.lead_ns)[streams], timeline.end_ns[streams]
-    instants = np.unique(begin)
-    for instant in instants[:: -(-len(instants) // _DDR_INTERVALS) or 1].tolist():
-        inside = np.flatnonzero(begin >= instant)
-        moved = np.cumsum(graph.ddr_bytes[streams[inside]])
-        span = end[inside] - instant
-        # Floats find what is near the bound or above it, unbounded integers decide.
-        near = np.flatnonzero(moved * 1e3 >= span * float(graph.ddr_rate) * (1 - 1e-9))
-        for i in near.tolist():
-            if int(moved[i]) * 1000 > int(span[i]) * graph.ddr_rate:
-                return (
-                    f"{_task(graph, int(streams[inside[i]]))} ends at {end[inside[i]]} ns, when "
-                    f"streams begun at {instant} ns or later have moved {moved[i]} bytes; "
-                    f"{graph.ddr_rate} bytes/us allow less"
-                )
+    size, instants = graph.ddr_bytes[streams], np.unique(begin)
+    instants = instants[:: -(-len(instants) // _DDR_INTERVALS) or 1]
+    inside = begin >= instants[:, None]
+    # Floats find what is near the bound or above it, unbounded integers decide.
+    moved = np.cumsum(inside * size.astype(np.float64), axis=1) * (1e3 / graph.ddr_rate)
+    near = inside & (moved >= (end - instants[:, None]) * (1 - 1e-9))
+    for row, last in np.argwhere(near).tolist():
+        instant = int(instants[row])
+        total = sum(size[: last + 1][inside[row, : last + 1]].tolist())
+        if total * 1000 > (int(end[last]) - instant) * graph.ddr_rate:
+            return (
+                f"{_task(graph, int(streams[last]))} ends at {end[last]} ns, when "
+                f"streams begun at {instant} ns or later have moved {total} bytes; "
+                f"{graph.ddr_rate} bytes/us allow less"
+            )
     return None
 
 

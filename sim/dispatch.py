@@ -23,14 +23,14 @@ def durations(graph: TaskGraph) -> I64:
 
 def upward_rank(graph: TaskGraph) -> I64:
     """Longest path from the start of each task to the end of the step, nanoseconds."""
-    own = durations(graph)
+    rank = durations(graph).tolist()
     below = [0] * len(graph)
-    rank = np.zeros(len(graph), dtype=np.int64)
+    pointers, preds = graph.pred_ptr.tolist(), graph.pred.tolist()
     for task in range(len(graph) - 1, -1, -1):
-        rank[task] = value = int(own[task]) + below[task]
-        for p in graph.pred[graph.pred_ptr[task] : graph.pred_ptr[task + 1]]:
-            below[p] = max(below[p], value)
-    return rank
+        rank[task] += below[task]
+        for p in preds[pointers[task] : pointers[task + 1]]:
+            below[p] = max(below[p], rank[task])
+    return np.array(rank, dtype=np.int64)
 
 
 def unlocked_dsp(graph: TaskGraph) -> I64:

@@ -25,11 +25,11 @@ class Buffer:
     shape: Shape
     item_bytes: int
     resident: bool = False
+    bytes: int = field(init=False, repr=False, compare=False)
+    """Unpadded size in bytes."""
 
-    @property
-    def bytes(self) -> int:
-        """Unpadded size in bytes."""
-        return prod(self.shape) * self.item_bytes
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", prod(self.shape) * self.item_bytes)
 
 
 class Item(NamedTuple):
@@ -78,13 +78,26 @@ class Item(NamedTuple):
     @property
     def has_macs(self) -> bool:
         """Whether the kernel multiplies and accumulates (and so has an INT32 accumulator)."""
-        return self.op.kind in MAC_KINDS and self.role is not Role.UPDATE
+        return has_macs(self.op, self.role)
+
+    def placed(self, unit: str) -> Item:
+        """Return the item on a unit, in no subgraph; twice as fast as ``_replace``."""
+        return Item._make((*self[:-3], unit, False, -1))
+
+    def grouped(self, group: int) -> Item:
+        """Return the item in a subgraph; twice as fast as ``_replace``."""
+        return Item._make((*self[:-1], group))
 
 
 NEXT = ".next"
 """Ends the name of a weight after its update; it is the same memory as the weight before."""
 
 MAC_KINDS = frozenset({"conv2d", "linear"})
+
+
+def has_macs(op: Operator, role: Role) -> bool:
+    """Whether an operator multiplies and accumulates in a role."""
+    return op.kind in MAC_KINDS and role is not Role.UPDATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,12 @@ class Draft:
         draft = self.with_items(items)
         known = self.dependencies()
         draft._dependencies = [{place[p] for p in known[old]} for old in order]
+        return draft
+
+    def marked(self, items: Iterable[Item]) -> Draft:
+        """Return a draft of these items in this order with other marks (unit, cut, group)."""
+        draft = self.with_items(items)
+        draft._dependencies = self.dependencies()
         return draft
 
     def with_items(self, items: Iterable[Item]) -> Draft:

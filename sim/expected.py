@@ -33,6 +33,7 @@ PLANNING_SEED = 20_220_615
 SETTLED_STEPS = range(256, 512)
 PROBES = 16
 """Tensors whose synthetic traces are followed to find how often a rule scans."""
+SETTLED_TENSOR_STEPS = PROBES * len(SETTLED_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def quiet_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
     what a search compares its many candidates by.
     """
     ready = lowering(graph, plan, device)
-    _, modes = _mixture(ready)[-1]
+    modes = _modes(ready, SETTLED_TENSOR_STEPS)
     ready.draft(modes)  # needed below, and what is known of subgraphs comes of it
     cache = max(ready.settled(), key=lambda step: (sum(step.misses), step.misses))
     return run_engine(ready.expected_tasks(modes, cache, tensors=False)).makespan_ns
@@ -149,21 +150,21 @@ def _mixture(ready: Lowering) -> list[tuple[int, dict[str, Rescaling]]]:
     """
     if not ready.rules:
         return [(1, {})]
-    shares = {subject: scan_share(rule) for subject, rule in ready.rules.items()}
-    whole = len(SETTLED_STEPS) * PROBES
-    levels = sorted({0, whole, *shares.values()})
-    return [
-        (
-            upper - lower,
-            {s: "dynamic" if shares[s] >= upper else quiet_mode(r) for s, r in ready.rules.items()},
-        )
-        for lower, upper in pairwise(levels)
-    ]
+    levels = sorted({0, SETTLED_TENSOR_STEPS, *map(scan_share, ready.rules.values())})
+    return [(upper - lower, _modes(ready, upper)) for lower, upper in pairwise(levels)]
+
+
+def _modes(ready: Lowering, level: int) -> dict[str, Rescaling]:
+    """Modes of a step in which the tensors scan whose share is at least ``level``."""
+    return {
+        subject: "dynamic" if scan_share(rule) >= level else quiet_mode(rule)
+        for subject, rule in ready.rules.items()
+    }
 
 
 @lru_cache(maxsize=64)
 def scan_share(rule: RescaleRule) -> int:
-    """Return in how many of ``PROBES * len(SETTLED_STEPS)`` settled tensor-steps a rule scans."""
+    """Return in how many of the ``SETTLED_TENSOR_STEPS`` a rule scans."""
     shifts, scans = SyntheticShifts(), 0
     for probe in range(PROBES):
         state, true = rule.start(), 0

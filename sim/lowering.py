@@ -35,6 +35,9 @@ CYCLE_STEPS = 4
 FIRST_PER_STEP = next(k for k, aspect in enumerate(ORDER) if aspect.uses_modes)
 """Aspects from here on are rewritten for each combination of modes, those before once."""
 
+NOTHING_KNOWN: Mapping[str, Rescaling] = {}
+"""Modes before any shift is known: every tensor is scanned."""
+
 
 def lower_step(
     graph: TrainingGraph,
@@ -99,8 +102,9 @@ class Lowering:
 
     def _rewrite(self, modes: Mapping[str, Rescaling]) -> Draft:
         context = StepContext(self.device, modes)
-        draft = self.head
-        for aspect in ORDER[FIRST_PER_STEP:]:
+        first = ORDER[FIRST_PER_STEP + 1]
+        draft = draft_before(first.name, self.graph, self.plan, self.device, modes)
+        for aspect in ORDER[FIRST_PER_STEP + 1 :]:
             choices = self._choices.get(aspect.name)
             if choices is None:  # the subjects do not depend on the modes
                 choices = aspect.resolve(draft, self.plan, self.device)
@@ -163,7 +167,7 @@ class Lowering:
     ) -> TaskGraph:
         """Return the tasks of a step with these modes and misses and every draw at its mean.
 
-        Without ``tensors`` the table of tensor lifetimes stays empty: enough for times.
+        Without ``tensors`` no memory is accounted for: enough for times.
         """
         clocks = Clocks(self._cpu_point(False), self.settings["operating_point.dsp"])
         draft = self.draft(modes)
@@ -187,13 +191,13 @@ class Lowering:
     def _advance(
         self, state: StepState, modes: Mapping[str, Rescaling], cache: CacheStep
     ) -> StepState:
+        seed, step, shift_of = state.seed, state.step, state.shifts.shift
         after: dict[str, RescaleState] = {}
         true: dict[str, int] = {}
         saturating = coarse = 0
         for subject, rule in self.rules.items():
             before = state.rescale[subject]
-            previous = state.true_shift.get(subject, 0)
-            shift = state.shifts.shift(state.seed, state.step, subject, previous)
+            shift = shift_of(seed, step, subject, state.true_shift.get(subject, 0))
             if modes[subject] != "dynamic":
                 saturating += before.used < shift
                 coarse += before.used > shift
@@ -201,7 +205,7 @@ class Lowering:
             after[subject] = rule.next(before, shift)
         return replace(
             state,
-            step=state.step + 1,
+            step=step + 1,
             rescale=after,
             true_shift=true,
             prepared=cache.prepared,
@@ -272,27 +276,39 @@ def _lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
     )
 
 
-def draft_before(aspect_name: str, graph: TrainingGraph, plan: Plan, device: Device) -> Draft:
-    """Return the draft as the aspect of that name finds it, with nothing rescaled yet known.
+def draft_before(
+    aspect_name: str,
+    graph: TrainingGraph,
+    plan: Plan,
+    device: Device,
+    modes: Mapping[str, Rescaling] = NOTHING_KNOWN,
+) -> Draft:
+    """Return the draft as the aspect of that name finds it in a step with these rescale modes.
 
     It depends only on the choices of earlier aspects, by which it is remembered: do not change it.
     """
     names = [aspect.name for aspect in ORDER]
     earlier = set(names[: names.index(aspect_name)])
     choices = tuple(pair for pair in plan.choices if pair[0][0] in earlier)
-    key = (aspect_name, graph.hash(), choices, device.sha256)
-    return _DRAFTS.get(key, lambda: _draft(aspect_name, graph, plan, device))
+    key = (aspect_name, graph.hash(), choices, device.sha256, frozenset(modes.items()))
+    return _DRAFTS.get(key, lambda: _draft(aspect_name, graph, plan, device, modes))
 
 
-def _draft(aspect_name: str, graph: TrainingGraph, plan: Plan, device: Device) -> Draft:
-    names = [aspect.name for aspect in ORDER]
-    index = names.index(aspect_name)
+def _draft(
+    aspect_name: str,
+    graph: TrainingGraph,
+    plan: Plan,
+    device: Device,
+    modes: Mapping[str, Rescaling],
+) -> Draft:
+    index = [aspect.name for aspect in ORDER].index(aspect_name)
     if index == 0:
         return draft_of(graph)
-    before = draft_before(names[index - 1], graph, plan, device)
     aspect = ORDER[index - 1]
+    known = modes if index - 1 > FIRST_PER_STEP else NOTHING_KNOWN
+    before = draft_before(aspect.name, graph, plan, device, known)
     resolved = aspect.resolve(before, plan, device)
-    return aspect.rewrite(before, resolved, StepContext(device, {}))
+    return aspect.rewrite(before, resolved, StepContext(device, modes))
 
 
 def cost_model(device: Device, library: str) -> CostModel:

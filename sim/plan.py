@@ -8,9 +8,10 @@ its aspect's default.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Plan:
 
     def aspect(self, name: str) -> dict[str, str]:
         """Choices of one aspect, by subject."""
-        return {subject: choice for (aspect, subject), choice in self.choices if aspect == name}
+        first = bisect_left(self.choices, name, key=lambda pair: pair[0][0])
+        found = takewhile(lambda pair: pair[0][0] == name, self.choices[first:])
+        return {subject: choice for (_, subject), choice in found}
 
     def get(self, aspect: str, subject: str, default: str) -> str:
         """Return the choice for a subject, or ``default`` where the plan is silent."""

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from cost_models.cost import Rescaling
 
@@ -27,9 +29,8 @@ UNKNOWN = -128
 """Shift in use before the first scan."""
 
 
-@dataclass(frozen=True, slots=True)
-class RescaleState:
-    """What a rule remembers of one tensor.
+class RescaleState(NamedTuple):
+    """What a rule remembers of one tensor; a named tuple, since each step makes many.
 
     ``used`` is the shift in force; ``period`` and ``since`` count steps; ``history`` holds shifts,
     newest last.
@@ -117,6 +118,7 @@ class Delayed(RescaleRule):
         return RescaleState(max(history), history=history)
 
 
+@lru_cache(maxsize=256)
 def parse_rule(text: str) -> RescaleRule:
     """Read a rule from its name and parameters.
 

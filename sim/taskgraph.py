@@ -225,7 +225,7 @@ def _check_shapes(graph: TaskGraph) -> None:
 def _in_range(graph: TaskGraph, name: str, low: Any, high: Any, what_to_do: str) -> None:
     """Refuse ``low <= field < high`` broken for some task; bounds are scalars or ``(n,)``."""
     values = getattr(graph, name)
-    bad = np.flatnonzero((values < low) | (values >= high))
+    (bad,) = ((values < low) | (values >= high)).nonzero()
     if len(bad):
         task = int(bad[0])
         least, most = (int(np.broadcast_to(b, values.shape)[task]) for b in (low, high))
@@ -260,7 +260,7 @@ def _check_pointers(name: str, pointers: I64, total: int) -> None:
 def _check_dependencies(graph: TaskGraph) -> None:
     _check_pointers("pred_ptr", graph.pred_ptr, len(graph.pred))
     task = np.repeat(np.arange(len(graph)), np.diff(graph.pred_ptr))
-    bad = np.flatnonzero((graph.pred < 0) | (graph.pred >= task))
+    (bad,) = ((graph.pred < 0) | (graph.pred >= task)).nonzero()
     if len(bad):
         who = int(task[bad[0]])
         where = f"pred of task {who} ({graph.names[who]!r})"
@@ -277,7 +277,7 @@ def _check_tensors(graph: TaskGraph) -> None:
         ("tensor_users", 0, n),
     ):
         values = getattr(graph, name)
-        bad = np.flatnonzero((values < low) | (values >= high))
+        (bad,) = ((values < low) | (values >= high)).nonzero()
         if len(bad):
             value = int(values[bad[0]])
             _refuse(f"{name}[{bad[0]}]", value, f"{low}..{high - 1}", "Correct the tensor table.")

@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cost_models.cost import ITEM_BYTES
 from cost_models.device import Device
 from cost_models.dsp import d32_elements, repacked_bytes, result_shape
-from kernels.operators import Role
+from kernels.operators import Operator, Role
 from sim.aspects.base import Aspect, StepContext
-from sim.draft import Draft, Item, Subgraph
+from sim.draft import Draft, Item, Subgraph, has_macs
 
 NODE_BYTES = 4096
 """Memory of a prepared node besides operands: descriptors and plan, one page (assumed)."""
@@ -51,12 +52,14 @@ class Grouping(Aspect):
             first.add(item.subject)
             marked.append(item._replace(cut=True) if cut else item)
         groups, levels = _assign(marked, draft.dependencies())
-        order = sorted(range(len(marked)), key=lambda i: (levels[i], i))
+        order = sorted(range(len(marked)), key=levels.__getitem__)
         numbers: dict[int, int] = {}
+        items = []
         for index in order:
-            if groups[index] >= 0:
-                numbers.setdefault(groups[index], len(numbers))
-        items = [marked[i]._replace(group=numbers.get(groups[i], -1)) for i in order]
+            item, group = marked[index], groups[index]
+            if group >= 0:
+                item = item.grouped(numbers.setdefault(group, len(numbers)))
+            items.append(item)
         out = draft.reordered(items, order)
         out.subgraphs = _describe(out, len(numbers))
         return out
@@ -126,13 +129,14 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
     for index, item in enumerate(items):
         if not item.follows:
             owners.setdefault(item.subject, set()).add(index)
-    kernels = [
-        {q for p in mine for q in (owners[items[p].follows] if items[p].follows else (p,))}
-        for mine in preds
-    ]
+    followers = {index for index, item in enumerate(items) if item.follows}
+    kernels = [mine - followers for mine in preds]
+    for kernel, mine in zip(kernels, preds, strict=True):
+        kernel.update(*(owners[items[p].follows] for p in mine & followers))
+    placed = {index for index, item in enumerate(items) if on_dsp(item)}
     before: dict[int, int] = {}  # micro-batches go where the one before them goes
     for parts in map(sorted, owners.values()):
-        if on_dsp(items[parts[0]]):
+        if parts[0] in placed:
             before.update(zip(parts[1:], parts, strict=False))
     for index, part in before.items():
         kernels[index].add(part)
@@ -140,13 +144,13 @@ def _assign(items: list[Item], preds: list[set[int]]) -> tuple[list[int], list[i
     for index, item in enumerate(items):
         if item.follows:
             continue
-        if not on_dsp(item):
+        if index not in placed:
             for p in sorted(kernels[index] & state.floating, reverse=True):
                 if p in state.floating:
                     state.open(state.with_floating(p))
             state.level[index] = state.above({index})
             continue
-        settled = {p for p in kernels[index] if on_dsp(items[p])} - state.floating
+        settled = (kernels[index] & placed) - state.floating
         settled = settled & {before.get(index)} or settled
         if not settled and not item.cut:
             state.floating.add(index)
@@ -186,7 +190,7 @@ def _describe(draft: Draft, count: int) -> tuple[Subgraph, ...]:
         else:
             cpu_written.update(item.writes)
             cpu_read.update(item.reads)
-    made = draft.producers().keys()
+    made = {name for item in draft.items for name in item.writes}
     return tuple(
         _subgraph(draft, f"subgraph{number}", items, cpu_written, cpu_read, made)
         for number, items in enumerate(members)
@@ -203,33 +207,42 @@ def _subgraph(
 ) -> Subgraph:
     inside = {n for i in members for n in i.writes}
     reads = {n for i in members for n in i.reads} - inside
-    kernels = [i for i in members if not i.follows]
-    held = [(i.role, *held_bytes(i)) for i in kernels if i.has_macs]
-    filters = sum(packed for _, packed, _ in held)
-    scratch = max((wide for _, _, wide in held), default=0)
-    digest = hashlib.sha256()
-    for i in kernels:
-        digest.update(repr((i.op, i.role.value, i.accumulates)).encode())
+    kernels = tuple((i.op, i.role, i.accumulates) for i in members if not i.follows)
+    key, filter_bytes, weight_bytes, memory_bytes = _prepared(kernels)
     return Subgraph(
         name=name,
-        key=digest.hexdigest()[:16],
+        key=key,
         operators=len(kernels),
         bytes_in=_total(draft, {n for n in reads if n in cpu_written or n not in made}),
         bytes_out=_total(draft, inside & cpu_read),
-        filter_bytes=filters,
-        weight_bytes=sum(packed for role, packed, _ in held if role is not Role.WEIGHT_GRAD),
-        memory_bytes=filters + scratch + NODE_BYTES * len(kernels),
+        filter_bytes=filter_bytes,
+        weight_bytes=weight_bytes,
+        memory_bytes=memory_bytes,
     )
+
+
+@lru_cache(maxsize=4096)
+def _prepared(kernels: tuple[tuple[Operator, Role, bool], ...]) -> tuple[str, int, int, int]:
+    """Key, filter bytes, weight bytes and memory of a subgraph of these kernels."""
+    held = [(role, *held_bytes(op, role)) for op, role, _ in kernels if has_macs(op, role)]
+    filters = sum(packed for _, packed, _ in held)
+    scratch = max((wide for _, _, wide in held), default=0)
+    digest = hashlib.sha256()
+    for op, role, accumulates in kernels:
+        digest.update(repr((op, role.value, accumulates)).encode())
+    weights = sum(packed for role, packed, _ in held if role is not Role.WEIGHT_GRAD)
+    memory = filters + scratch + NODE_BYTES * len(kernels)
+    return digest.hexdigest()[:16], filters, weights, memory
 
 
 def _total(draft: Draft, names: set[str]) -> int:
     return sum(draft.buffers[n].bytes for n in names)
 
 
-def held_bytes(item: Item) -> tuple[int, int]:
+def held_bytes(op: Operator, role: Role) -> tuple[int, int]:
     """Memory of a prepared kernel with MACs: its packed filter, and INT32 scratch for its result.
 
     Kernels of a subgraph share the scratch: the largest counts.
     """
-    scratch = d32_elements(result_shape(item.op, item.role)) * ITEM_BYTES["int32"]
-    return repacked_bytes(item.op, item.role), scratch
+    scratch = d32_elements(result_shape(op, role)) * ITEM_BYTES["int32"]
+    return repacked_bytes(op, role), scratch

@@ -61,8 +61,8 @@ class PlacementAspect(Aspect):
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Set the unit of every item."""
         fallback = default_unit(context.device)
-        return draft.with_items(
-            i._replace(unit=choices.get(i.follows or i.subject, fallback)) for i in draft.items
+        return draft.marked(
+            i.placed(choices.get(i.follows or i.subject, fallback)) for i in draft.items
         )
 
 

@@ -9,6 +9,7 @@ the next batch gets ready.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from cost_models.device import Device
 from cost_models.library import library_names, load_library
@@ -67,11 +68,16 @@ class StepAspect:
     def offered(self, device: Device) -> tuple[str, ...]:
         """Choices that the device has."""
         if self.name == "library":
-            return tuple(n for n in library_names() if load_library(n).unit_kind == "cpu")
+            return _cpu_libraries()
         if self.name != "rpc_qos":
             return self.choices
         modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
         return (self.default, *modes)
+
+
+@cache
+def _cpu_libraries() -> tuple[str, ...]:
+    return tuple(n for n in library_names() if load_library(n).unit_kind == "cpu")
 
 
 STEP_ASPECTS: tuple[StepAspect, ...] = (

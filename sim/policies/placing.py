@@ -201,7 +201,7 @@ class CutToFit(GroupingPolicy):
         for item in draft.items:
             if not on_dsp(item) or not item.has_macs:
                 continue
-            own_filters, own_scratch = held_bytes(item)
+            own_filters, own_scratch = held_bytes(item.op, item.role)
             if filters + own_filters + max(scratch, own_scratch) > self.limit_bytes and filters:
                 choices.setdefault(item.subject, "cut")
                 filters = scratch = 0
