@@ -219,6 +219,9 @@ def rule_of(
 ) -> RescaleRule:
     """Rescale rule of a role, with the gradient bits of the operator kind and epoch.
 
+    Gradients of less than 7 bits are clipped to ``+-2^bits``: the bits are the learning rate, and
+    a shift from an earlier step must not raise it.
+
     Parameters
     ----------
     profile
@@ -241,7 +244,10 @@ def rule_of(
     for first, scheduled in profile.gradient_schedule:
         if epoch >= first:
             bits = scheduled
-    return replace(profile.gradient, bits=bits)
+    clip = profile.gradient.clip
+    if bits < BITS:  # no scanned shift gives more; a stale one saturates there, as at 7 bits
+        clip = (-(1 << bits), 1 << bits)
+    return replace(profile.gradient, bits=bits, clip=clip)
 
 
 def shift_of(

@@ -82,6 +82,13 @@ class QTensor:
         """Shape of the mantissa."""
         return self.mantissa.shape
 
+    @property
+    def int8(self) -> NDArray[np.int8]:
+        """The mantissa of an INT8 tensor; raises :class:`QuantError` for an accumulator."""
+        if self.mantissa.dtype != np.int8:
+            raise QuantError("mantissa is int32, an accumulator; allowed: int8; rescale it first")
+        return self.mantissa.view(np.int8)
+
     def dequantise(self) -> NDArray[np.float64]:
         """The values, exactly: every int32 times a power of two fits float64."""
         return np.ldexp(self.mantissa.astype(np.float64), self.exponent)

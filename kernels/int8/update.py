@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import check_array, over_elements
+from kernels.int8.arrays import check_array, over_elements, target
 from kernels.jit import compiled
 from kernels.quantised import BITS, Floats, QTensor, QuantError, quantise_input_v2, shift_for
 from kernels.rounding import NITI_CLIP
@@ -34,11 +34,13 @@ VELOCITY_BITS = 2
 MOMENTUM_UNIT, RATE_UNIT, DECAY_UNIT = 1 << 16, 1 << 24, 1 << 32
 _INT32 = np.iinfo(np.int32)
 _LEFT_MOST = 40
-"""Left shift of a gradient at most: an int8 shifted further leaves int32 in any case."""
+"""Gradients are cut at ``2^40`` units of the velocity: it saturates well below."""
+_CHUNK = 2048
+"""Weights updated before they are rounded: all their arrays, 34 KiB, stay in L1 and L2."""
 
 
 def niti_update(
-    w: NDArray[np.int8], g: NDArray[np.int8], *, wrap: bool = False
+    w: NDArray[np.int8], g: NDArray[np.int8], *, wrap: bool = False, threads: int | None = None
 ) -> NDArray[np.int8]:
     """``w - g`` in place: clipped to -127 .. 127 as in NITI, or wrapped to 8 bits.
 
@@ -48,6 +50,13 @@ def niti_update(
         int8 of one shape; the rate is in the bits that ``g`` was rescaled to.
     wrap
         As Mandheling's ``NITI_SGD.hpp``, which shows no clip.
+    threads
+        Threads at most; default: every core of this process.
+
+    Raises
+    ------
+    ArrayError
+        Another dtype, or shapes that differ; weights that are read-only.
 
     Examples
     --------
@@ -56,8 +65,9 @@ def niti_update(
     """
     check_array("w", w, np.int8)
     check_array("g", g, np.int8, shape=w.shape)
-    wide = w.astype(np.int16) - g
-    w[...] = wide.astype(np.int8) if wrap else np.clip(wide, *NITI_CLIP)
+    weights, gradients = target(w, w.shape, np.int8).reshape(-1), g.reshape(-1)
+    body = _subtract_wrapped if wrap else _subtract
+    over_elements(lambda i, j: body(weights[i:j], gradients[i:j]), w.size, threads)
     return w
 
 
@@ -102,8 +112,10 @@ def wide_start(w: Floats) -> WideWeight:
     Examples
     --------
     >>> start = wide_start(np.array([0.5, -0.25], np.float32))
-    >>> start.master, start.exponent, start.working
-    (array([ 67108864, -33554432], dtype=int32), -27, QTensor(mantissa=array([127, -64], dtype=int8), exponent=-8))
+    >>> start.master, start.exponent
+    (array([ 67108864, -33554432], dtype=int32), -27)
+    >>> start.working
+    QTensor(mantissa=array([127, -64], dtype=int8), exponent=-8)
     """
     exponent = quantise_input_v2(w).exponent + BITS - MASTER_BITS
     master = np.rint(np.ldexp(w.astype(np.float64), -exponent)).astype(np.int32)
@@ -144,7 +156,8 @@ def wide_update(
     weight
         Changed in place.
     gradient
-        int8, int32 or int64 mantissas of the shape of the master, magnitudes up to ``2^40``.
+        int8, int32 or int64 mantissas of the shape of the master. What is above ``2^40`` units of
+        the velocity, or in magnitude, counts as that much.
     exponent
         Of the gradient: value = gradient * 2^exponent.
     rate_q24, momentum_q16, decay_q32
@@ -175,21 +188,43 @@ def wide_update(
         np.int64,
     )
     master, velocity = weight.master.reshape(-1), weight.velocity.reshape(-1)
-    flat = gradient.reshape(-1)
-    parts = over_elements(
-        lambda i, j: _step(master[i:j], velocity[i:j], flat[i:j], plan), flat.size, threads
-    )
-    _refresh(weight, max(int(amax) for amax, _ in parts), threads)
+    flat, working = gradient.reshape(-1), weight.working.int8.reshape(-1)
+    foreseen = weight.working.exponent - weight.exponent
+
+    def block(i: int, j: int) -> tuple[np.int64, np.int64]:
+        arrays = master[i:j], velocity[i:j], flat[i:j]
+        return _step_and_round(*arrays, plan, working[i:j], foreseen)
+
+    parts = over_elements(block, flat.size, threads)
+    amax = max(int(largest) for largest, _ in parts)
+    if _shift(amax) != foreseen:
+        _refresh(weight, amax, threads)
     return sum(int(saturated) for _, saturated in parts)
+
+
+def _shift(amax: int) -> int:
+    return max(shift_for(amax), 0)
 
 
 def _refresh(weight: WideWeight, amax: int, threads: int | None) -> None:
     """Round the master to the working weights, in the memory that they have."""
-    shift = max(shift_for(amax), 0)
-    mantissa = weight.working.mantissa.reshape(-1)
+    shift, working = _shift(amax), weight.working.int8.reshape(-1)
     flat = weight.master.reshape(-1)
-    over_elements(lambda i, j: _round(flat[i:j], mantissa[i:j], shift), flat.size, threads)
-    weight.working = QTensor(weight.working.mantissa, weight.exponent + shift)
+    over_elements(lambda i, j: _round(flat[i:j], working[i:j], shift), flat.size, threads)
+    weight.working = QTensor(weight.working.int8, weight.exponent + shift)
+
+
+@compiled
+def _subtract(w: NDArray[np.int8], g: NDArray[np.int8]) -> None:
+    low, high = np.int16(NITI_CLIP[0]), np.int16(NITI_CLIP[1])
+    for i in range(w.size):
+        w[i] = np.int8(min(max(np.int16(np.int16(w[i]) - np.int16(g[i])), low), high))
+
+
+@compiled
+def _subtract_wrapped(w: NDArray[np.int8], g: NDArray[np.int8]) -> None:
+    for i in range(w.size):
+        w[i] = np.int8(np.int16(w[i]) - np.int16(g[i]))
 
 
 @compiled
@@ -217,19 +252,41 @@ def _step(
     left, right, rate, momentum, decay = plan
     half = (np.int64(1) << right) >> np.int64(1)
     low, high = np.int64(-(2**31)), np.int64(2**31 - 1)
+    enough = np.int64(1) << (np.int64(_LEFT_MOST) - left)
     largest = saturated = np.int64(0)
     for i in range(master.size):
         w = np.int64(master[i])
-        g = ((np.int64(gradient[i]) << left) + half) >> right
-        pull = _nearest(w * decay, np.int64(32 - 2))
-        wanted = _nearest(np.int64(velocity[i]) * momentum, np.int64(16)) + g + pull
+        g = min(max(np.int64(gradient[i]), -enough), enough)
+        pull = _nearest(w * decay, np.int64(32 - VELOCITY_BITS))
+        kept = _nearest(np.int64(velocity[i]) * momentum, np.int64(16))
+        wanted = kept + (((g << left) + half) >> right) + pull
         v = min(max(wanted, low), high)
         velocity[i] = np.int32(v)
-        moved = w - _nearest(v * rate, np.int64(24 + 2))
-        kept = min(max(moved, low + 1), high)
-        master[i] = np.int32(kept)
-        saturated += np.int64(wanted != v) + np.int64(moved != kept)
-        largest = max(largest, abs(kept))
+        moved = w - _nearest(v * rate, np.int64(24 + VELOCITY_BITS))
+        inside = min(max(moved, low + 1), high)
+        master[i] = np.int32(inside)
+        saturated += np.int64(wanted != v) + np.int64(moved != inside)
+        largest = max(largest, abs(inside))
+    return largest, saturated
+
+
+@compiled
+def _step_and_round(
+    master: NDArray[np.int32],
+    velocity: NDArray[np.int32],
+    gradient: NDArray[Any],
+    plan: NDArray[np.int64],
+    working: NDArray[np.int8],
+    shift: int,
+) -> tuple[np.int64, np.int64]:
+    """As :func:`_step`, and the working weights at a shift foreseen, while data are in L1."""
+    largest = saturated = np.int64(0)
+    for first in range(0, master.size, _CHUNK):
+        last = min(first + _CHUNK, master.size)
+        part = master[first:last]
+        found = _step(part, velocity[first:last], gradient[first:last], plan)
+        _round(part, working[first:last], shift)
+        largest, saturated = max(largest, found[0]), saturated + found[1]
     return largest, saturated
 
 

@@ -1,0 +1,208 @@
+"""The numeric executor: it computes the lowered items of a step on real tensors.
+
+It walks the draft that the simulator times, item by item in its order, so each numeric kernel is
+one row of the timeline. What the phone would move in memory (transposes, turned weights, channel
+layout) is bookkeeping of the kernels here and costs nothing: those items hand their value on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cost_models.device import Device
+from kernels.profiles import PROFILES, NumericProfile
+from kernels.quantised import QTensor
+from sim.autodiff import LABEL, LOSS
+from sim.draft import Draft, Item
+from sim.graph import TrainingGraph
+from sim.lowering import draft_before
+from sim.model import INPUT
+from sim.numeric import fp32_kernels, int8_kernels, int8_macs  # noqa: F401  # they register kernels
+from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
+from sim.numeric.parameters import Hyper, Parameters
+from sim.numeric.records import ShiftRecord
+from sim.numeric.values import Floats, Pool
+from sim.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a computed step leaves behind, apart from the parameters.
+
+    Attributes
+    ----------
+    loss
+        Mean cross-entropy before the update, for display.
+    correct
+        Samples of the batch that were classified rightly before the update.
+    records
+        What rescaling met, by subject.
+    """
+
+    loss: float
+    correct: int
+    records: Mapping[str, ShiftRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One item, its kernel, the samples it computes, and the buffers that nobody reads after."""
+
+    item: Item
+    kernel: Kernel
+    part: slice
+    dead: tuple[str, ...]
+
+
+class NumericExecutor:
+    """Computes steps of one plan on one graph; holds the parameters that they train.
+
+    Parameters
+    ----------
+    graph, plan, device
+        As for :func:`sim.lower_step`; the device decides nothing numeric.
+    profile
+        Arithmetic of the INT8 layers: a name in :data:`kernels.profiles.PROFILES`, or a profile.
+    hyper
+        Momentum and weight decay, where the profile (or FP32) has them.
+    seed
+        Of the initial weights and every draw.
+    threads
+        Threads of every kernel; all cores by default. Integer results do not depend on it.
+    backend
+        Of the INT8 matrix products, see :func:`kernels.gemm.gemm_s8s8s32`.
+
+    Raises
+    ------
+    NumericError
+        An operator of the graph has no numeric kernel in the precision that the plan chose.
+    """
+
+    def __init__(
+        self,
+        graph: TrainingGraph,
+        plan: Plan,
+        device: Device,
+        *,
+        profile: str | NumericProfile = "sandbox",
+        hyper: Hyper | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        if isinstance(profile, str):
+            if profile not in PROFILES:
+                raise NumericError(
+                    f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}"
+                )
+            profile = PROFILES[profile]
+        self.graph, self.profile = graph, profile
+        self.threads, self.backend = threads, backend
+        self._pool = Pool()
+        self.logits = graph.node(LOSS).inputs[0]
+        self._unsplit = draft_before("batch_split", graph, plan, device)
+        self._forward = _calls(_upstream(self._unsplit, self.logits), keep=self.logits)
+        self._newest: tuple[Draft, tuple[_Call, ...]] | None = None
+        self.parameters = Parameters.start(self._unsplit, profile, hyper or Hyper(), seed)
+
+    def step(
+        self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs
+    ) -> StepResult:
+        """Compute one training step, update included.
+
+        Parameters
+        ----------
+        draft
+            The lowered items of the step, from :meth:`sim.lowering.Lowering.draft`.
+        images
+            ``(n, h, w, c)`` float32, normalised.
+        labels
+            ``(n,)`` int64.
+        inputs
+            Rate, shifts in force, and keys of the draws.
+        """
+        frame = self._frame(draft, inputs)
+        frame.put(INPUT, images)
+        frame.put(LABEL, labels)
+        correct = 0
+        for call in self._program(draft):
+            frame.part = call.part
+            call.kernel(frame, call.item)
+            if self.logits in call.item.writes:
+                correct = int((_scores(frame, self.logits).argmax(1) == labels).sum())
+            for name in call.dead:
+                frame.release(name)
+        return StepResult(frame.loss, correct, frame.records)
+
+    def predict(self, images: Floats) -> Floats:
+        """Logits ``(n, classes)`` float32 of a batch of any size, in evaluation mode.
+
+        Every INT8 tensor is scanned for its shift; batch norm uses running statistics; nothing
+        is dropped.
+        """
+        frame = self._frame(self._unsplit, StepInputs(training=False))
+        frame.put(INPUT, images)
+        for call in self._forward:
+            call.kernel(frame, _with_batch(call.item, len(images)))
+            for name in call.dead:
+                frame.release(name)
+        scores = _scores(frame, self.logits)
+        frame.release(self.logits)
+        return scores
+
+    def _program(self, draft: Draft) -> tuple[_Call, ...]:
+        """The calls of a draft; those of the newest are remembered."""
+        if self._newest is None or self._newest[0] is not draft:
+            self._newest = draft, _calls(draft.items)
+        return self._newest[1]
+
+    def _frame(self, draft: Draft, inputs: StepInputs) -> Frame:
+        return Frame(
+            draft, inputs, self.parameters, self.profile, self._pool, self.threads, self.backend
+        )
+
+
+def _scores(frame: Frame, name: str) -> Floats:
+    value = frame.get(name)
+    if isinstance(value, QTensor):
+        return value.dequantise().astype(np.float32)
+    return np.array(frame.floats(name))
+
+
+def _upstream(draft: Draft, target: str) -> list[Item]:
+    """The items that lead to a buffer, in order."""
+    wanted, found = {target}, []
+    for item in reversed(draft.items):
+        if wanted.intersection(item.writes):
+            wanted.update(item.reads)
+            found.append(item)
+    return found[::-1]
+
+
+def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
+    """Give each item its kernel; buffers but ``keep`` die with their last use."""
+    last: dict[str, int] = {}
+    for index, item in enumerate(items):
+        last.update(dict.fromkeys((*item.reads, *item.writes), index))
+    seen: dict[str, int] = {}
+    calls = []
+    for index, item in enumerate(items):
+        part = slice(None)
+        if "#" in item.name:
+            first = seen.get(item.subject, 0)
+            part = slice(first, first + item.op.batch)
+            seen[item.subject] = part.stop
+        touched = dict.fromkeys((*item.reads, *item.writes))
+        dead = tuple(n for n in touched if last[n] == index and n != keep)
+        calls.append(_Call(item, kernel_of(item), part, dead))
+    return tuple(calls)
+
+
+@lru_cache(maxsize=4096)
+def _with_batch(item: Item, batch: int) -> Item:
+    return item._replace(op=item.op.with_batch(batch))

@@ -1,0 +1,215 @@
+"""FP32 kernels of the numeric executor, so that a plan in FP32 (or a layer of one) trains too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.conv import Conv2d
+from kernels.fp32 import conv, linear, loss, norm, pointwise, pool
+from kernels.fp32.norm import RunningStatistics
+from kernels.int8.pointwise import dropout_mask
+from kernels.layout import Split
+from kernels.linear import Linear
+from kernels.loss import SoftmaxCrossEntropy
+from kernels.norm import BatchNorm2d
+from kernels.operators import Role
+from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+from kernels.quantised import QTensor
+from sim.draft import Item
+from sim.numeric.frame import Frame, numeric
+from sim.numeric.values import Floats, as_floats
+
+
+def _rows(x: Floats) -> Floats:
+    return x.reshape(len(x), -1)
+
+
+def _new(frame: Frame, item: Item, batch: int | None = None) -> Floats:
+    """Memory for the result; micro-batches fill what the first of them took."""
+    name = item.writes[0]
+    before = frame.values.get(name)
+    if before is not None:
+        return as_floats(before)
+    return frame.take(frame.shape(name, batch), np.float32)
+
+
+@numeric("conv2d", "fp32")
+@numeric("linear", "fp32")
+def _forward(frame: Frame, item: Item) -> None:
+    x, weight, op = frame.floats(item.reads[0]), frame.floats(item.reads[1]), item.op
+    bias = frame.floats(item.reads[2]) if len(item.reads) > 2 else None
+    out = _new(frame, item, len(x))
+    source, result = x[frame.part], out[frame.part]
+    if isinstance(op, Conv2d):
+        conv.conv_forward(source, weight, op, bias=bias, out=result, threads=frame.threads)
+    else:
+        assert isinstance(op, Linear)
+        linear.linear_forward(
+            _rows(source), weight, op, bias=bias, out=_rows(result), threads=frame.threads
+        )
+    frame.put(item.writes[0], out)
+
+
+@numeric("conv2d", "fp32", Role.INPUT_GRAD)
+@numeric("linear", "fp32", Role.INPUT_GRAD)
+def _input_grad(frame: Frame, item: Item) -> None:
+    (error, weight), op = (frame.floats(name) for name in item.reads[:2]), item.op
+    out = _new(frame, item, len(error))
+    source, result = error[frame.part], out[frame.part]
+    if isinstance(op, Conv2d):
+        conv.conv_input_grad(source, weight, op, out=result, threads=frame.threads)
+    else:
+        assert isinstance(op, Linear)
+        linear.linear_input_grad(source, weight, op, out=_rows(result), threads=frame.threads)
+    frame.put(item.writes[0], out)
+
+
+@numeric("conv2d", "fp32", Role.WEIGHT_GRAD)
+@numeric("linear", "fp32", Role.WEIGHT_GRAD)
+def _weight_grad(frame: Frame, item: Item) -> None:
+    (x, error), op = (frame.floats(name)[frame.part] for name in item.reads[:2]), item.op
+    if isinstance(op, Conv2d):
+        gradient = conv.conv_weight_grad(x, error, op, threads=frame.threads)
+    else:
+        assert isinstance(op, Linear)
+        gradient = linear.linear_weight_grad(_rows(x), error, op, threads=frame.threads)
+    gradients = [gradient]
+    if len(item.writes) > 1:
+        gradients.append(conv.bias_grad(error, threads=frame.threads))
+    for name, part in zip(item.writes, gradients, strict=True):
+        frame.put(name, frame.floats(name) + part if item.accumulates else part)
+
+
+@numeric("batch_norm", "fp32")
+def _norm(frame: Frame, item: Item) -> None:
+    (x, gamma, beta), op = (frame.floats(name) for name in item.reads), item.op
+    assert isinstance(op, BatchNorm2d)
+    out = frame.take(x.shape, np.float32)
+    running = RunningStatistics(*frame.parameters.statistics[item.layer])
+    if not frame.inputs.training:
+        norm.norm_evaluate(x, gamma, beta, running, op, out=out, threads=frame.threads)
+        frame.put(item.writes[0], out)
+        return
+    results = norm.norm_forward(x, gamma, beta, op, running=running, out=out, threads=frame.threads)
+    for name, value in zip(item.writes, results, strict=True):
+        frame.put(name, value)
+
+
+@numeric("batch_norm", "fp32", Role.WEIGHT_GRAD)
+def _norm_weight_grad(frame: Frame, item: Item) -> None:
+    (x, error, mean, inv_std), op = (frame.floats(name) for name in item.reads), item.op
+    assert isinstance(op, BatchNorm2d)
+    sums = norm.norm_weight_grad(x, error, mean, inv_std, op, threads=frame.threads)
+    for name, value in zip(item.writes, sums, strict=True):
+        frame.put(name, value)
+
+
+@numeric("batch_norm", "fp32", Role.INPUT_GRAD)
+def _norm_input_grad(frame: Frame, item: Item) -> None:
+    x, error, gamma, mean, inv_std, dgamma, dbeta = (frame.floats(name) for name in item.reads)
+    op, out = item.op, frame.take(x.shape, np.float32)
+    assert isinstance(op, BatchNorm2d)
+    dx = norm.norm_input_grad(
+        x, error, gamma, mean, inv_std, dgamma, dbeta, op, out=out, threads=frame.threads
+    )
+    frame.put(item.writes[0], dx)
+
+
+@numeric("relu", "fp32")
+@numeric("relu6", "fp32")
+def _relu(frame: Frame, item: Item) -> None:
+    x = frame.floats(item.reads[0])
+    kernel = pointwise.relu_forward if item.op.kind == "relu" else pointwise.relu6_forward
+    out = frame.take(x.shape, np.float32)
+    frame.put(item.writes[0], kernel(x, out=out, threads=frame.threads))
+
+
+@numeric("relu", "fp32", Role.INPUT_GRAD)
+@numeric("relu6", "fp32", Role.INPUT_GRAD)
+def _relu_grad(frame: Frame, item: Item) -> None:
+    error, y = (frame.floats(name) for name in item.reads)
+    kernel = pointwise.relu_input_grad if item.op.kind == "relu" else pointwise.relu6_input_grad
+    out = frame.take(error.shape, np.float32)
+    frame.put(item.writes[0], kernel(error, y, out=out, threads=frame.threads))
+
+
+@numeric("dropout", "fp32")
+def _dropout(frame: Frame, item: Item) -> None:
+    x = frame.floats(item.reads[0])
+    if not frame.inputs.training:
+        frame.put(item.writes[0], x)
+        return
+    mask = dropout_mask(x.shape, frame.key(item.name), threads=frame.threads)
+    frame.put(item.writes[0], pointwise.dropout(x, mask, threads=frame.threads))
+    frame.put(item.writes[1], QTensor(mask, 0))
+
+
+@numeric("dropout", "fp32", Role.INPUT_GRAD)
+def _dropout_grad(frame: Frame, item: Item) -> None:
+    error, mask = frame.floats(item.reads[0]), frame.quantised(item.reads[1])
+    frame.put(item.writes[0], pointwise.dropout(error, mask.int8, threads=frame.threads))
+
+
+@numeric("max_pool", "fp32")
+@numeric("avg_pool", "fp32")
+@numeric("global_avg_pool", "fp32")
+def _pool(frame: Frame, item: Item) -> None:
+    x, op = frame.floats(item.reads[0]), item.op
+    out = _new(frame, item, len(x))
+    if isinstance(op, MaxPool2d):
+        pool.max_pool_forward(x, op, out=out, threads=frame.threads)
+    else:
+        assert isinstance(op, AvgPool2d | GlobalAvgPool)
+        pool.avg_pool_forward(x, op, out=out, threads=frame.threads)
+    frame.put(item.writes[0], out)
+
+
+@numeric("max_pool", "fp32", Role.INPUT_GRAD)
+@numeric("avg_pool", "fp32", Role.INPUT_GRAD)
+@numeric("global_avg_pool", "fp32", Role.INPUT_GRAD)
+def _pool_grad(frame: Frame, item: Item) -> None:
+    op, out = item.op, _new(frame, item)
+    error = frame.floats(item.reads[-1])
+    if isinstance(op, MaxPool2d):
+        x = frame.floats(item.reads[0])
+        pool.max_pool_input_grad(x, error, op, out=out, threads=frame.threads)
+    else:
+        assert isinstance(op, AvgPool2d | GlobalAvgPool)
+        pool.avg_pool_input_grad(error, op, out=out, threads=frame.threads)
+    frame.put(item.writes[0], out)
+
+
+@numeric("add", "fp32", Role.FORWARD, Role.INPUT_GRAD)
+def _add(frame: Frame, item: Item) -> None:
+    terms = [frame.floats(name) for name in item.reads]
+    out = frame.take(terms[0].shape, np.float32)
+    frame.put(item.writes[0], pointwise.add(terms, out=out, threads=frame.threads))
+
+
+@numeric("concat", "fp32")
+def _concat(frame: Frame, item: Item) -> None:
+    parts = [frame.floats(name) for name in item.reads]
+    out = _new(frame, item, len(parts[0]))
+    frame.put(item.writes[0], pointwise.concat(parts, out=out))
+
+
+@numeric("split", "fp32", Role.FORWARD, Role.INPUT_GRAD)
+def _split(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, Split)
+    parts = pointwise.split(frame.floats(item.reads[0]), item.op.parts)
+    for name, part in zip(item.writes, parts, strict=True):
+        frame.put(name, part)
+
+
+@numeric("softmax_cross_entropy", "fp32")
+def _loss(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, SoftmaxCrossEntropy)
+    logits, labels = frame.floats(item.reads[0]), frame.labels(item.reads[1])
+    frame.loss = loss.cross_entropy(logits, labels, item.op)
+
+
+@numeric("softmax_cross_entropy", "fp32", Role.INPUT_GRAD)
+def _loss_error(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, SoftmaxCrossEntropy)
+    logits, labels = frame.floats(item.reads[0]), frame.labels(item.reads[1])
+    frame.put(item.writes[0], loss.cross_entropy_grad(logits, labels, item.op))

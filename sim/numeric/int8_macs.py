@@ -1,0 +1,167 @@
+"""INT8 kernels with MACs, and the rescale of their accumulators.
+
+A kernel either leaves its exact sums for a scan and a requantise (``dynamic``, or micro-batches
+that meet in INT32), or it requantises as it stores with a shift known before (``fused``,
+``inline``). The largest magnitude is collected while storing in each case, so a record always
+knows the true shift; whether a rescale rule may use it is the rule's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
+from kernels.int8.linear import linear_forward, linear_input_grad, linear_weight_grad
+from kernels.int8.rescale import rescale
+from kernels.int8.stored import Store, Stored
+from kernels.operators import Role
+from kernels.profiles import Small
+from kernels.quantised import QTensor
+from sim.draft import Item
+from sim.numeric.frame import Frame, numeric
+from sim.numeric.records import ShiftRecord
+from sim.numeric.values import Accumulator
+
+Kernel = Callable[..., Stored]
+FORWARD: dict[str, Kernel] = {"conv2d": conv_forward, "linear": linear_forward}
+INPUT_GRAD: dict[str, Kernel] = {"conv2d": conv_input_grad, "linear": linear_input_grad}
+WEIGHT_GRAD: dict[str, Kernel] = {"conv2d": conv_weight_grad, "linear": linear_weight_grad}
+
+
+@numeric("conv2d", "int8")
+@numeric("linear", "int8")
+def forward(frame: Frame, item: Item) -> None:
+    """``y = x w (+ b)``: reads input, weight and perhaps bias."""
+    x, weight = (frame.quantised(name) for name in item.reads[:2])
+    exponent, bias = x.exponent + weight.exponent, None
+    if len(item.reads) > 2:
+        bias = frame.parameters.bias_sums(item.reads[2], exponent)
+    kernel = FORWARD[item.op.kind]
+
+    def run(**how: Any) -> Stored:
+        source = _rows(item, x.mantissa[frame.part])
+        return kernel(source, weight.mantissa, item.op, bias=bias, **how)
+
+    _store(frame, item, len(x.mantissa), exponent, run)
+
+
+@numeric("conv2d", "int8", Role.INPUT_GRAD)
+@numeric("linear", "int8", Role.INPUT_GRAD)
+def input_grad(frame: Frame, item: Item) -> None:
+    """``dX = e w^T``: reads the error and the weight."""
+    error, weight = (frame.quantised(name) for name in item.reads[:2])
+    kernel = INPUT_GRAD[item.op.kind]
+
+    def run(**how: Any) -> Stored:
+        return kernel(error.mantissa[frame.part], weight.mantissa, item.op, **how)
+
+    _store(frame, item, len(error.mantissa), error.exponent + weight.exponent, run)
+
+
+@numeric("conv2d", "int8", Role.WEIGHT_GRAD)
+@numeric("linear", "int8", Role.WEIGHT_GRAD)
+def weight_grad(frame: Frame, item: Item) -> None:
+    """``dW = x^T e``, and the bias gradient: micro-batches add to one accumulator."""
+    x, error = (frame.quantised(name) for name in item.reads[:2])
+    name, part = item.writes[0], frame.part
+    exponent = x.exponent + error.exponent
+    into = frame.accumulator(name).sums if item.accumulates else None
+    kernel = WEIGHT_GRAD[item.op.kind]
+    stored = kernel(
+        _rows(item, x.mantissa[part]), error.mantissa[part], item.op,
+        into=into, backend=frame.backend, threads=frame.threads,
+    )  # fmt: skip
+    sums = Accumulator(stored.values, exponent, stored.amax)
+    if len(item.writes) > 1:
+        _bias_grad(frame, item, error, accumulated=item.accumulates)
+    if name == f"{item.subject}.acc":
+        frame.put(name, sums)
+    else:
+        _rescale(frame, item, sums, frame.inputs.used[item.subject], name, scanned=False)
+
+
+def _bias_grad(frame: Frame, item: Item, error: QTensor, *, accumulated: bool) -> None:
+    """Sum the error over everything but channels; exact in INT64."""
+    name = item.writes[1]
+    mantissa = error.mantissa[frame.part]
+    sums = mantissa.reshape(-1, mantissa.shape[-1]).sum(axis=0, dtype=np.int64)
+    if accumulated:
+        sums = sums + frame.accumulator(name).sums
+    frame.put(name, Accumulator(sums, error.exponent, int(np.abs(sums).max())))
+
+
+@numeric("rescale_scan", "int8")
+def scan(frame: Frame, item: Item) -> None:
+    """The shift that the largest accumulator asks for."""
+    rule = frame.rule(frame.owner(item.follows))
+    frame.put(item.writes[0], rule.shift(frame.accumulator(item.reads[0]).amax))
+
+
+@numeric("requantise", "int8")
+def requantise(frame: Frame, item: Item) -> None:
+    """Accumulators to INT8 by the scanned shift, or by the one in force."""
+    sums, scanned = frame.accumulator(item.reads[0]), len(item.reads) > 1
+    shift = frame.get(item.reads[1]) if scanned else frame.inputs.used[item.follows]
+    assert isinstance(shift, int)
+    _rescale(frame, frame.owner(item.follows), sums, shift, item.writes[0], scanned=scanned)
+
+
+def _rescale(
+    frame: Frame, owner: Item, sums: Accumulator, shift: int, name: str, *, scanned: bool
+) -> None:
+    """Requantise ``sums`` of ``owner`` into the buffer ``name``, and record it."""
+    rule, out = frame.rule(owner), frame.take(sums.sums.shape, np.int8)
+    done = rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
+    record = ShiftRecord(
+        rule.shift(sums.amax), shift, scanned, done.saturated, done.lost, sums.sums.size
+    )
+    frame.record(owner.subject, record)
+    frame.put(name, done.tensor)
+
+
+def _store(frame: Frame, item: Item, batch: int, exponent: int, run: Callable[..., Stored]) -> None:
+    """Run a forward or dX kernel in the way that its rescaling asks for."""
+    name, rule = item.writes[0], frame.rule(item)
+    shape = frame.shape(name, batch)
+    how = {"backend": frame.backend, "threads": frame.threads}
+    if item.rescaling in ("fused", "inline") and rule.small is not Small.CAST:
+        shift = frame.inputs.used[item.subject]
+        out = _whole(frame, name, shape, np.int8)
+        stored = run(
+            store=Store(shift, rule.rounding, rule.clip), out=_rows(item, out[frame.part]), **how
+        )
+        record = ShiftRecord(
+            rule.shift(stored.amax), shift, False, stored.saturated, stored.lost, stored.values.size
+        )
+        frame.record(item.subject, record)
+        frame.put(name, QTensor(out, exponent + shift))
+        return
+    out = _whole(frame, name, shape, np.int32)
+    stored = run(out=_rows(item, out[frame.part]), **how)
+    before = frame.values.get(name)
+    amax = max(stored.amax, before.amax if isinstance(before, Accumulator) else 0)
+    frame.put(name, Accumulator(out, exponent, amax))
+    if name != f"{item.subject}.acc" and frame.part.stop in (None, batch):
+        scanned = item.rescaling == "none"  # evaluation: nothing is split, every tensor is scanned
+        shift = rule.shift(amax) if scanned else frame.inputs.used[item.subject]
+        sums = Accumulator(out, exponent, amax)
+        _rescale(frame, item, sums, shift, name, scanned=scanned)
+
+
+def _rows(item: Item, out: NDArray[Any]) -> NDArray[Any]:
+    """View a result as its kernel writes it: a linear layer's are rows of features."""
+    return out.reshape(len(out), -1) if item.op.kind == "linear" else out
+
+
+def _whole(
+    frame: Frame, name: str, shape: tuple[int, ...], dtype: type[np.generic]
+) -> NDArray[Any]:
+    """Memory of the whole result; later micro-batches fill what the first one took."""
+    before = frame.values.get(name)
+    if isinstance(before, QTensor):
+        return before.mantissa
+    return before.sums if isinstance(before, Accumulator) else frame.take(shape, dtype)
