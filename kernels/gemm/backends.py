@@ -47,6 +47,11 @@ def _cpu_features() -> frozenset[str]:
     return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
 
 
+def cpu_has(feature: str) -> bool:
+    """Whether compiled code may use a CPU feature, in LLVM's name."""
+    return feature in _cpu_features()
+
+
 def lacking(name: str) -> str | None:
     """What the CPU lacks for a back-end, in words; None if it can run it.
 

@@ -88,30 +88,38 @@ def target(
 
 
 def grad_target(
-    into: NDArray[Any] | None, wide: bool | None, shape: tuple[int, ...], depth: int
+    into: NDArray[Any] | None,
+    out: NDArray[Any] | None,
+    wide: bool | None,
+    shape: tuple[int, ...],
+    depth: int,
 ) -> NDArray[Any]:
-    """Accumulator of a weight gradient: ``into``, checked, or zeros of the width that is needed.
+    """Where a weight gradient goes: ``into`` or ``out``, checked, or an array of the width needed.
 
     Raises
     ------
     GemmError
-        ``into`` of another shape, dtype or width than ``wide`` says; or int32 for sums of more
-        products than it always holds.
+        Both given; one of another shape, dtype or width than ``wide`` says; or int32 for sums of
+        more products than it always holds.
     """
-    if into is None:
+    if into is not None and out is not None:
+        raise GemmError("into and out were both given; allowed: into to add to, or out to write to")
+    name, total = ("into", into) if into is not None else ("out", out)
+    if total is None:
         width = depth > MAX_K if wide is None else wide
-        into = np.zeros(shape, np.int64 if width else np.int32)
-    check_array("into", into, (np.int32, np.int64), shape)
-    if not into.flags.writeable:
-        raise GemmError("into is read-only; give an array that can be written, or leave it out")
-    is_wide = into.dtype == np.int64
+        total = np.empty(shape, np.int64 if width else np.int32)
+    check_array(name, total, (np.int32, np.int64), shape)
+    if not total.flags.writeable:
+        raise GemmError(f"{name} is read-only; give an array that can be written, or leave it out")
+    is_wide = total.dtype == np.int64
     if wide is not None and wide is not is_wide:
         raise GemmError(
-            f"wide is {wide}, but into is {into.dtype}; give int64 for wide sums, int32 for others"
+            f"wide is {wide}, but {name} is {total.dtype}; give int64 for wide sums, int32 for"
+            " others"
         )
     if not is_wide and depth > MAX_K:
         raise GemmError(
             f"weight_grad sums {depth} products (wide is {wide}); allowed for int32: 1 .. {MAX_K};"
             " leave wide out, or accumulate into int64"
         )
-    return into
+    return total

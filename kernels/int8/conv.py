@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from kernels.conv import Conv2d
 from kernels.gemm import GemmError
 from kernels.gemm.backends import chosen
-from kernels.int8 import conv_plain
+from kernels.gemm.tiles import KINDS
+from kernels.int8 import conv_plain, conv_tiled
 from kernels.int8.checks import (
     check_array,
     check_bias,
@@ -116,6 +117,9 @@ def conv_forward(
         check_bias(bias, op.c_out, depth)
     count, name = check_threads(threads), chosen(backend)
     result = target(out, store, _output_shape(op), (x, w))
+    if name in KINDS:
+        counts = conv_tiled.forward(x, w, op, bias, recipe(store), result, name, count)
+        return Stored(result, *counts)
     acc = conv_plain.forward(x, w, op, name, count)
     if bias is not None:
         acc += bias
@@ -153,6 +157,9 @@ def conv_input_grad(
     check_depth("input_grad", op.k_h * op.k_w * (op.c_out // op.groups))
     count, name = check_threads(threads), chosen(backend)
     result = target(out, store, _input_shape(op), (e, w))
+    if name in KINDS:
+        counts = conv_tiled.input_grad(e, w, op, recipe(store), result, name, count)
+        return Stored(result, *counts)
     return _stored(conv_plain.input_grad(e, w, op, name, count), store, result)
 
 
@@ -162,6 +169,7 @@ def conv_weight_grad(
     op: Conv2d,
     *,
     into: NDArray[Any] | None = None,
+    out: NDArray[Any] | None = None,
     wide: bool | None = None,
     backend: str | None = None,
     threads: int | None = None,
@@ -178,16 +186,18 @@ def conv_weight_grad(
         The convolution, at the (micro-)batch of ``x`` and ``e``.
     into
         (c_out, k_h, k_w, c_in / groups), int32 or int64: earlier micro-batches, changed here.
+    out
+        The same, written over: an array to use again.
     wide
-        True for int64 sums, False for int32 ones; by default as ``into`` is, or int64 where
-        ``n * h_out * w_out`` products may leave int32.
+        True for int64 sums, False for int32 ones; by default as ``into`` or ``out`` is, or int64
+        where ``n * h_out * w_out`` products may leave int32.
     backend, threads
         As for :func:`kernels.gemm.gemm_s8s8s32`.
 
     Returns
     -------
     Stored
-        ``values`` is ``into`` (or a new array); ``amax`` counts all that it holds.
+        ``values`` is ``into``, ``out`` or a new array; ``amax`` counts all that it holds.
 
     Raises
     ------
@@ -198,13 +208,14 @@ def conv_weight_grad(
     check_array("x", x, (np.int8,), _input_shape(op))
     check_array("e", e, (np.int8,), _output_shape(op))
     count, name = check_threads(threads), chosen(backend)
-    total = grad_target(into, wide, _weight_shape(op), op.n * op.h_out * op.w_out)
-    grad = total.astype(np.int64)
-    conv_plain.weight_grad(x, e, op, grad, name, count)
-    amax = max(int(grad.max()), -int(grad.min()))
-    if total.dtype == np.int32 and not -(2**31) <= int(grad.min()) <= int(grad.max()) < 2**31:
+    total = grad_target(into, out, wide, _weight_shape(op), op.n * op.h_out * op.w_out)
+    if name in KINDS:
+        amax, wrapped = conv_tiled.weight_grad(x, e, op, into is None, total, name, count)
+    else:
+        amax, wrapped = conv_plain.weight_grad(x, e, op, into is None, total, name, count)
+    if wrapped:
         raise GemmError(
-            f"into would reach {amax} in magnitude; allowed: int32; accumulate into int64"
+            f"into would reach {amax} in magnitude; allowed: what int32 holds; accumulate into"
+            " int64"
         )
-    total[...] = grad
     return Stored(total, amax)

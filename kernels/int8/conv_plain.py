@@ -102,9 +102,10 @@ def input_grad(e: Int8s, w: Int8s, op: Conv2d, backend: str, threads: int) -> In
 
 
 def weight_grad(
-    x: Int8s, e: Int8s, op: Conv2d, total: NDArray[Any], backend: str, threads: int
-) -> None:
-    """Add dW to ``total``, (c_out, k_h, k_w, c_in / groups) int64, in parts that fit int32."""
+    x: Int8s, e: Int8s, op: Conv2d, fresh: bool, out: NDArray[Any], backend: str, threads: int
+) -> tuple[int, bool]:
+    """Write dW to ``out``, or add it; the largest value then, and whether one left the type."""
+    total = np.zeros(out.shape, np.int64) if fresh else out.astype(np.int64)
     ins, outs = op.c_in // op.groups, op.c_out // op.groups
     for part in _samples(op, MAX_K):
         windows = _unfold(_pad(x[part], op), (op.k_h, op.k_w), op.stride, op.dilation)
@@ -119,3 +120,5 @@ def weight_grad(
                 some = np.ascontiguousarray(errors[:, short])
                 grad = gemm_s8s8s32(some, rows[short], None, backend, threads)
                 total[made] += grad.reshape(outs, op.k_h, op.k_w, ins)
+    out[...] = total
+    return max(int(total.max()), -int(total.min())), not np.array_equal(out, total)

@@ -112,22 +112,25 @@ def linear_weight_grad(
     op: Linear,
     *,
     into: NDArray[Any] | None = None,
+    out: NDArray[Any] | None = None,
     wide: bool | None = None,
     backend: str | None = None,
     threads: int | None = None,
 ) -> Stored:
-    """dW = ``e^T x``, (c_out, c_in), added to ``into`` if given.
+    """dW = ``e^T x``, (c_out, c_in), added to ``into`` or written to ``out`` if given.
 
     See :func:`kernels.int8.conv.conv_weight_grad`.
     """
     check_array("x", x, (np.int8,), (op.n, op.c_in))
     check_array("e", e, (np.int8,), (op.n, op.c_out))
-    if into is not None:
-        check_array("into", into, (np.int32, np.int64), (op.c_out, op.c_in))
+    for name, total in (("into", into), ("out", out)):
+        if total is not None:
+            check_array(name, total, (np.int32, np.int64), (op.c_out, op.c_in))
     return _flat(
         conv_weight_grad(
             _map(x), _map(e), _conv(op),
-            into=None if into is None else _map(into), wide=wide, backend=backend, threads=threads,
+            into=None if into is None else _map(into), out=None if out is None else _map(out),
+            wide=wide, backend=backend, threads=threads,
         )
     )  # fmt: skip
 

@@ -1,0 +1,305 @@
+"""The register tile of all compiled INT8 convolutions: rows found by offsets, words of 32 bits.
+
+A word holds a group of consecutive K: 4 bytes where the CPU has VNNI, 2 int16 elsewhere. The
+left operand is never gathered into a matrix: word ``k`` of row ``i`` lies at ``bases[i] +
+offsets[k]``, which serves windows of a map (forward, dX) and positions of a batch (dW) alike. The
+right operand lies in panels ``[N / width][K][width]`` of words.
+
+``vpdpbusd`` multiplies unsigned by signed bytes: the left operand has its sign bits flipped,
+``a + 128``, and each sum starts from -128 times the sum of its column of B, so that
+``sum (a + 128) b - 128 sum b`` is exact. Sums wrap modulo ``2^32`` and nothing saturates; as the
+true result fits int32, so does what comes out. Pairs of int16 need no correction: a pair of
+products is at most ``2 * 2^14``; LLVM turns their sum into ``vpmaddwd`` on x86.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from kernels.gemm.backends import GemmError, cpu_has, lacking
+from kernels.jit import compiled
+
+TILE_ROWS = 6
+_DEPTH = 256
+"""Words of K per pass over a panel: 64 KiB of a wide one, well inside L2."""
+
+_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_Values = list[ir.Value]
+_Dot = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
+_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
+
+Words = NDArray[np.uint32]
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TileKind:
+    """How one back-end reads its operands.
+
+    Attributes
+    ----------
+    code
+        Which tile :func:`product` takes.
+    group
+        Consecutive K in a word: 4 bytes, or 2 int16.
+    width
+        Columns of a panel.
+    """
+
+    code: int
+    group: int
+    width: int
+
+    @property
+    def flip(self) -> int:
+        """What the sign bits of a word of the left operand are flipped with."""
+        return 0x80808080 if self.group == 4 else 0
+
+
+def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    vector = ir.VectorType(_I32, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    return builder.shuffle_vector(first, first, ir.Constant(vector, [0] * lanes))
+
+
+def _dot_bytes(
+    builder: ir.IRBuilder, total: ir.Value, unsigned: ir.Value, signed: ir.Value
+) -> ir.Value:
+    lanes = total.type.count
+    sums_in, bytes_in = total.type, ir.VectorType(ir.IntType(8), 4 * lanes)
+    dot = _declare(
+        builder.module,
+        ir.FunctionType(sums_in, [sums_in, bytes_in, bytes_in]),
+        f"llvm.x86.avx512.vpdpbusd.{32 * lanes}",
+    )
+    operands = [builder.bitcast(value, bytes_in) for value in (unsigned, signed)]
+    return builder.call(dot, [total, *operands])
+
+
+def _dot_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Even products plus odd ones: the form in which LLVM knows ``vpmaddwd``."""
+    lanes = total.type.count
+    pairs, wide = ir.VectorType(_I16, 2 * lanes), ir.VectorType(_I32, 2 * lanes)
+    index = ir.VectorType(_I32, lanes)
+    left, right = (builder.sext(builder.bitcast(value, pairs), wide) for value in (a, b))
+    products = builder.mul(left, right, flags=("nsw",))
+    even, odd = (
+        builder.shuffle_vector(
+            products, products, ir.Constant(index, list(range(first, 2 * lanes, 2)))
+        )
+        for first in (0, 1)
+    )
+    return builder.add(total, builder.add(even, odd, flags=("nsw",)))
+
+
+def _tile(vectors: int, lanes: int, dot: _Dot) -> Callable[..., Any]:
+    """Intrinsic that computes one tile: 6 rows by ``vectors * lanes`` columns.
+
+    Called with ``(a, bases, base_at, offsets, offset_at, steps, panels, panel_at, starts, start_at,
+    fresh, sums, sums_at)``: flat arrays, and places in them in elements. Sums begin with
+    ``starts``, one per column, where ``fresh``, and with what ``sums`` holds otherwise.
+    """
+    kind = ir.VectorType(_I32, lanes)
+
+    def load(builder: ir.IRBuilder, base: ir.Value, at: ir.Value) -> ir.Value:
+        return builder.load(builder.bitcast(builder.gep(base, [at]), kind.as_pointer()), align=4)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
+        def data(index: int) -> ir.Value:
+            return context.make_array(signature.args[index])(context, builder, args[index]).data
+
+        base_at, offset_at, steps, panel_at, start_at, fresh, sums_at = (
+            args[i] for i in (2, 4, 5, 7, 9, 10, 12)
+        )
+        rows = [
+            builder.gep(
+                data(0), [builder.load(builder.gep(data(1), [builder.add(base_at, _I64(r))]))]
+            )
+            for r in range(TILE_ROWS)
+        ]
+        offsets = builder.gep(data(3), [offset_at])
+        panel, held = builder.gep(data(6), [panel_at]), builder.gep(data(11), [sums_at])
+        places = [_I64(i * lanes) for i in range(TILE_ROWS * vectors)]
+        begin, resume, loop, done = (
+            builder.append_basic_block(name) for name in ("begin", "resume", "step", "done")
+        )
+        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
+        builder.position_at_end(begin)
+        row = [
+            load(builder, data(8), builder.add(start_at, _I64(v * lanes))) for v in range(vectors)
+        ]
+        begun = row * TILE_ROWS
+        builder.branch(loop)
+        builder.position_at_end(resume)
+        resumed = [load(builder, held, place) for place in places]
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        step = builder.phi(_I64)
+        totals = [builder.phi(kind) for _ in places]
+        offset = builder.load(builder.gep(offsets, [step]))
+        here = builder.mul(step, _I64(vectors * lanes))
+        columns = [load(builder, panel, builder.add(here, _I64(v * lanes))) for v in range(vectors)]
+        added: _Values = []
+        for r, pointer in enumerate(rows):
+            spread = _splat(builder, builder.load(builder.gep(pointer, [offset])), lanes)
+            added += [
+                dot(builder, totals[r * vectors + v], spread, columns[v]) for v in range(vectors)
+            ]
+        following = builder.add(step, _I64(1))
+        for block, first in ((begin, begun), (resume, resumed)):
+            step.add_incoming(_I64(0), block)
+            for total, value in zip(totals, first, strict=True):
+                total.add_incoming(value, block)
+        step.add_incoming(following, loop)
+        for total, value in zip(totals, added, strict=True):
+            total.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+
+        builder.position_at_end(done)
+        for value, place in zip(added, places, strict=True):
+            target = builder.bitcast(builder.gep(held, [place]), kind.as_pointer())
+            builder.store(value, target, align=4)
+        return context.get_dummy_value()
+
+    def tile(
+        typing: Any, a: Any, bases: Any, base_at: Any, offsets: Any, offset_at: Any, steps: Any,
+        panels: Any, panel_at: Any, starts: Any, start_at: Any, fresh: Any, sums: Any, sums_at: Any,
+    ) -> Any:  # fmt: skip
+        i64 = types.int64
+        arrays = (a, bases, offsets, panels, starts, sums)
+        kinds = (types.uint32, i64, i64, types.uint32, types.int32, types.int32)
+        if any(array.dtype != kind for array, kind in zip(arrays, kinds, strict=True)):
+            return None
+        return types.void(
+            a, bases, i64, offsets, i64, i64, panels, i64, starts, i64, i64, sums, i64
+        ), emit  # fmt: skip
+
+    return cast(Callable[..., Any], intrinsic(tile))
+
+
+def _portable_shape() -> tuple[int, int]:
+    """Vectors and lanes that fill, but do not spill, the registers of this CPU."""
+    if cpu_has("avx512bw"):
+        return 4, 16
+    if cpu_has("avx2"):
+        return 2, 8
+    return 4, 4
+
+
+_VECTORS, _LANES = _portable_shape()
+_TILE_512 = _tile(4, 16, _dot_bytes)
+_TILE_256 = _tile(2, 8, _dot_bytes)
+_TILE_PORTABLE = _tile(_VECTORS, _LANES, _dot_pairs)
+_WIDTH = _VECTORS * _LANES
+
+KINDS = {
+    "vnni": TileKind(0, 4, 64),
+    "vnni256": TileKind(1, 4, 16),
+    "portable": TileKind(2, 2, _WIDTH),
+}
+MAX_WIDTH = max(kind.width for kind in KINDS.values())
+
+
+def tile_kind(backend: str) -> TileKind:
+    """How ``backend`` reads its operands.
+
+    Raises
+    ------
+    GemmError
+        The back-end has no register tile.
+    """
+    if backend not in KINDS:
+        raise GemmError(f"backend {backend!r} has no register tile; allowed: {', '.join(KINDS)}")
+    return KINDS[backend]
+
+
+@compiled
+def _product_portable(
+    a: Words, bases: Int64s, rows: int, offsets: Int64s, first: int, last: int,
+    panels: Words, panel_at: int, starts: Int32s, start_at: int, sums: Int32s,
+) -> None:  # fmt: skip
+    for k in range(first, last, _DEPTH):
+        steps = min(_DEPTH, last - k)
+        for i in range(0, rows, TILE_ROWS):
+            _TILE_PORTABLE(
+                a, bases, i, offsets, k, steps, panels, panel_at + k * _WIDTH,
+                starts, start_at, np.int64(k == first), sums, i * _WIDTH,
+            )  # fmt: skip
+
+
+@compiled
+def _product_512(
+    a: Words, bases: Int64s, rows: int, offsets: Int64s, first: int, last: int,
+    panels: Words, panel_at: int, starts: Int32s, start_at: int, sums: Int32s,
+) -> None:  # fmt: skip
+    for k in range(first, last, _DEPTH):
+        steps = min(_DEPTH, last - k)
+        for i in range(0, rows, TILE_ROWS):
+            _TILE_512(
+                a, bases, i, offsets, k, steps, panels, panel_at + k * 64,
+                starts, start_at, np.int64(k == first), sums, i * 64,
+            )  # fmt: skip
+
+
+@compiled
+def _product_256(
+    a: Words, bases: Int64s, rows: int, offsets: Int64s, first: int, last: int,
+    panels: Words, panel_at: int, starts: Int32s, start_at: int, sums: Int32s,
+) -> None:  # fmt: skip
+    for k in range(first, last, _DEPTH):
+        steps = min(_DEPTH, last - k)
+        for i in range(0, rows, TILE_ROWS):
+            _TILE_256(
+                a, bases, i, offsets, k, steps, panels, panel_at + k * 16,
+                starts, start_at, np.int64(k == first), sums, i * 16,
+            )  # fmt: skip
+
+
+# A tile that the CPU lacks must not be compiled: another stands in its place, never called.
+# Numba's cache keeps code apart by CPU features, on which alone this choice depends.
+_vnni = _product_512 if lacking("vnni") is None else _product_portable
+_vnni256 = _product_256 if lacking("vnni256") is None else _product_portable
+
+
+@compiled
+def product(
+    kind: int, a: Words, bases: Int64s, rows: int, offsets: Int64s, first: int, last: int,
+    panels: Words, panel_at: int, starts: Int32s, start_at: int, sums: Int32s,
+) -> None:  # fmt: skip
+    """``sums[rows, width] = starts + a b``: rows by one panel, steps ``first`` to ``last``.
+
+    Parameters
+    ----------
+    kind
+        Code of the :class:`TileKind`.
+    a
+        Words of the left operand, flat.
+    bases, offsets
+        Word ``k`` of row ``i`` lies at ``bases[i] + offsets[k]``. ``bases`` is valid up to
+        ``rows`` rounded up to whole tiles.
+    panels, panel_at
+        Words of the right operand, flat, and where step 0 of this panel lies.
+    starts, start_at
+        What the sums start from: one int32 per column.
+    sums
+        Filled, flat, up to ``rows`` rounded up to whole tiles.
+    """
+    if kind == 0:
+        _vnni(a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums)
+    elif kind == 1:
+        _vnni256(a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums)
+    else:
+        _product_portable(
+            a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums
+        )
