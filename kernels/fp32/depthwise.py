@@ -18,12 +18,6 @@ _SERIAL_MACS = 1 << 18
 
 
 @compiled
-def _add_product(total: Floats, a: Floats, b: Floats) -> None:
-    for j in range(total.size):
-        total[j] += a[j] * b[j]
-
-
-@compiled
 def _forward_rows(
     x: Floats, w: Floats, y: Floats, stride: int, pad_h: int, pad_w: int, dilation: int,
     first: int, last: int,
@@ -39,7 +33,8 @@ def _forward_rows(
                 for q in range(w.shape[1]):
                     j = column * stride + q * dilation - pad_w
                     if j >= 0 and j < x.shape[2]:
-                        _add_product(y[sample, row, column], x[sample, i, j], w[p, q])
+                        for c in range(w.shape[2]):
+                            y[sample, row, column, c] += x[sample, i, j, c] * w[p, q, c]
 
 
 @compiled
@@ -59,7 +54,8 @@ def _input_grad_rows(
                 for q in range(w.shape[1]):
                     j = column * stride + q * dilation - pad_w
                     if j >= 0 and j < dx.shape[2]:
-                        _add_product(dx[sample, i, j], e[sample, row, column], w[p, q])
+                        for c in range(w.shape[2]):
+                            dx[sample, i, j, c] += e[sample, row, column, c] * w[p, q, c]
 
 
 @compiled
@@ -69,18 +65,19 @@ def _weight_grad_samples(
 ) -> None:  # fmt: skip
     """dW of each sample ``first`` to ``last``: ``parts[n, k_h, k_w, c]``."""
     for sample in range(first, last):
-        part = parts[sample]
-        part[:] = np.float32(0)
+        parts[sample] = np.float32(0)
         for row in range(e.shape[1]):
-            for p in range(part.shape[0]):
+            for p in range(parts.shape[1]):
                 i = row * stride + p * dilation - pad_h
                 if i < 0 or i >= x.shape[1]:
                     continue
                 for column in range(e.shape[2]):
-                    for q in range(part.shape[1]):
+                    for q in range(parts.shape[2]):
                         j = column * stride + q * dilation - pad_w
                         if j >= 0 and j < x.shape[2]:
-                            _add_product(part[p, q], x[sample, i, j], e[sample, row, column])
+                            for c in range(parts.shape[3]):
+                                product = x[sample, i, j, c] * e[sample, row, column, c]
+                                parts[sample, p, q, c] += product
 
 
 def _by_taps(w: Floats) -> Floats:

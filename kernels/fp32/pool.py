@@ -37,20 +37,14 @@ def _threads(op: MaxPool2d | AvgPool2d, threads: int | None) -> int:
 
 
 @compiled
-def _keep_larger(best: Floats, x: Floats) -> None:
-    """``best = max(best, x)``; what is not a number stays, to be seen."""
-    for j in range(best.size):
-        a, b = best[j], x[j]
-        best[j] = a if a >= b or a != a else b
-
-
-@compiled
 def _largest(x: Floats, sample: int, top: int, left: int, k_h: int, k_w: int, best: Floats) -> None:
-    """Maximum of one window per channel; ``x`` is (n, h, w, c)."""
+    """Maximum of one window per channel: NaN where the window holds one; ``x`` is (n, h, w, c)."""
     best[:] = np.float32(-np.inf)
     for i in range(max(top, 0), min(top + k_h, x.shape[1])):
         for j in range(max(left, 0), min(left + k_w, x.shape[2])):
-            _keep_larger(best, x[sample, i, j])
+            for c in range(best.size):
+                a, b = best[c], x[sample, i, j, c]
+                best[c] = a if a >= b or a != a else b
 
 
 @compiled
@@ -62,15 +56,6 @@ def _max_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> N
         for column in range(y.shape[2]):
             top, left = row * stride - pad_h, column * stride - pad_w
             _largest(x, sample, top, left, k_h, k_w, y[sample, row, column])
-
-
-@compiled
-def _give_to_maximum(x: Floats, best: Floats, waiting: Floats, dx: Floats) -> None:
-    """Add what is still waiting where ``x`` is the maximum; it waits no longer."""
-    for j in range(x.size):
-        hit, rest = x[j] == best[j], waiting[j]
-        dx[j] += rest if hit else np.float32(0)
-        waiting[j] = np.float32(0) if hit else rest
 
 
 @compiled
@@ -89,7 +74,10 @@ def _route_samples(
                 waiting[:] = e[sample, row, column]
                 for i in range(max(top, 0), min(top + k_h, x.shape[1])):
                     for j in range(max(left, 0), min(left + k_w, x.shape[2])):
-                        _give_to_maximum(x[sample, i, j], best, waiting, dx[sample, i, j])
+                        for c in range(best.size):
+                            hit, rest = x[sample, i, j, c] == best[c], waiting[c]
+                            dx[sample, i, j, c] += rest if hit else np.float32(0)
+                            waiting[c] = np.float32(0) if hit else rest
 
 
 @compiled
@@ -212,18 +200,6 @@ def max_pool_input_grad(
 
 
 @compiled
-def _add(total: Floats, x: Floats) -> None:
-    for j in range(total.size):
-        total[j] += x[j]
-
-
-@compiled
-def _add_share(total: Floats, x: Floats, count: np.float32) -> None:
-    for j in range(total.size):
-        total[j] += x[j] / count
-
-
-@compiled
 def _covered(at: int, k: int, size: int, pad: int) -> int:
     """Pixels of a window from ``at`` on that lie in the padded input."""
     return min(at + k, size + pad) - at
@@ -243,10 +219,11 @@ def _average_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) 
             total[:] = np.float32(0)
             for i in range(max(top, 0), min(top + k_h, x.shape[1])):
                 for j in range(max(left, 0), min(left + k_w, x.shape[2])):
-                    _add(total, x[sample, i, j])
+                    for c in range(total.size):
+                        total[c] += x[sample, i, j, c]
             count = np.float32(high * _covered(left, k_w, x.shape[2], pad_w))
-            for j in range(total.size):
-                total[j] /= count
+            for c in range(total.size):
+                total[c] /= count
 
 
 @compiled
@@ -265,7 +242,8 @@ def _spread_rows(e: Floats, dx: Floats, window: _Window, first: int, last: int) 
                 left = column * stride - pad_w
                 count = np.float32(high * _covered(left, k_w, dx.shape[2], pad_w))
                 for j in range(max(left, 0), min(left + k_w, dx.shape[2])):
-                    _add_share(dx[sample, i, j], e[sample, row, column], count)
+                    for c in range(dx.shape[3]):
+                        dx[sample, i, j, c] += e[sample, row, column, c] / count
 
 
 def _as_average(op: AvgPool2d | GlobalAvgPool) -> AvgPool2d:
