@@ -1,132 +1,24 @@
 """Accumulators to INT8: the largest magnitude, and a shift with a rounding rule and a clip.
 
 One pass reads each accumulator once and writes one byte; it finds the largest magnitude, and
-counts what the shift cost, on the way. All rules work on magnitudes, as unsigned integers of
-the accumulator's width, where ``2^31`` (``2^63``) fits and no sum overflows. The plain twin is
-:mod:`kernels.rounding`.
+counts what the shift cost, on the way. The loops are in :mod:`kernels.int8.rescale_loops`, their
+plain twin is :mod:`kernels.rounding`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.int8.arrays import Array, check_array, over_elements, target
-from kernels.int8.draws import check_key, draw
+from kernels.int8.draws import check_key
+from kernels.int8.rescale_loops import Counts, amax_of, plan_of, shift_block, stochastic_block
 from kernels.int8.stored import Store, Stored
-from kernels.jit import compiled
 from kernels.profiles import DROPPED, RescaleRule, Small
 from kernels.quantised import QTensor
 from kernels.rounding import NITI_CLIP, Rounding
-
-_BEYOND = 1 << 8
-"""A magnitude that no INT8 clip keeps: larger ones may be replaced by it."""
-_Number = int | np.integer[Any]
-Counts = tuple[_Number, _Number, _Number]
-"""Largest magnitude, values saturated, values lost."""
-
-
-@compiled
-def amax_of(x: Array, zero: Array) -> Any:
-    """Largest magnitude; ``zero`` is an array of the unsigned type of the same width."""
-    unsigned, signed = zero.dtype.type, x.dtype.type
-    bits = signed(8 * x.itemsize - 1)
-    largest = unsigned(0)
-    for i in range(x.size):
-        sign = signed(x[i] >> bits)
-        largest = max(largest, unsigned(unsigned(x[i] ^ sign) - unsigned(sign)))
-    return largest
-
-
-@compiled
-def shift_nearest(
-    x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number
-) -> Counts:
-    """Shift by adding something below one unit before the bits are dropped.
-
-    ``plan`` is (cap, right shift, left shift, what is added to values from 0 on, to values
-    below 0, 1 where the last bit kept is added too).
-    """
-    unsigned, signed = plan.dtype.type, x.dtype.type
-    bits = signed(8 * x.itemsize - 1)
-    cap, right, left, above, below, even = plan
-    largest = unsigned(0)
-    saturated = lost = unsigned(0)
-    for i in range(x.size):
-        sign = signed(x[i] >> bits)
-        magnitude = unsigned(unsigned(x[i] ^ sign) - unsigned(sign))
-        largest = max(largest, magnitude)
-        kept = min(magnitude, cap)
-        nudge = unsigned((below if sign else above) + unsigned((kept >> right) & even))
-        shifted = unsigned(unsigned(kept + nudge) >> right) << left
-        short = np.int32(unsigned(min(unsigned(shifted), unsigned(_BEYOND))))
-        value = np.int32(np.int32(short ^ np.int32(sign)) - np.int32(sign))
-        clipped = min(max(value, low), high)
-        saturated = unsigned(saturated + unsigned(clipped != value))
-        lost = unsigned(lost + unsigned((value == 0) & (magnitude != 0)))
-        y[i] = np.int8(clipped)
-    return largest, saturated, lost
-
-
-@compiled
-def shift_psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> Counts:
-    """NITI's ``PstoShift`` by a right shift; ``plan`` as above, its last three not used."""
-    unsigned, signed = plan.dtype.type, x.dtype.type
-    bits = signed(8 * x.itemsize - 1)
-    right = plan[1]
-    half = unsigned(right >> unsigned(1))
-    odd = unsigned(right & unsigned(1))
-    rest_mask = unsigned(unsigned(unsigned(1) << right) - unsigned(1))
-    low_mask = unsigned(unsigned(unsigned(1) << half) - unsigned(1))
-    largest = unsigned(0)
-    saturated = lost = unsigned(0)
-    for i in range(x.size):
-        sign = signed(x[i] >> bits)
-        magnitude = unsigned(unsigned(x[i] ^ sign) - unsigned(sign))
-        largest = max(largest, magnitude)
-        rest = unsigned(magnitude & rest_mask)
-        draws = unsigned(unsigned(rest & low_mask) << odd)
-        up = unsigned(unsigned(rest >> half) > draws)
-        shifted = unsigned(unsigned(magnitude >> right) + up)
-        short = np.int32(unsigned(min(shifted, unsigned(_BEYOND))))
-        value = np.int32(np.int32(short ^ np.int32(sign)) - np.int32(sign))
-        clipped = min(max(value, low), high)
-        saturated = unsigned(saturated + unsigned(clipped != value))
-        lost = unsigned(lost + unsigned((value == 0) & (magnitude != 0)))
-        y[i] = np.int8(clipped)
-    return largest, saturated, lost
-
-
-@compiled
-def _stochastic(
-    x: Array,
-    y: NDArray[np.int8],
-    first: int,
-    key: np.uint64,
-    shift: int,
-    low: _Number,
-    high: _Number,
-) -> Counts:
-    """NITI's ``StoShift`` by 1 bit or more; ``first`` is the number of ``x[0]`` in the tensor."""
-    one, right = np.uint64(1), np.uint64(shift)
-    drawn = np.uint64(64 - shift)
-    mask = np.uint64((one << right) - one)
-    largest = saturated = lost = np.uint64(0)
-    for i in range(x.size):
-        sign = np.int64(x[i]) >> np.int64(63)
-        magnitude = np.uint64(np.int64(x[i]) ^ sign) - np.uint64(sign)
-        largest = max(largest, magnitude)
-        up = np.uint64((magnitude & mask) > (draw(key, first + i) >> drawn))
-        short = np.int64(np.uint64(min(np.uint64((magnitude >> right) + up), np.uint64(_BEYOND))))
-        value = (short ^ sign) - sign
-        clipped = min(max(value, low), high)
-        saturated += np.uint64(clipped != value)
-        lost += np.uint64((value == 0) & (magnitude != 0))
-        y[i] = np.int8(clipped)
-    return largest, saturated, lost
 
 
 def amax(acc: Array, threads: int | None = None) -> int:
@@ -158,29 +50,6 @@ def amax(acc: Array, threads: int | None = None) -> int:
     flat = acc.reshape(-1)
     zero = np.zeros(1, acc.dtype.name.replace("int", "uint"))
     return int(max(over_elements(lambda i, j: amax_of(flat[i:j], zero), flat.size, threads)))
-
-
-def plan_of(store: Store, dtype: np.dtype[Any]) -> Array:
-    """The numbers by which :func:`shift_nearest` follows a rule; of the accumulator's width."""
-    shift, rule = max(store.shift, 0), store.rounding
-    half = 1 << shift >> 1
-    below_half = max(half - 1, 0)
-    above, below, even = {
-        Rounding.TRUNC: (0, 0, 0),
-        Rounding.HALF_AWAY: (half, half, 0),
-        Rounding.HALF_UP: (half, below_half, 0),
-        Rounding.HALF_EVEN: (below_half, below_half, min(shift, 1)),
-        Rounding.PSTO: (0, 0, 0),
-    }[rule]
-    cap = _BEYOND if store.shift < 0 else 2 ** (8 * dtype.itemsize - 1)
-    left = min(-store.shift, 8) if store.shift < 0 else 0
-    unsigned = dtype.name.replace("int", "uint")
-    return np.array([cap, shift, left, above, below, even], unsigned)
-
-
-def is_psto(store: Store) -> bool:
-    """Whether :func:`shift_psto` stores so, not :func:`shift_nearest`."""
-    return store.rounding is Rounding.PSTO and store.shift > 0
 
 
 def stored(values: NDArray[np.int8], parts: list[Counts]) -> Stored:
@@ -222,10 +91,11 @@ def requantise(
     """
     check_array("acc", acc, np.int32, np.int64)
     values = target(out, acc.shape, np.int8)
-    x, y, plan = acc.reshape(-1), values.reshape(-1), plan_of(store, acc.dtype)
+    x, y, (loop, plan) = acc.reshape(-1), values.reshape(-1), plan_of(store, acc.dtype)
     low, high = (np.int32(limit) for limit in store.clip)
-    body = shift_psto if is_psto(store) else shift_nearest
-    parts = over_elements(lambda i, j: body(x[i:j], y[i:j], plan, low, high), x.size, threads)
+    parts = over_elements(
+        lambda i, j: shift_block(loop, x[i:j], y[i:j], plan, low, high), x.size, threads
+    )
     return stored(values, parts)
 
 
@@ -268,7 +138,7 @@ def requantise_stochastic(
     start = np.uint64(key)
 
     def block(i: int, j: int) -> Counts:
-        return _stochastic(x[i:j], y[i:j], i, start, shift, clip[0], clip[1])
+        return stochastic_block(x[i:j], y[i:j], i, start, shift, clip[0], clip[1])
 
     return stored(values, over_elements(block, x.size, threads))
 

@@ -14,19 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.int8.arrays import Array, ArrayError, check_array, int8_mantissa, over_elements, target
-from kernels.int8.rescale import (
-    Counts,
-    Rescaled,
-    amax,
-    amax_of,
-    is_psto,
-    plan_of,
-    requantise,
-    rescale,
-    shift_nearest,
-    shift_psto,
-    stored,
-)
+from kernels.int8.rescale import Rescaled, amax, requantise, rescale, stored
+from kernels.int8.rescale_loops import Counts, amax_of, plan_of, shift_block
 from kernels.int8.stored import Store, Stored
 from kernels.jit import compiled
 from kernels.profiles import RescaleRule, Small
@@ -67,7 +56,7 @@ def _amax_block(terms: _Terms, lefts: Int32s, zero: Array, first: int, last: int
 
 @compiled
 def _store_block(
-    psto: bool,
+    loop: int,
     terms: _Terms,
     lefts: Int32s,
     y: Int8s,
@@ -82,11 +71,7 @@ def _store_block(
     for start in range(first, last, _CHUNK):
         total = scratch[: min(_CHUNK, last - start)]
         _accumulate(terms, lefts, start, total)
-        part_of_y = y[start : start + total.size]
-        if psto:
-            part = shift_psto(total, part_of_y, plan, low, high)
-        else:
-            part = shift_nearest(total, part_of_y, plan, low, high)
+        part = shift_block(loop, total, y[start : start + total.size], plan, low, high)
         largest = max(largest, np.int64(part[0]))
         saturated += np.int64(part[1])
         lost += np.int64(part[2])
@@ -159,10 +144,10 @@ class AlignedSum:
         """Add, and store as :func:`kernels.int8.rescale.requantise` does."""
         values = target(out, self.shape, np.int8)
         y, terms, lefts = values.reshape(-1), self._terms, self._lefts
-        psto, plan = is_psto(store), plan_of(store, np.dtype(np.int32))
+        loop, plan = plan_of(store, np.dtype(np.int32))
         low, high = np.int32(store.clip[0]), np.int32(store.clip[1])
         parts = over_elements(
-            lambda i, j: _store_block(psto, terms, lefts, y, plan, low, high, i, j),
+            lambda i, j: _store_block(loop, terms, lefts, y, plan, low, high, i, j),
             y.size,
             threads,
         )
