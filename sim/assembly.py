@@ -279,7 +279,7 @@ class Assembler:
         number = {name: k for k, name in enumerate(names)}
         triples = np.array([[number[path] for path in triple] for triple in paths], dtype=np.int32)
         place = {triple: k for k, triple in enumerate(paths)}
-        table = np.array([cost[:-1] for cost in costs], dtype=np.int64).reshape(len(rows), -1)
+        table = np.array([cost[:-1] for cost in costs], dtype=np.int64).reshape(-1, 7)
         slots, lead, compute, ddr_bytes, rate_cap, power, vtcm = np.ascontiguousarray(table.T)
         preds = [sorted(row.preds) for row in rows]
         return {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import exp, log
 from statistics import NormalDist
 from typing import TypeVar
@@ -46,9 +47,14 @@ def factor(path: str, quantities: Mapping[str, Quantity], world: int, seed: int)
     log_factor = 0.0
     for name in path.split(TIMES):
         spread = quantities[name].factor if name in quantities else UNKNOWN_SPREAD
-        uniform = (draw_u32(seed, world, name, "world") + 0.5) / 2**32
-        log_factor += log(spread) / Z90 * NormalDist().inv_cdf(uniform)
+        log_factor += log(spread) / Z90 * _normal_draw(name, world, seed)
     return max(1, round(ONE * exp(log_factor)))
+
+
+@lru_cache(maxsize=65536)
+def _normal_draw(name: str, world: int, seed: int) -> float:
+    """Standard normal draw of a constant in a world, the same for all plans."""
+    return NormalDist().inv_cdf((draw_u32(seed, world, name, "world") + 0.5) / 2**32)
 
 
 def in_world(
