@@ -27,6 +27,7 @@ from kernels.int8.pool import (
     max_pool_input_grad,
 )
 from kernels.int8.rescale import rescale
+from kernels.int8.stored import INT8_RANGE
 from kernels.int8.sums import add, add_niti_v1, concat, split
 from kernels.layout import Concat, Split
 from kernels.operators import Role
@@ -53,7 +54,7 @@ def _quantise(frame: Frame, item: Item) -> None:
     if source == INPUT and rule is not InputRule.NITI_V2:
         frame.put(target, quantise_input(x, rule))
         return
-    clip = frame.profile.activation.clip
+    clip = INT8_RANGE if source == INPUT else frame.profile.activation.clip  # NITI v2 takes -128
     out = frame.take(x.shape, np.int8)
     frame.put(target, quantise(np.ascontiguousarray(x), clip, out, frame.threads))
 

@@ -9,18 +9,22 @@ knows the true shift; whether a rescale rule may use it is the rule's affair.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.gemm import MAX_K
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
 from kernels.int8.linear import linear_forward, linear_input_grad, linear_weight_grad
-from kernels.int8.rescale import rescale
+from kernels.int8.rescale import Rescaled, rescale
 from kernels.int8.stored import Store, Stored
+from kernels.int8.sums import align_split_gradients
 from kernels.operators import Role
-from kernels.profiles import Small
+from kernels.profiles import RescaleRule, Small, SplitRule
 from kernels.quantised import QTensor
+from kernels.rounding import NITI_CLIP, ceil_log2
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric
 from sim.numeric.records import ShiftRecord
@@ -68,20 +72,34 @@ def weight_grad(frame: Frame, item: Item) -> None:
     """``dW = x^T e``, and the bias gradient: micro-batches add to one accumulator."""
     x, error = (frame.quantised(name) for name in item.reads[:2])
     name, part = item.writes[0], frame.part
-    exponent = x.exponent + error.exponent
-    into = frame.accumulator(name).sums if item.accumulates else None
-    kernel = WEIGHT_GRAD[item.op.kind]
-    stored = kernel(
-        _rows(item, x.mantissa[part]), error.mantissa[part], item.op,
-        into=into, backend=frame.backend, threads=frame.threads,
-    )  # fmt: skip
-    sums = Accumulator(stored.values, exponent, stored.amax)
+    apart = part != slice(None) and frame.profile.split is SplitRule.ALIGN_TRUNC
+    before = frame.accumulator(name) if item.accumulates else None
+    stored = WEIGHT_GRAD[item.op.kind](
+        _rows(item, x.mantissa[part]),
+        error.mantissa[part],
+        item.op,
+        into=None if apart or before is None else before.sums,
+        wide=_needs_int64(frame, item),
+        backend=frame.backend,
+        threads=frame.threads,
+    )
+    sums = Accumulator(stored.values, x.exponent + error.exponent, stored.amax)
+    if apart:
+        parts = (*(() if before is None else before.parts), (stored.values, stored.amax))
+        widest, amax = max(parts, key=lambda each: each[1])
+        sums = Accumulator(widest, sums.exponent, amax, parts)
     if len(item.writes) > 1:
         _bias_grad(frame, item, error, accumulated=item.accumulates)
     if name == f"{item.subject}.acc":
         frame.put(name, sums)
     else:
         _rescale(frame, item, sums, frame.inputs.used[item.subject], name, scanned=False)
+
+
+def _needs_int64(frame: Frame, item: Item) -> bool:
+    """Whether the whole batch, not just this part of it, sums more products than int32 holds."""
+    places = prod(item.op.output) // (item.op.batch * item.op.output[1])
+    return frame.draft.batch * places > MAX_K
 
 
 def _bias_grad(frame: Frame, item: Item, error: QTensor, *, accumulated: bool) -> None:
@@ -115,12 +133,36 @@ def _rescale(
 ) -> None:
     """Requantise ``sums`` of ``owner`` into the buffer ``name``, and record it."""
     rule, out = frame.rule(owner), frame.take(sums.sums.shape, np.int8)
-    done = rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
+    if sums.parts:
+        done = _aligned(sums, rule, None if scanned else shift)
+    else:
+        done = rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
     record = ShiftRecord(
         rule.shift(sums.amax), shift, scanned, done.saturated, done.lost, sums.sums.size
     )
     frame.record(owner.subject, record)
     frame.put(name, done.tensor)
+
+
+def _aligned(sums: Accumulator, rule: RescaleRule, shift: int | None) -> Rescaled:
+    """Rescale micro-batches one by one, meet the widest by division, and add, as Mandheling does.
+
+    Each takes the shift of its own largest magnitude, or the one in force. The sum is clipped to
+    INT8; the released code shows no clip.
+    """
+    done = [rescale(part, sums.exponent, rule, shift=shift) for part, _ in sums.parts]
+    widths = [ceil_log2(amax) if shift is None else 0 for _, amax in sums.parts]
+    parts = align_split_gradients([each.tensor.int8 for each in done], widths)
+    total = np.sum(parts, axis=0, dtype=np.int32)
+    mantissa = np.clip(total, *NITI_CLIP).astype(np.int8)
+    widest = max(done, key=lambda each: each.shift)
+    return Rescaled(
+        QTensor(mantissa, widest.tensor.exponent),
+        widest.shift,
+        sums.amax,
+        sum(each.saturated for each in done) + int((total != mantissa).sum()),
+        sum(each.lost for each in done),
+    )
 
 
 def _store(frame: Frame, item: Item, batch: int, exponent: int, run: Callable[..., Stored]) -> None:

@@ -20,11 +20,14 @@ class Accumulator:
     """Exact sums that wait for a rescale: value = ``sums * 2^exponent``.
 
     ``sums`` is int32 or int64; ``amax`` is its largest magnitude, found while it was stored.
+    ``parts`` holds those of the micro-batches one by one, each with its largest magnitude, where
+    a profile rescales them before they meet; ``sums`` and ``amax`` are then those of the widest.
     """
 
     sums: NDArray[Any]
     exponent: int
     amax: int
+    parts: tuple[tuple[NDArray[Any], int], ...] = ()
 
 
 Value = QTensor | Accumulator | Floats | NDArray[np.int64] | int

@@ -1,0 +1,300 @@
+"""The numeric executor: the lowered items on real tensors, exact and independent of schedule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cost_models.device import load_device
+from kernels.gemm import available_backends
+from kernels.int8.inputs import quantise_input
+from kernels.int8.rescale import rescale
+from kernels.profiles import PROFILES
+from kernels.quantised import QTensor
+from sim.autodiff import training_graph
+from sim.graph import TrainingGraph
+from sim.lowering import lowering
+from sim.model import INPUT, ForwardModel, ModelBuilder
+from sim.numeric import Hyper, NumericError, NumericExecutor, StepInputs, TrainingSession
+from sim.numeric.values import channels_last
+from sim.plan import Plan
+from sim.policies.build import build_plan
+from sim.run import simulate
+from sim.state import RecordedShifts
+from sim.testing import forward_models
+from sim.zoo import load_model
+
+PHONE = load_device("snapdragon-865")
+RATE = 1 << 18
+
+
+def batch_of(graph: TrainingGraph, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Random images and labels that fit a graph."""
+    rng = np.random.default_rng(seed)
+    shape = channels_last(graph.tensor(INPUT).shape)
+    classes = graph.tensor(graph.node("loss").inputs[0]).shape[1]
+    images = rng.standard_normal(shape).astype(np.float32)
+    return images, rng.integers(0, classes, shape[0])
+
+
+def trained(
+    graph: TrainingGraph, plan: Plan, steps: int = 3, **how: object
+) -> tuple[str, list[float]]:
+    """Digest of the parameters after some steps, and the losses on the way."""
+    session = TrainingSession(graph, plan, PHONE, engine="none", **how)  # type: ignore[arg-type]
+    losses = []
+    for step in range(steps):
+        images, labels = batch_of(graph, step)
+        losses.append(session.step(images, labels, rate_q24=RATE).result.loss)
+    return session.executor.parameters.sha256(), losses
+
+
+LENET = training_graph(load_model("lenet", batch=8))
+OFFLOAD = build_plan("dsp-int8", LENET, PHONE)
+MANDHELING = build_plan("mandheling", LENET, PHONE)
+FLOAT = build_plan("mnn-fp32", LENET, PHONE)
+
+
+def residual(batch: int) -> ForwardModel:
+    """Batch norm, a residual sum, a join, a strided convolution and an average."""
+    b = ModelBuilder("small-residual", (batch, 3, 8, 8), source="this test")
+    x = b.relu(b.batch_norm(b.conv(INPUT, 8, 3, pad=1)))
+    y = b.batch_norm(b.conv(x, 8, 3, pad=1))
+    x = b.relu(b.sum([x, y]))
+    x = b.concat([x, b.relu(b.conv(x, 4, 3, pad=1))])
+    x = b.relu(b.conv(x, 8, 3, stride=2, pad=1))
+    return b.build(b.linear(b.flatten(b.global_avg_pool(x)), 5, bias=True))
+
+
+RESIDUAL = training_graph(residual(4))
+
+
+def test_every_computed_item_is_one_row_of_the_timeline() -> None:
+    session = TrainingSession(LENET, MANDHELING, PHONE)
+    ready = lowering(LENET, MANDHELING, PHONE)
+    modes = ready.modes(session.state)
+    items = [item.name for item in ready.draft(modes).items]
+    timeline = session.step(*batch_of(LENET), rate_q24=RATE).timeline
+    assert timeline is not None
+    rows = list(timeline.graph.names)
+    assert len(set(rows)) == len(rows)
+    assert set(items) <= set(rows)
+    services = {name.rpartition(".")[2] for name in set(rows) - set(items)}
+    assert services <= {"prepare", "call", "repack", "return"}
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("graph", [LENET, RESIDUAL], ids=lambda g: g.name)
+def test_integer_plans_give_the_same_weights_for_any_number_of_threads(
+    graph: TrainingGraph, threads: int
+) -> None:
+    plan = build_plan("mandheling", graph, PHONE)
+    assert trained(graph, plan, threads=1) == trained(graph, plan, threads=threads)
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_every_back_end_gives_the_same_weights(backend: str) -> None:
+    assert trained(LENET, MANDHELING, backend=backend) == trained(LENET, MANDHELING)
+
+
+def test_float_plans_repeat_bit_for_bit_at_equal_threads() -> None:
+    plan = build_plan("mnn-fp32", RESIDUAL, PHONE)
+    assert trained(RESIDUAL, plan, threads=2) == trained(RESIDUAL, plan, threads=2)
+    assert trained(RESIDUAL, plan, seed=1)[0] != trained(RESIDUAL, plan, seed=2)[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("profile", ["sandbox", "niti_v1", "niti_v2"])
+def test_a_split_batch_gives_the_bits_of_a_whole_one(size: int, profile: str) -> None:
+    split = OFFLOAD
+    for item in lowering(LENET, OFFLOAD, PHONE).head.items:
+        if item.has_macs:
+            split = split.replace("batch_split", item.subject, str(size))
+    assert trained(LENET, split, profile=profile) == trained(LENET, OFFLOAD, profile=profile)
+
+
+def test_a_split_float_batch_is_equal_within_rounding() -> None:
+    split = FLOAT
+    for item in lowering(LENET, FLOAT, PHONE).head.items:
+        if item.has_macs:
+            split = split.replace("batch_split", item.subject, "2")
+    whole, parts = trained(LENET, FLOAT)[1], trained(LENET, split)[1]
+    assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_mandheling_splits_as_its_code_does_and_so_differs_from_whole() -> None:
+    split = OFFLOAD.replace("batch_split", "conv2.weight_grad", "4")
+    whole = trained(LENET, OFFLOAD, steps=1, profile="mandheling_cpu")
+    assert trained(LENET, split, steps=1, profile="mandheling_cpu")[0] != whole[0]
+
+
+def test_a_shift_that_is_right_gives_the_bits_of_a_scan() -> None:
+    """At rate 0 on one batch nothing changes: the second step's old shifts are the true ones."""
+    adaptive = OFFLOAD
+    for subject in lowering(LENET, OFFLOAD, PHONE).rules:
+        adaptive = adaptive.replace("rescale", subject, "fixed:64")
+    images, labels = batch_of(LENET)
+    session = TrainingSession(LENET, adaptive, PHONE, engine="none")
+    first = session.step(images, labels, rate_q24=0).result
+    second = session.step(images, labels, rate_q24=0).result
+    assert all(record.scanned for record in first.records.values())
+    assert not any(record.scanned for record in second.records.values())
+    for subject, record in second.records.items():
+        before = first.records[subject]
+        assert (record.true, record.used) == (before.true, before.true)
+        assert (record.saturated, record.lost) == (before.saturated, before.lost)
+    assert second.loss == first.loss
+
+
+def test_a_stale_shift_saturates_and_is_counted() -> None:
+    """Images eight times as bright ask for shifts that are three larger."""
+    plan = OFFLOAD.replace("rescale", "conv1", "fixed:64")
+    images, labels = batch_of(LENET)
+    session = TrainingSession(LENET, plan, PHONE, engine="none", profile="niti_v1")
+    first = session.step(images, labels, rate_q24=0).result.records["conv1"]
+    executor = session.executor
+    weights = executor.parameters.trained["conv1.weight"]
+    weight = weights.value
+    assert isinstance(weight, QTensor)
+    weights.load(
+        {"mantissa": np.where(weight.int8 > 0, 127, -127).astype(np.int8), "exponent": np.array(0)}
+    )
+    second = session.step(np.ones_like(images), labels, rate_q24=0).result.records["conv1"]
+    assert not second.scanned
+    assert second.used == first.true
+    assert second.true > second.used
+    assert second.saturated > 0
+
+
+def test_the_trace_replays_to_the_same_timelines() -> None:
+    session = TrainingSession(LENET, MANDHELING, PHONE, seed=3)
+    digests, true = [], {}
+    for step in range(6):
+        done = session.step(*batch_of(LENET, step), rate_q24=RATE)
+        assert done.timeline is not None
+        digests.append(done.timeline.sha256)
+        for subject, record in done.result.records.items():
+            true.setdefault(subject, []).append(record.true)
+    shifts = RecordedShifts({s: tuple(values) for s, values in true.items()})
+    replay = simulate(LENET, MANDHELING, PHONE, steps=6, seed=3, shifts=shifts)
+    assert [t.sha256 for t in replay.timelines] == digests
+
+
+def test_simpy_and_compiled_time_a_session_alike() -> None:
+    found = []
+    for engine in ("simpy", "compiled"):
+        session = TrainingSession(LENET, MANDHELING, PHONE, engine=engine)
+        timeline = session.step(*batch_of(LENET), rate_q24=RATE).timeline
+        assert timeline is not None
+        found.append(timeline.sha256)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_one_integer_step_by_hand(name: str) -> None:
+    """Two linear layers without activation, worked out in Python integers."""
+    b = ModelBuilder("two-linear", (2, 3), source="this test")
+    graph = training_graph(b.build(b.linear(b.linear(INPUT, 4, name="a"), 2, name="b")))
+    plan = build_plan("mnn-int8", graph, PHONE)
+    executor = NumericExecutor(graph, plan, PHONE, profile=name)
+    images = np.array([[1.0, -2.0, 0.5], [0.25, 1.5, -1.0]], np.float32)
+    profile = PROFILES[name]
+    x = quantise_input(images, profile.input_rule)
+    logits = x
+    for layer in ("a", "b"):
+        weight = executor.parameters.value(f"{layer}.weight")
+        assert isinstance(weight, QTensor)
+        sums = [
+            [
+                sum(int(p) * int(q) for p, q in zip(row, column, strict=True))
+                for column in weight.mantissa
+            ]
+            for row in logits.mantissa
+        ]
+        logits = rescale(
+            np.array(sums, np.int32), logits.exponent + weight.exponent, profile.activation
+        ).tensor
+    expected = logits.dequantise().astype(np.float32)
+    assert np.array_equal(executor.predict(images), expected)
+
+
+def test_float_gradients_are_the_slopes_of_the_loss() -> None:
+    """Every parameter of a small residual network, against central differences."""
+    graph = RESIDUAL
+    plan = build_plan("mnn-fp32", graph, PHONE)
+    images, labels = batch_of(graph)
+    hyper = Hyper(momentum=0.0, weight_decay=0.0)
+
+    def executor() -> NumericExecutor:
+        return NumericExecutor(graph, plan, PHONE, hyper=hyper, seed=5)
+
+    draft = lowering(graph, plan, PHONE).draft({})
+
+    def loss_with(values: dict[str, NDArray[np.float32]]) -> float:
+        run = executor()
+        run.parameters.load_floats(values)
+        return run.step(draft, images, labels, StepInputs(rate_q24=0)).loss
+
+    start = executor()
+    before = start.parameters.floats()
+    start.step(draft, images, labels, StepInputs(rate_q24=1 << 24))
+    after = start.parameters.floats()
+    rng = np.random.default_rng(0)
+    for name, values in before.items():
+        gradient = (values - after[name]).astype(np.float64)
+        direction = rng.standard_normal(values.shape).astype(np.float32)
+        reach = 3e-4
+        ends = [
+            loss_with({**before, name: values + np.float32(side * reach) * direction})
+            for side in (1, -1)
+        ]
+        slope = (ends[0] - ends[1]) / (2 * reach)
+        assert float((gradient * direction).sum()) == pytest.approx(slope, rel=0.03, abs=2e-3), name
+
+
+@settings(max_examples=15, deadline=None)
+@given(forward_models(max_batch=3, max_image=8, max_blocks=4), st.sampled_from(list(PROFILES)))
+def test_any_network_trains_in_integers_and_in_floats(model: ForwardModel, profile: str) -> None:
+    graph = training_graph(model)
+    images, labels = batch_of(graph)
+    for plan_name in ("mandheling", "mnn-fp32"):
+        session = TrainingSession(
+            graph, build_plan(plan_name, graph, PHONE), PHONE, profile=profile
+        )
+        for _ in range(2):
+            done = session.step(images, labels, rate_q24=1 << 14)
+            assert np.isfinite(done.result.loss)
+        logits = session.executor.predict(images[:1])
+        assert logits.shape == (1, graph.tensor(graph.node("loss").inputs[0]).shape[1])
+
+
+def test_evaluation_takes_any_batch_and_changes_nothing() -> None:
+    executor = TrainingSession(RESIDUAL, build_plan("mandheling", RESIDUAL, PHONE), PHONE).executor
+    before = executor.parameters.sha256()
+    images = batch_of(training_graph(residual(7)))[0]
+    assert executor.predict(images).shape == (7, 5)
+    assert executor.parameters.sha256() == before
+
+
+def test_both_precisions_learn_the_same_simple_task() -> None:
+    """Which quarter is bright: LeNet gets it right after a few steps."""
+    rng = np.random.default_rng(0)
+    for plan in (MANDHELING, FLOAT):
+        session = TrainingSession(LENET, plan, PHONE, engine="none")
+        for _ in range(60):
+            labels = rng.integers(0, 4, 8)
+            images = rng.standard_normal((8, 28, 28, 1)).astype(np.float32) * 0.3
+            for n, label in enumerate(labels):
+                row, column = 14 * (label // 2), 14 * (label % 2)
+                images[n, row : row + 14, column : column + 14] += 1
+            done = session.step(images, labels, rate_q24=1 << 18)
+        assert done.result.loss < 0.1
+        assert done.result.correct == 8
+
+
+def test_what_cannot_be_computed_is_refused_by_name() -> None:
+    with pytest.raises(NumericError, match=r"profile 'niti_v3' is unknown; choose one of niti_v1"):
+        NumericExecutor(LENET, OFFLOAD, PHONE, profile="niti_v3")
