@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gemm.tiles import TILE_ROWS, product
-from kernels.int8.conv_pack import BLOCK, transpose_16
 from kernels.int8.epilogue import Recipe, amax_block, requantise_block
+from kernels.int8.shuffles import BLOCK, copy, transpose_16
 from kernels.jit import compiled
 
 BLOCK_ROWS = 96
@@ -46,58 +46,82 @@ def column_sums(
 
 
 @compiled
+def _find_rows(
+    top: int, count: int, rows: tuple[int, int], reads: Four, writes: Four, bases: Int64s,
+    targets: Int64s,
+) -> None:  # fmt: skip
+    """Places of positions ``top`` to ``top + count`` in the map and the result; the last again."""
+    area, across = rows[0] * rows[1], rows[1]
+    image, place = top // area, top % area
+    y, x = place // across, place % across
+    base = target = 0
+    for r in range(BLOCK_ROWS):
+        if r < count:
+            base = image * reads[0] + y * reads[1] + x * reads[2] + reads[3]
+            target = image * writes[0] + y * writes[1] + x * writes[2] + writes[3]
+        bases[r], targets[r] = base, target
+        x += 1
+        if x == across:
+            x, y = 0, y + 1
+            if y == rows[0]:
+                y, image = 0, image + 1
+
+
+@compiled
+def _write_rows(
+    values: NDArray[Any], count: int, width: int, size: int, targets: Int64s, left: int,
+    out: NDArray[Any],
+) -> None:  # fmt: skip
+    """The first ``size`` of each ``width`` values, to the places of ``out`` from ``left`` on."""
+    for r in range(count):
+        copy(values, r * width, out, targets[r] + left, size)
+
+
+@compiled
 def convolve(
     kind: int, width: int, a: Words, panels: Words, starts: Int32s, offsets: Int64s,
     images: int, rows: tuple[int, int], reads: Four, writes: Four, columns: int, recipe: Recipe,
-    wide: Int32s, narrow: Int8s, bases: Int64s, sums: Int32s, small: Int8s, first: int, last: int,
+    wide: Int32s, narrow: Int8s, places: Int64s, sums: Int32s, small: Int8s, first: int, last: int,
 ) -> tuple[np.int64, np.int64, np.int64]:  # fmt: skip
     """Blocks ``first`` to ``last`` of positions by panels; amax, saturated and lost in them.
 
     Positions are images times ``rows``; ``reads`` and ``writes`` give their places in ``a`` (words)
     and the result (elements). The result is ``narrow`` if the recipe requantises, else ``wide``.
     """
-    area, across = rows[0] * rows[1], rows[1]
-    positions, steps = images * area, offsets.size
+    positions, steps = images * rows[0] * rows[1], offsets.size
+    bases, targets = places[:BLOCK_ROWS], places[BLOCK_ROWS:]
     blocks = -(-positions // BLOCK_ROWS)
     largest, saturated, lost = np.int64(0), np.int64(0), np.int64(0)
     for unit in range(first, last):
         panel, top = unit // blocks, unit % blocks * BLOCK_ROWS
         left, count = panel * width, min(BLOCK_ROWS, positions - top)
-        for r in range(BLOCK_ROWS):
-            row = top + min(r, count - 1)
-            image, place = row // area, row % area
-            y, x = place // across, place % across
-            bases[r] = image * reads[0] + y * reads[1] + x * reads[2] + reads[3]
+        _find_rows(top, count, rows, reads, writes, bases, targets)
         product(kind, a, bases, count, offsets, 0, steps, panels, left * steps, starts, left, sums)
         largest = max(largest, amax_block(sums, count * width))
+        size = min(width, columns - left)
         if recipe[0]:
             clipped, zeroed = requantise_block(sums, count * width, recipe, small)
             saturated += clipped
             lost += zeroed
-        size = min(width, columns - left)
-        for r in range(count):
-            row = top + r
-            image, place = row // area, row % area
-            y, x = place // across, place % across
-            to = image * writes[0] + y * writes[1] + x * writes[2] + writes[3] + left
-            if recipe[0]:
-                narrow[to : to + size] = small[r * width : r * width + size]
-            else:
-                wide[to : to + size] = sums[r * width : r * width + size]
+            _write_rows(small, count, width, size, targets, left, narrow)
+        else:
+            _write_rows(sums, count, width, size, targets, left, wide)
     return largest, saturated, lost
 
 
 @compiled
-def _add(line: NDArray[Any], values: Int32s, fresh: bool) -> tuple[np.int64, np.int64]:
-    """Add ``values`` to ``line``, or write them; the largest magnitude then, and what wrapped."""
+def _add_rows(
+    values: Int32s, count: int, size: int, left: int, top: int, out: NDArray[Any]
+) -> tuple[np.int64, np.int64]:
+    """Add rows of ``BLOCK_ROWS`` values to ``out``; the largest result, and bits that were lost."""
     largest, wrapped = np.int64(0), np.int64(0)
-    for i in range(values.size):
-        total = np.int64(values[i])
-        if not fresh:
-            total += np.int64(line[i])
-        line[i] = total
-        wrapped |= np.int64(line[i]) ^ total
-        largest = max(largest, abs(total))
+    for n in range(size):
+        line, added = out[left + n, top : top + count], values[n * BLOCK_ROWS :]
+        for i in range(count):
+            total = np.int64(line[i]) + np.int64(added[i])
+            line[i] = total
+            wrapped |= np.int64(line[i]) ^ total
+            largest = max(largest, abs(total))
     return largest, wrapped
 
 
@@ -127,11 +151,14 @@ def weight_blocks(
             for r in range(0, count, BLOCK):
                 for n in range(0, width, BLOCK):
                     transpose_16(sums, r * width + n, width, turned, n * BLOCK_ROWS + r, BLOCK_ROWS)
-            for n in range(min(width, columns - left)):
-                line = out[left + n, top : top + count]
-                values = turned[n * BLOCK_ROWS : n * BLOCK_ROWS + count]
-                amax, bits = _add(line, values, fresh and begin == 0)
+            size = min(width, columns - left)
+            if fresh and begin == 0:
+                for n in range(size):
+                    out[left + n, top : top + count] = turned[n * BLOCK_ROWS :][:count]
+                amax = amax_block(sums, count * width)
+            else:
+                amax, bits = _add_rows(turned, count, size, left, top, out)
                 wrapped |= bits
-                if end == steps:
-                    largest = max(largest, amax)
+            if end == steps:
+                largest = max(largest, amax)
     return largest, wrapped

@@ -7,19 +7,13 @@ A word is a group of 4 bytes, or 2 int16. It groups either neighbours in memory 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.int8.shuffles import BLOCK, interleave_2, interleave_4, transpose_16
 from kernels.jit import compiled
-
-BLOCK = 16
-"""Rows and columns that are transposed in registers."""
 
 Int8s = NDArray[np.int8]
 Int64s = NDArray[np.int64]
@@ -50,96 +44,54 @@ def gather_rows(
 
 
 @compiled
-def _word4(a: np.int8, b: np.int8, c: np.int8, d: np.int8) -> np.uint32:
-    low = np.uint32(np.uint32(np.uint8(a)) | np.uint32(np.uint32(np.uint8(b)) << np.uint32(8)))
-    high = np.uint32(np.uint32(np.uint8(c)) | np.uint32(np.uint32(np.uint8(d)) << np.uint32(8)))
-    return np.uint32(low | np.uint32(high << np.uint32(16)))
-
-
-@compiled
-def _word2(a: np.int8, b: np.int8) -> np.uint32:
-    low = np.uint32(np.uint32(np.int32(a)) & np.uint32(0xFFFF))
-    return np.uint32(low | np.uint32(np.uint32(np.int32(b)) << np.uint32(16)))
+def _line(
+    source: Int8s, at: int, lane: int, lanes: int, group: int, flip: np.uint32, size: int,
+    out: Words, to: int,
+) -> None:  # fmt: skip
+    """``size`` words of ``lanes <= group`` rows of bytes from ``at`` on; missing rows are 0."""
+    whole = size // BLOCK * BLOCK if lanes == group else 0
+    for n in range(0, whole, BLOCK):
+        if group == 4:
+            interleave_4(source, at + n, lane, flip, out, to + n)
+        else:
+            interleave_2(source, at + n, lane, flip, out, to + n)
+    bits = np.uint32(32 // group)
+    mask = np.uint32((np.uint32(1) << bits) - np.uint32(1))
+    for n in range(whole, size):
+        word = np.uint32(0)
+        for r in range(lanes):
+            value = np.uint32(np.uint32(np.int32(source[at + r * lane + n])) & mask)
+            word = np.uint32(word | np.uint32(value << np.uint32(np.uint32(r) * bits)))
+        out[to + n] = np.uint32(word ^ flip)
 
 
 @compiled
 def interleave(
-    source: Int8s, zeros: Int8s, places: Int64s, lane: int, lanes: int, group: int, flip: np.uint32,
+    source: Int8s, places: Int64s, lane: int, lanes: int, group: int, flip: np.uint32,
     columns: int, width: int, steps: tuple[int, int, int], out: Words, first: int, last: int,
 ) -> None:  # fmt: skip
     """Words of ``group`` rows of bytes that lie ``lane`` apart, column by column, in panels.
 
     Unit ``u`` has outer index ``o = u // P`` and inner ``i = u % P`` over the ``P`` ``places``. Its
     rows start at ``(o * group + b) * lane + places[i]`` for ``b < group``; where ``places[i]`` is
-    -1, or ``o * group + b`` reaches ``lanes``, it is ``zeros``. It becomes step
+    -1, or ``o * group + b`` reaches ``lanes``, a row is zeros. It becomes step
     ``o * steps[0] + i * steps[1]`` of each of the panels, of ``steps[2]`` steps by ``width``
     columns; columns beyond ``columns`` are 0. All words are flipped with ``flip``.
     """
-    count = places.size
-    for unit in range(first, last):
-        outer, inner = unit // count, unit % count
+    outer, inner = first // places.size, first % places.size
+    for _ in range(first, last):
         place, number = places[inner], outer * group
         step = outer * steps[0] + inner * steps[1]
+        rows = 0 if place < 0 else min(group, lanes - number)
         for left in range(0, columns, width):
-            line = out[(left // width * steps[2] + step) * width :][:width]
-            size = min(width, columns - left)
+            to, size = (left // width * steps[2] + step) * width, min(width, columns - left)
             at = number * lane + place + left
-            inside = place >= 0
-            a = source[at : at + size] if inside and number < lanes else zeros[:size]
-            at += lane
-            b = source[at : at + size] if inside and number + 1 < lanes else zeros[:size]
-            if group == 2:
-                for n in range(size):
-                    line[n] = _word2(a[n], b[n])
-            else:
-                at += lane
-                c = source[at : at + size] if inside and number + 2 < lanes else zeros[:size]
-                at += lane
-                d = source[at : at + size] if inside and number + 3 < lanes else zeros[:size]
-                for n in range(size):
-                    line[n] = np.uint32(_word4(a[n], b[n], c[n], d[n]) ^ flip)
-            line[size:] = np.uint32(0)
-
-
-def _transpose() -> Callable[..., Any]:
-    """Intrinsic ``(source, at, stride, target, at, stride)``: 16 x 16 words, in 64 shuffles."""
-    i32, i64 = ir.IntType(32), ir.IntType(64)
-    kind = ir.VectorType(i32, BLOCK)
-    index = ir.VectorType(i32, BLOCK)
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: list[ir.Value]) -> ir.Value:
-        def line(array: int, number: int) -> ir.Value:
-            data = context.make_array(signature.args[array])(context, builder, args[array]).data
-            at = builder.add(args[array + 1], builder.mul(i64(number), args[array + 2]))
-            return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
-
-        rows = [builder.load(line(0, r), align=4) for r in range(BLOCK)]
-        distance = 1
-        while distance < BLOCK:
-            for r in range(BLOCK):
-                if r & distance:
-                    continue
-                lanes = range(BLOCK)
-                low = [n if not n & distance else BLOCK + n - distance for n in lanes]
-                high = [n + distance if not n & distance else BLOCK + n for n in lanes]
-                pair = rows[r], rows[r + distance]
-                rows[r] = builder.shuffle_vector(*pair, ir.Constant(index, low))
-                rows[r + distance] = builder.shuffle_vector(*pair, ir.Constant(index, high))
-            distance *= 2
-        for r, value in enumerate(rows):
-            builder.store(value, line(3, r), align=4)
-        return context.get_dummy_value()
-
-    def transpose(
-        typing: Any, source: Any, at: Any, stride: Any, target: Any, to: Any, step: Any
-    ) -> Any:
-        i64 = types.int64
-        return types.void(source, i64, i64, target, i64, i64), emit
-
-    return cast(Callable[..., Any], intrinsic(transpose))
-
-
-transpose_16 = _transpose()
+            _line(source, at, lane, rows, group, flip, size, out, to)
+            for n in range(to + size, to + width):
+                out[n] = np.uint32(0)
+        inner += 1
+        if inner == places.size:
+            outer, inner = outer + 1, 0
 
 
 @compiled

@@ -16,7 +16,7 @@ from kernels.conv import Conv2d
 from kernels.gemm.threads import over_rows
 from kernels.gemm.tiles import TILE_ROWS, TileKind, tile_kind
 from kernels.int8.conv_loops import BLOCK_ROWS, column_sums, convolve, weight_blocks
-from kernels.int8.conv_pack import BLOCK, gather_rows, interleave, transpose_panels
+from kernels.int8.conv_pack import gather_rows, interleave, transpose_panels
 from kernels.int8.conv_plan import (
     GradPlan,
     MapPlan,
@@ -26,6 +26,7 @@ from kernels.int8.conv_plan import (
     weight_grad_plan,
 )
 from kernels.int8.epilogue import Recipe
+from kernels.int8.shuffles import BLOCK
 from kernels.int8.workspace import scratch
 
 _SERIAL_MACS = 1 << 22
@@ -87,11 +88,10 @@ def _interleave(
     steps = outer * inner
     order = (inner, 1, steps) if inner_first else (1, outer, steps)
     words: Words = scratch(name, -(-columns // width) * steps * width, np.uint32)
-    zeros = np.zeros(width, np.int8)
     source, lane, turned = _flat(tensor, channel), tensor[0].size, np.uint32(flip)
     over_rows(
         lambda first, last: interleave(
-            source, zeros, places, lane, len(tensor), group, turned, columns, width, order, words,
+            source, places, lane, len(tensor), group, turned, columns, width, order, words,
             first, last,
         ),
         steps,
@@ -169,7 +169,7 @@ def _run_pass(
         counts = convolve(
             kind.code, kind.width, words, panels, starts, part.offsets, images, part.rows,
             part.reads, part.writes, columns, recipe, wide, narrow,
-            np.empty(BLOCK_ROWS, np.int64), scratch("sums", size, np.int32),
+            np.empty(2 * BLOCK_ROWS, np.int64), scratch("sums", size, np.int32),
             scratch("small", size, np.int8), first, last,
         )  # fmt: skip
         found.append((int(counts[0]), int(counts[1]), int(counts[2])))

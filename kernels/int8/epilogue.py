@@ -6,8 +6,7 @@ does; with nothing below the cut that is half_away (cut below the highest bit) o
 On two's complement, the dropped bits are compared with a half, where half_even first adds the
 parity of the floor. The rules are those of :mod:`kernels.rounding`, which is the oracle.
 
-Widths are stated everywhere (Numba types ``int32 >> int32`` as int64), and shifts are masked to
-0 .. 31, which LLVM must see to stay narrow.
+Widths are stated everywhere: Numba types ``int32 + int32`` as int64.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.int8.shifts import shl_unsigned, shr_signed, shr_unsigned
 from kernels.int8.stored import Store
 from kernels.jit import compiled
 from kernels.rounding import Rounding
@@ -66,17 +66,17 @@ def _by_magnitude(
     values: Int32s, count: int, recipe: Recipe, out: Int8s
 ) -> tuple[np.int64, np.int64]:
     """``|x| >> shift``, one more where the upper dropped bits exceed the lower ones."""
-    shift, cut = np.uint32(recipe[1] & 31), np.uint32(recipe[2] & 31)
+    shift, cut = np.uint32(recipe[1]), np.uint32(recipe[2])
     dropped = np.uint32((np.uint32(1) << shift) - np.uint32(1))
-    below, double = np.uint32(recipe[3]), np.uint32(recipe[4] & 1)
+    below, double = np.uint32(recipe[3]), np.uint32(recipe[4])
     low, high = np.int32(recipe[5]), np.int32(recipe[6])
     saturated, lost = np.int32(0), np.int32(0)
     for i in range(count):
         x = values[i]
         magnitude = _magnitude(x)
         rest = np.uint32(magnitude & dropped)
-        up = np.uint32(rest >> cut) > np.uint32(np.uint32(rest & below) << double)
-        kept = np.int32(np.uint32(np.uint32(magnitude >> shift) + np.uint32(up)))
+        up = shr_unsigned(rest, cut) > shl_unsigned(np.uint32(rest & below), double)
+        kept = np.int32(np.uint32(shr_unsigned(magnitude, shift) + np.uint32(up)))
         rounded = kept if x >= 0 else np.int32(-kept)
         clipped = min(max(rounded, low), high)
         saturated = np.int32(saturated + np.int32(clipped != rounded))
@@ -88,14 +88,14 @@ def _by_magnitude(
 @compiled
 def _by_floor(values: Int32s, count: int, recipe: Recipe, out: Int8s) -> tuple[np.int64, np.int64]:
     """``x >> shift``, one more where the dropped bits, plus parity if asked, exceed a limit."""
-    shift = np.uint32(recipe[1] & 31)
+    shift = np.uint32(recipe[1])
     dropped = np.uint32((np.uint32(1) << shift) - np.uint32(1))
     parity, limit = np.uint32(recipe[2]), np.uint32(recipe[3])
     low, high = np.int32(recipe[5]), np.int32(recipe[6])
     saturated, lost = np.int32(0), np.int32(0)
     for i in range(count):
         x = values[i]
-        floor = np.int32(x >> np.int32(shift))
+        floor = shr_signed(x, shift)
         rest = np.uint32(np.uint32(x) & dropped)
         up = np.uint32(rest + np.uint32(np.uint32(floor) & parity)) > limit
         rounded = np.int32(floor + np.int32(up))
@@ -109,12 +109,12 @@ def _by_floor(values: Int32s, count: int, recipe: Recipe, out: Int8s) -> tuple[n
 @compiled
 def _to_the_left(values: Int32s, count: int, recipe: Recipe, out: Int8s) -> np.int64:
     """``x << shift``; beyond 1024 a value stays beyond every clip, and is clipped first."""
-    shift = np.uint32(recipe[1] & 31)
+    shift = np.uint32(recipe[1])
     low, high = np.int32(recipe[5]), np.int32(recipe[6])
     saturated = np.int32(0)
     for i in range(count):
         near = min(max(values[i], np.int32(-1024)), np.int32(1024))
-        shifted = np.int32(near << np.int32(shift))
+        shifted = np.int32(shl_unsigned(np.uint32(near), shift))
         clipped = min(max(shifted, low), high)
         saturated = np.int32(saturated + np.int32(clipped != shifted))
         out[i] = np.int8(clipped)
