@@ -100,9 +100,9 @@ def _nearest(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Nu
 
 @compiled
 def _psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Number) -> Counts:
-    """NITI's ``PstoShift`` by a right shift; ``plan[1]`` is the shift."""
+    """NITI's ``PstoShift`` by 1 bit or more; ``plan[1]`` is the shift."""
     unsigned, signed = plan.dtype.type, x.dtype.type
-    bits = signed(8 * x.itemsize - 1)
+    low, high = signed(low), signed(high)
     right = plan[1]
     half = unsigned(right >> unsigned(1))
     odd = unsigned(right & unsigned(1))
@@ -111,16 +111,15 @@ def _psto(x: Array, y: NDArray[np.int8], plan: Array, low: _Number, high: _Numbe
     largest = unsigned(0)
     saturated = lost = unsigned(0)
     for i in range(x.size):
-        sign = signed(x[i] >> bits)
-        magnitude = unsigned(unsigned(x[i] ^ sign) - unsigned(sign))
+        bits = unsigned(x[i])
+        magnitude = bits if x[i] >= 0 else unsigned(unsigned(0) - bits)
         largest = max(largest, magnitude)
         rest = unsigned(magnitude & rest_mask)
         draws = unsigned(unsigned(rest & low_mask) << odd)
         up = unsigned(unsigned(rest >> half) > draws)
-        shifted = unsigned(unsigned(magnitude >> right) + up)
-        short = np.int32(unsigned(min(shifted, unsigned(_BEYOND))))
-        value = np.int32(np.int32(short ^ np.int32(sign)) - np.int32(sign))
-        clipped = min(max(value, low), high)
+        shifted = signed(unsigned(unsigned(magnitude >> right) + up))
+        value = shifted if x[i] >= 0 else signed(-shifted)
+        clipped = signed(min(max(value, low), high))
         saturated = unsigned(saturated + unsigned(clipped != value))
         lost = unsigned(lost + unsigned((value == 0) & (magnitude != 0)))
         y[i] = np.int8(clipped)
