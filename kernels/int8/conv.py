@@ -21,7 +21,7 @@ from kernels.conv import Conv2d
 from kernels.gemm import GemmError
 from kernels.gemm.backends import chosen
 from kernels.gemm.tiles import KINDS
-from kernels.int8 import conv_plain, conv_tiled
+from kernels.int8 import conv_plain, conv_tiled, depthwise
 from kernels.int8.checks import (
     check_array,
     check_bias,
@@ -118,7 +118,11 @@ def conv_forward(
     count, name = check_threads(threads), chosen(backend)
     result = target(out, store, _output_shape(op), (x, w))
     if name in KINDS:
-        counts = conv_tiled.forward(x, w, op, bias, recipe(store), result, name, count)
+        numbers = recipe(store)
+        if op.depthwise:
+            counts = depthwise.forward(x, w, op, bias, numbers, result, count)
+        else:
+            counts = conv_tiled.forward(x, w, op, bias, numbers, result, name, count)
         return Stored(result, *counts)
     acc = conv_plain.forward(x, w, op, name, count)
     if bias is not None:
@@ -157,8 +161,16 @@ def conv_input_grad(
     check_depth("input_grad", op.k_h * op.k_w * (op.c_out // op.groups))
     count, name = check_threads(threads), chosen(backend)
     result = target(out, store, _input_shape(op), (e, w))
+    numbers = recipe(store)
+    if name in KINDS and op.depthwise and op.c_out > op.c_in:
+        parts = np.empty((*_input_shape(op)[:3], op.c_out), np.int32)
+        depthwise.input_grad(e, w, op, recipe(None), parts, count)
+        shared = parts.reshape(*_input_shape(op), -1).sum(axis=4, dtype=np.int32)
+        return _stored(shared, store, result)
+    if name in KINDS and op.depthwise:
+        return Stored(result, *depthwise.input_grad(e, w, op, numbers, result, count))
     if name in KINDS:
-        counts = conv_tiled.input_grad(e, w, op, recipe(store), result, name, count)
+        counts = conv_tiled.input_grad(e, w, op, numbers, result, name, count)
         return Stored(result, *counts)
     return _stored(conv_plain.input_grad(e, w, op, name, count), store, result)
 
@@ -209,7 +221,9 @@ def conv_weight_grad(
     check_array("e", e, (np.int8,), _output_shape(op))
     count, name = check_threads(threads), chosen(backend)
     total = grad_target(into, out, wide, _weight_shape(op), op.n * op.h_out * op.w_out)
-    if name in KINDS:
+    if name in KINDS and op.depthwise:
+        amax, wrapped = depthwise.weight_grad(x, e, op, into is None, total, count)
+    elif name in KINDS:
         amax, wrapped = conv_tiled.weight_grad(x, e, op, into is None, total, name, count)
     else:
         amax, wrapped = conv_plain.weight_grad(x, e, op, into is None, total, name, count)

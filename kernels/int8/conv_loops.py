@@ -46,7 +46,7 @@ def column_sums(
 
 
 @compiled
-def _find_rows(
+def find_rows(
     top: int, count: int, rows: tuple[int, int], reads: Four, writes: Four, bases: Int64s,
     targets: Int64s,
 ) -> None:  # fmt: skip
@@ -68,7 +68,7 @@ def _find_rows(
 
 
 @compiled
-def _write_rows(
+def write_rows(
     values: NDArray[Any], count: int, width: int, size: int, targets: Int64s, left: int,
     out: NDArray[Any],
 ) -> None:  # fmt: skip
@@ -95,7 +95,7 @@ def convolve(
     for unit in range(first, last):
         panel, top = unit // blocks, unit % blocks * BLOCK_ROWS
         left, count = panel * width, min(BLOCK_ROWS, positions - top)
-        _find_rows(top, count, rows, reads, writes, bases, targets)
+        find_rows(top, count, rows, reads, writes, bases, targets)
         product(kind, a, bases, count, offsets, 0, steps, panels, left * steps, starts, left, sums)
         largest = max(largest, amax_block(sums, count * width))
         size = min(width, columns - left)
@@ -103,9 +103,9 @@ def convolve(
             clipped, zeroed = requantise_block(sums, count * width, recipe, small)
             saturated += clipped
             lost += zeroed
-            _write_rows(small, count, width, size, targets, left, narrow)
+            write_rows(small, count, width, size, targets, left, narrow)
         else:
-            _write_rows(sums, count, width, size, targets, left, wide)
+            write_rows(sums, count, width, size, targets, left, wide)
     return largest, saturated, lost
 
 

@@ -124,10 +124,9 @@ def _tap_offsets(places: list[int], words: int) -> Int64s:
 
 
 @lru_cache(maxsize=256)
-def forward_plan(op: Conv2d, group: int) -> MapPlan:
-    """Windows of the padded input, ``group`` channels to a word."""
+def forward_plan(op: Conv2d, words: int) -> MapPlan:
+    """Windows of the padded input, of ``words`` to a place."""
     places, tall, broad = _input_places(op)
-    words = -(-(op.c_in // op.groups) // group)
     line, step = broad * words, op.stride * words
     taps = [
         (i * op.dilation * line) + j * op.dilation * words
@@ -178,14 +177,13 @@ def _reach(phases: list[_Phase]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=256)
-def input_grad_plan(op: Conv2d, group: int) -> MapPlan:
-    """Phases of the inputs over the map of the errors, ``group`` channels to a word."""
+def input_grad_plan(op: Conv2d, words: int) -> MapPlan:
+    """Phases of the inputs over the map of the errors, of ``words`` to a place."""
     down, across = _phases(op.h, op.k_h, op.pad_h, op), _phases(op.w, op.k_w, op.pad_w, op)
     (top, tall), (left, broad) = _reach(down), _reach(across)
     places = _map_places(
         _inside(top, tall, op.h_out, op.w_out * op.c_out), _inside(left, broad, op.w_out, op.c_out)
     )
-    words = -(-(op.c_out // op.groups) // group)
     line = broad * words
     passes = []
     for y in down:

@@ -25,7 +25,7 @@ from kernels.int8.conv_plan import (
     input_grad_plan,
     weight_grad_plan,
 )
-from kernels.int8.epilogue import Recipe
+from kernels.int8.epilogue import Counts, Recipe, combined
 from kernels.int8.shuffles import BLOCK
 from kernels.int8.workspace import scratch
 
@@ -43,7 +43,6 @@ Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Words = NDArray[np.uint32]
-Counts = tuple[int, int, int]
 
 
 def _threads(threads: int, work: int, serial: int) -> int:
@@ -180,15 +179,7 @@ def _run_pass(
         1,
         _threads(threads, positions * part.offsets.size * kind.group * columns, _SERIAL_MACS),
     )
-    return _combined(found)
-
-
-def _combined(found: list[Counts]) -> Counts:
-    return (
-        int(max(counts[0] for counts in found)),
-        int(sum(counts[1] for counts in found)),
-        int(sum(counts[2] for counts in found)),
-    )
+    return combined(found)
 
 
 def forward(
@@ -197,8 +188,8 @@ def forward(
 ) -> Counts:  # fmt: skip
     """Fill ``out``; largest accumulator, saturated and lost."""
     kind = tile_kind(backend)
-    plan = forward_plan(op, kind.group)
     ins, outs = op.c_in // op.groups, op.c_out // op.groups
+    plan = forward_plan(op, -(-ins // kind.group))
     found = []
     for g in range(op.groups):
         words = _make_map(x, g * ins, ins, plan, kind, threads)
@@ -212,7 +203,7 @@ def forward(
                 threads,
             )
         )  # fmt: skip
-    return _combined(found)
+    return combined(found)
 
 
 def input_grad(
@@ -220,11 +211,11 @@ def input_grad(
 ) -> Counts:
     """Fill ``out`` with dX; largest accumulator, saturated and lost."""
     kind = tile_kind(backend)
-    plan = input_grad_plan(op, kind.group)
     ins, outs = op.c_in // op.groups, op.c_out // op.groups
+    plan = input_grad_plan(op, -(-outs // kind.group))
     if not plan.covered:
         out.fill(0)
-    found = [(0, 0, 0)]
+    found = []
     for g in range(op.groups):
         words = _make_map(e, g * outs, outs, plan, kind, threads)
         weights = w[g * outs : (g + 1) * outs]
@@ -239,7 +230,7 @@ def input_grad(
                     part, words, panels, starts, op.n, ins, g * ins, recipe, out, kind, threads
                 )
             )
-    return _combined(found)
+    return combined(found)
 
 
 def weight_grad(

@@ -23,6 +23,8 @@ Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Recipe = tuple[int, int, int, int, int, int, int]
 """Loop, shift, three numbers of the loop, least and largest value: a Store for compiled code."""
+Counts = tuple[int, int, int]
+"""Largest accumulator, saturated and lost values."""
 _AS_IS, _MAGNITUDE, _FLOOR, _LEFT = range(4)
 _ENOUGH_LEFT = 8
 """A left shift that saturates every value but 0; a longer one does nothing else."""
@@ -44,6 +46,15 @@ def recipe(store: Store | None) -> Recipe:
         low_bits = shift // 2
         return _MAGNITUDE, shift, low_bits, (1 << low_bits) - 1, shift % 2, *store.clip
     return _MAGNITUDE, shift, shift - (rule is Rounding.HALF_AWAY), 0, 0, *store.clip
+
+
+def combined(found: list[Counts]) -> Counts:
+    """Largest accumulator, saturated and lost of all parts."""
+    return (
+        max((counts[0] for counts in found), default=0),
+        sum(counts[1] for counts in found),
+        sum(counts[2] for counts in found),
+    )
 
 
 @compiled

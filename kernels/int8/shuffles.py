@@ -20,6 +20,7 @@ BLOCK = 16
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _INDEX = ir.IntType(32)
 _Values = list[ir.Value]
+_memcpy: Callable[..., None] = cgutils.raw_memcpy
 _Emit = Callable[[Any, ir.IRBuilder, Any, _Values], ir.Value]
 
 
@@ -133,7 +134,7 @@ def _copy(typing: Any, source: Any, at: Any, target: Any, to: Any, count: Any) -
         places = [
             builder.gep(_data(context, builder, signature, args, n), [args[n + 1]]) for n in (0, 2)
         ]
-        cgutils.raw_memcpy(builder, places[1], places[0], args[4], size)
+        _memcpy(builder, places[1], places[0], args[4], size)
         return context.get_dummy_value()
 
     i64 = types.int64
