@@ -19,8 +19,15 @@ from sim.state import Observation, StepState
 
 Arrays = dict[str, NDArray[Any]]
 
-COUNTERS = ("step", "temperature_mc", "throttled", "scans", "stale_saturating", "stale_coarse")
-"""Fields of a state that are kept as they are."""
+COUNTERS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "temperature_mc": (int, type(None)),
+    "throttled": (bool,),
+    "scans": (int,),
+    "stale_saturating": (int,),
+    "stale_coarse": (int,),
+}
+"""Fields of a state that are kept as they are, with the types that they have."""
 FIXED = ("seed", "scenario")
 """Fields of a state that its session was made with; a snapshot of others is refused."""
 KEPT = {*COUNTERS, *FIXED, "shifts", "rescale", "true_shift", "prepared"}
@@ -84,8 +91,12 @@ def restore(session: TrainingSession, snapshot: Snapshot) -> None:
             raise SnapshotError(
                 f"snapshot: {name} is {meta[name]!r}; this session's is {own!r}; make one with it"
             )
-    state = _state(session.state, meta)
-    seen = meta["seen"]
+    try:
+        state, seen = _state(session.state, meta), _observation(meta["seen"])
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"snapshot: a value is not of its kind ({error})") from error
     session.executor.parameters.load(snapshot.arrays)
     found = session.executor.parameters.sha256()
     if found != meta["parameters_sha256"]:
@@ -93,8 +104,7 @@ def restore(session: TrainingSession, snapshot: Snapshot) -> None:
             f"snapshot: sha256 of the parameters is {found}, of those captured it was "
             f"{meta['parameters_sha256']}; the arrays are damaged"
         )
-    session.state = state
-    session._seen = None if seen is None else Observation(_integer(seen[0]), _integer(seen[1]))
+    session.state, session._seen = state, seen
 
 
 def _state(start: StepState, meta: Mapping[str, Any]) -> StepState:
@@ -106,18 +116,25 @@ def _state(start: StepState, meta: Mapping[str, Any]) -> StepState:
             f"snapshot: tensors {other[:3]} are rescaled in one of snapshot and plan, not in "
             "both; restore it with the plan that it was captured under"
         )
-    try:
-        rescale = {s: _rescale(*meta["rescale"][s]) for s in start.rescale}
-        return replace(
-            start,
-            **{name: meta[name] for name in COUNTERS},
-            shifts=MeasuredShifts(_integers(meta["shifts"])),
-            rescale=rescale,
-            true_shift=_integers(meta["true_shift"]),
-            prepared=tuple((str(key), _integer(size)) for key, size in meta["prepared"]),
-        )
-    except (TypeError, AttributeError) as error:
-        raise SnapshotError(f"snapshot: a value is not of its kind ({error})") from error
+    for name, types in COUNTERS.items():
+        if type(meta[name]) not in types:
+            raise TypeError(f"{name} is {meta[name]!r}")
+    return replace(
+        start,
+        **{name: meta[name] for name in COUNTERS},
+        shifts=MeasuredShifts(_integers(meta["shifts"])),
+        rescale={s: _rescale(*meta["rescale"][s]) for s in start.rescale},
+        true_shift=_integers(meta["true_shift"]),
+        prepared=tuple((str(key), _integer(size)) for key, size in meta["prepared"]),
+    )
+
+
+def _observation(seen: object) -> Observation | None:
+    if seen is None:
+        return None
+    if not isinstance(seen, list) or len(seen) != 2:
+        raise TypeError(f"seen is {seen!r}")
+    return Observation(_integer(seen[0]), _integer(seen[1]))
 
 
 def _rescale(used: object, period: object, since: object, history: list[object]) -> RescaleState:
