@@ -35,9 +35,24 @@ def _clamp(x: Int8s, y: Int8s, bound: np.int8) -> None:
 
 
 @compiled
-def _mask(e: Int8s, y: Int8s, dx: Int8s, bound: int) -> None:
+def _clamp_in_place(x: Int8s, bound: np.int8) -> None:
+    """As :func:`_clamp`, whose vector form LLVM leaves when both are the same memory."""
+    for i in range(x.size):
+        x[i] = min(max(x[i], np.int8(0)), bound)
+
+
+@compiled
+def _mask(e: Int8s, y: Int8s, dx: Int8s, most: np.int8) -> None:
     for i in range(e.size):
-        dx[i] = e[i] if y[i] > 0 and y[i] < bound else np.int8(0)
+        dx[i] = e[i] if (y[i] > 0) & (y[i] <= most) else np.int8(0)
+
+
+@compiled
+def _mask_in_place(e: Int8s, y: Int8s, most: np.int8) -> None:
+    """As :func:`_mask`; by bits, as LLVM makes a branch of the choice between old value and 0."""
+    for i in range(e.size):
+        keep = np.int8(-1) if (y[i] > 0) & (y[i] <= most) else np.int8(0)
+        e[i] = np.int8(e[i] & keep)
 
 
 @compiled
@@ -85,7 +100,14 @@ def _clamped(x: Int8s, bound: int, out: Int8s | None, threads: int | None) -> In
     check_array("x", x, np.int8)
     y = target(out, x.shape, np.int8)
     source, result, most = x.reshape(-1), y.reshape(-1), np.int8(min(bound, 127))
-    over_elements(lambda i, j: _clamp(source[i:j], result[i:j], most), x.size, threads)
+
+    def block(i: int, j: int) -> None:
+        if y is x:
+            _clamp_in_place(result[i:j], most)
+        else:
+            _clamp(source[i:j], result[i:j], most)
+
+    over_elements(block, x.size, threads)
     return y
 
 
@@ -116,7 +138,15 @@ def _masked(e: Int8s, y: Int8s, bound: int, out: Int8s | None, threads: int | No
     check_array("y", y, np.int8, shape=e.shape)
     dx = target(out, e.shape, np.int8)
     errors, saved, result = e.reshape(-1), y.reshape(-1), dx.reshape(-1)
-    over_elements(lambda i, j: _mask(errors[i:j], saved[i:j], result[i:j], bound), e.size, threads)
+    most = np.int8(bound - 1)
+
+    def block(i: int, j: int) -> None:
+        if dx is e:
+            _mask_in_place(result[i:j], saved[i:j], most)
+        else:
+            _mask(errors[i:j], saved[i:j], result[i:j], most)
+
+    over_elements(block, e.size, threads)
     return dx
 
 
