@@ -43,7 +43,8 @@ def forward(frame: Frame, item: Item) -> None:
     x, weight = (frame.quantised(name) for name in item.reads[:2])
     exponent, bias = x.exponent + weight.exponent, None
     if len(item.reads) > 2:
-        bias = frame.parameters.bias_sums(item.reads[2], exponent)
+        products = prod(item.op.weights[0][1:])
+        bias = frame.parameters.bias_sums(item.reads[2], exponent, products)
     kernel = FORWARD[item.op.kind]
 
     def run(**how: Any) -> Stored:

@@ -46,7 +46,6 @@ from sim.draft import Draft
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
-_INT32_MAX = 2**31 - 1
 
 
 class ParameterError(ValueError):
@@ -275,8 +274,11 @@ class Parameters:
             raise ParameterError(f"{name} holds no value and is no parameter of this network")
         return self.trained[name].value
 
-    def bias_sums(self, name: str, exponent: int) -> NDArray[np.int32]:
-        """A bias in units of an accumulator: ``round(bias / 2^exponent)``, at most int32."""
+    def bias_sums(self, name: str, exponent: int, products: int) -> NDArray[np.int32]:
+        """A bias in units of an accumulator: ``round(bias / 2^exponent)``.
+
+        It saturates where a sum of ``products`` products beside it could leave int32.
+        """
         trained = self.trained[name]
         if isinstance(trained, WideTrained):
             source, unit = trained.wide.master, trained.wide.exponent
@@ -289,7 +291,8 @@ class Parameters:
             sums = half_away(source, min(-left, 62))
         else:
             sums = source.astype(np.int64) << min(left, 31)
-        return np.clip(sums, -_INT32_MAX, _INT32_MAX).astype(np.int32)
+        most = 2**31 - 1 - (products << 14)
+        return np.clip(sums, -most, most).astype(np.int32)
 
     def arrays(self) -> Arrays:
         """Everything a checkpoint holds, by unique names; not copies."""

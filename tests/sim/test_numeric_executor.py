@@ -13,7 +13,7 @@ from kernels.gemm import available_backends
 from kernels.int8.inputs import quantise_input
 from kernels.int8.rescale import rescale
 from kernels.profiles import PROFILES
-from kernels.quantised import QTensor
+from kernels.quantised import QTensor, QuantError
 from sim.autodiff import training_graph
 from sim.graph import TrainingGraph
 from sim.lowering import lowering
@@ -58,14 +58,18 @@ MANDHELING = build_plan("mandheling", LENET, PHONE)
 FLOAT = build_plan("mnn-fp32", LENET, PHONE)
 
 
-def residual(batch: int) -> ForwardModel:
+def residual(batch: int, *, smooth: bool = False) -> ForwardModel:
     """Batch norm, a residual sum, a join, a strided convolution and an average."""
     b = ModelBuilder("small-residual", (batch, 3, 8, 8), source="this test")
-    x = b.relu(b.batch_norm(b.conv(INPUT, 8, 3, pad=1)))
+
+    def bend(x: str) -> str:
+        return x if smooth else b.relu(x)
+
+    x = bend(b.batch_norm(b.conv(INPUT, 8, 3, pad=1)))
     y = b.batch_norm(b.conv(x, 8, 3, pad=1))
-    x = b.relu(b.sum([x, y]))
-    x = b.concat([x, b.relu(b.conv(x, 4, 3, pad=1))])
-    x = b.relu(b.conv(x, 8, 3, stride=2, pad=1))
+    x = bend(b.sum([x, y]))
+    x = b.concat([x, bend(b.conv(x, 4, 3, pad=1))])
+    x = bend(b.conv(x, 8, 3, stride=2, pad=1))
     return b.build(b.linear(b.flatten(b.global_avg_pool(x)), 5, bias=True))
 
 
@@ -222,8 +226,11 @@ def test_one_integer_step_by_hand(name: str) -> None:
 
 
 def test_float_gradients_are_the_slopes_of_the_loss() -> None:
-    """Every parameter of a small residual network, against central differences."""
-    graph = RESIDUAL
+    """Every parameter of a small residual network, against central differences.
+
+    Without ReLU: a difference across its bend is no slope.
+    """
+    graph = training_graph(residual(4, smooth=True))
     plan = build_plan("mnn-fp32", graph, PHONE)
     images, labels = batch_of(graph)
     hyper = Hyper(momentum=0.0, weight_decay=0.0)
@@ -246,13 +253,13 @@ def test_float_gradients_are_the_slopes_of_the_loss() -> None:
     for name, values in before.items():
         gradient = (values - after[name]).astype(np.float64)
         direction = rng.standard_normal(values.shape).astype(np.float32)
-        reach = 3e-4
+        reach = 1e-2
         ends = [
             loss_with({**before, name: values + np.float32(side * reach) * direction})
             for side in (1, -1)
         ]
         slope = (ends[0] - ends[1]) / (2 * reach)
-        assert float((gradient * direction).sum()) == pytest.approx(slope, rel=0.03, abs=2e-3), name
+        assert float((gradient * direction).sum()) == pytest.approx(slope, rel=0.01, abs=1e-4), name
 
 
 @settings(max_examples=15, deadline=None)
@@ -265,7 +272,12 @@ def test_any_network_trains_in_integers_and_in_floats(model: ForwardModel, profi
             graph, build_plan(plan_name, graph, PHONE), PHONE, profile=profile
         )
         for _ in range(2):
-            done = session.step(images, labels, rate_q24=1 << 14)
+            try:
+                done = session.step(images, labels, rate_q24=1 << 14)
+            except QuantError as error:  # a network that NITI's loss cannot take
+                assert "where NITI's" in str(error)
+                assert profile.startswith("niti")
+                return
             assert np.isfinite(done.result.loss)
         logits = session.executor.predict(images[:1])
         assert logits.shape == (1, graph.tensor(graph.node("loss").inputs[0]).shape[1])
