@@ -14,6 +14,7 @@ from kernels.int8 import conv_oracle
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
 from kernels.int8.stored import Store, StoreError
 from kernels.rounding import Rounding
+from sim.zoo import load_model
 
 CASES, ACCEPT_CASES = 240, 10_000
 BACKENDS = available_backends()
@@ -69,6 +70,56 @@ CHECKS = {
 @pytest.mark.parametrize("role", CHECKS)
 def test_every_backend_equals_the_oracle(role: str, backend: str) -> None:
     CHECKS[role](backend, CASES, seed=31)
+
+
+def accept_counts(cases: int = ACCEPT_CASES) -> dict[str, int]:
+    """Drawn cases that equal the oracle, by role and back-end; raises at one that does not."""
+    counts = {}
+    for role, check in CHECKS.items():
+        for backend in BACKENDS:
+            check(backend, cases, seed=32)
+            counts[f"conv {role} {backend}"] = cases
+    return counts
+
+
+@pytest.mark.accept
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("role", CHECKS)
+def test_every_backend_equals_the_oracle_on_ten_thousand_cases(role: str, backend: str) -> None:
+    CHECKS[role](backend, ACCEPT_CASES, seed=32)
+
+
+def layers(model: str, batch: int) -> list[Conv2d]:
+    """Each different convolution of a model of the zoo once."""
+    ops = (layer.op for layer in load_model(model, batch).layers)
+    return list(dict.fromkeys(op for op in ops if isinstance(op, Conv2d)))
+
+
+def check_layer(op: Conv2d, rng: np.random.Generator) -> None:
+    """All back-ends on one layer; ``reference``, which is int64 NumPy, would take minutes."""
+    case, store = tensors(rng, op), Store(11)
+    for backend in BACKENDS[:-1]:
+        note = (backend, op)
+        got = conv_forward(case.x, case.w, op, store=store, backend=backend)
+        assert_stored(got, case.forward, store, note)
+        got = conv_input_grad(case.e, case.w, op, store=store, backend=backend)
+        assert_stored(got, case.input_grad, store, note)
+        got = conv_weight_grad(case.x, case.e, op, backend=backend)
+        assert_stored(got, case.weight_grad, None, note)
+
+
+def test_layers_of_a_small_network() -> None:
+    rng = np.random.default_rng(12)
+    for op in layers("vgg11", 2):
+        check_layer(op, rng)
+
+
+@pytest.mark.accept
+@pytest.mark.parametrize(("model", "batch"), [("vgg11", 64), ("resnet18", 8), ("mobilenet-v2", 1)])
+def test_every_layer_of_three_networks(model: str, batch: int) -> None:
+    rng = np.random.default_rng(13)
+    for op in layers(model, batch):
+        check_layer(op, rng)
 
 
 def test_oracle_is_the_sum_of_products() -> None:
