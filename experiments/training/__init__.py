@@ -1,0 +1,1 @@
+"""Training for real while a phone is simulated: configuration, loop, checkpoints, comparison."""

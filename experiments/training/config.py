@@ -1,0 +1,160 @@
+"""What a training run is told: everything that its result follows from, checked on entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+SCHEDULES = ("one-cycle", "step", "constant")
+AUGMENTATIONS = ("crop", "flip")
+Q24 = 1 << 24
+"""Unit of learning rates: they are integers from here on."""
+INDIFFERENT = ("data", "threads", "backend", "checkpoint_every")
+"""Settings that change no bit of the result, so a run may be continued with others."""
+
+
+class ConfigError(ValueError):
+    """A setting is not allowed; the message names it, its value and what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of a training run.
+
+    Attributes
+    ----------
+    model, plan, device
+        Names, or an ``.onnx``, ``.json`` and ``.yaml`` file.
+    dataset, data
+        Name of the data set, and the folder of its files where it has any.
+    profile
+        Arithmetic of the INT8 layers, see :data:`kernels.profiles.PROFILES`.
+    epochs, batch
+        Passes over the training images, and images per step; a ragged rest of an epoch is left
+        out.
+    rate
+        Peak learning rate; None: :data:`experiments.training.ground.RATE`.
+    schedule
+        One of :data:`SCHEDULES`, see :mod:`experiments.training.schedule`.
+    warmup
+        Percent of all steps that ``one-cycle`` rises for.
+    momentum, weight_decay
+        Of SGD, where the profile has them.
+    seed
+        Of the initial weights, the order of the images, augmentation and all draws.
+    augment
+        Some of :data:`AUGMENTATIONS`; None: both for ``cifar10``, nothing for others.
+    validation
+        Images of the training part that are held out to choose the epoch by, the same for every
+        seed; None: a tenth; 0: none, and the last epoch is taken.
+    split_of_test
+        Where ``mnist`` has no training files: images of its test file to train and to test on.
+    sizes
+        Images of ``shapes32`` to train and to test on.
+    engine
+        Times each step: ``compiled`` or ``simpy``; ``none`` computes without timing.
+    scenario
+        Circumstances of the phone, see :data:`sim.state.SCENARIOS`.
+    trace
+        Whether the shifts of all steps are kept, for ``rescale-trace.json``.
+    threads, backend
+        Of the kernels; they change no bit.
+    checkpoint_every
+        Steps between checkpoints; the end of an epoch makes one besides.
+
+    Raises
+    ------
+    ConfigError
+        A number out of range, or a name that is not among the known ones.
+    """
+
+    model: str
+    dataset: str
+    data: str | None = None
+    plan: str = "mandheling"
+    device: str = "snapdragon-865"
+    profile: str = "sandbox"
+    epochs: int = 10
+    batch: int = 64
+    rate: float | None = None
+    schedule: str = "one-cycle"
+    warmup: int = 25
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    augment: tuple[str, ...] | None = None
+    validation: int | None = None
+    split_of_test: tuple[int, int] | None = None
+    sizes: tuple[int, int] | None = None
+    engine: str = "compiled"
+    scenario: str = "quiet"
+    trace: bool = False
+    threads: int | None = None
+    backend: str | None = None
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("epochs", 1, 100_000),
+            ("batch", 1, 4096),
+            ("warmup", 0, 100),
+            ("seed", 0, 2**63 - 1),
+            ("checkpoint_every", 1, 10**9),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ConfigError(f"{name}: {value!r}; allowed: an integer from {low} to {high}")
+        for name, least in (("validation", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise ConfigError(f"{name}: {value!r}; allowed: an integer from {least} on")
+        for name, most in (("rate", 16.0), ("momentum", 1.0), ("weight_decay", 2.0**-8)):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and 0 <= value < most):
+                raise ConfigError(f"{name}: {value!r}; allowed: from 0 to below {most:g}")
+        if self.rate is not None and self.rate * Q24 < 1:
+            raise ConfigError(f"rate: {self.rate!r}; the least is 2**-24, about 6e-8")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"schedule: {self.schedule!r}; allowed: {', '.join(SCHEDULES)}")
+        unknown = sorted(set(self.augment or ()) - set(AUGMENTATIONS))
+        if unknown:
+            raise ConfigError(f"augment: {unknown[0]!r}; allowed: {', '.join(AUGMENTATIONS)}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all settings as JSON has them."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrainConfig:
+        """Return the settings that :meth:`as_json` gave.
+
+        Raises
+        ------
+        ConfigError
+            A setting is unknown, missing, or not allowed.
+        """
+        known = {field.name for field in fields(cls)}
+        if content.keys() != known:
+            names = sorted(content.keys() ^ known)
+            raise ConfigError(f"settings {', '.join(names)}: missing, or not known to this version")
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in content.items()
+        }
+        return cls(**values)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words which entries differ: ``seed was 0 and is 1 now``."""
+    found = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            found.append(f"{name} was {_short(old)} and is {_short(new)} now")
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."

@@ -1,0 +1,210 @@
+"""What a run stands on: graph, plan, device and data sets, loaded and checked together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from cost_models.device import Device
+from experiments.cli_common import load_built, load_device, load_graph, plan_sha256
+from experiments.datasets.dataset import Dataset
+from experiments.datasets.loading import load_splits
+from experiments.datasets.pipeline import Batches
+from experiments.datasets.splits import split_validation
+from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
+from experiments.training.schedule import Schedule, rate_to_q24
+from kernels.gemm import lacking
+from kernels.profiles import PROFILES
+from sim.autodiff import LOSS
+from sim.graph import TrainingGraph
+from sim.model import INPUT
+from sim.numeric.parameters import Hyper
+from sim.numeric.session import TrainingSession
+from sim.plan import Plan
+from sim.state import SCENARIOS
+
+VALIDATION_SPLIT_SEED = 0
+"""The same images for every seed of a run, so that runs are chosen by the same measure."""
+AUGMENTED = {"cifar10": ("crop", "flip")}
+"""Data sets that are augmented unless told otherwise."""
+RATE = 0.02
+"""Peak learning rate where none is given: what FP32 and the sandbox's INT8 both take without
+diverging on nets that have no batch norm (LeNet, VGG). NITI's profiles know no rate."""
+ENGINES = ("compiled", "simpy", "none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """A configuration with all that it names.
+
+    Attributes
+    ----------
+    given, config
+        The settings as given, and with every default filled in.
+    graph, plan, device
+        What is trained, how, and on which phone it is simulated.
+    train, validation, test
+        Data sets in the shape of the graph; ``validation`` is None where none is held out.
+    batches
+        Batches of an epoch.
+    schedule
+        Rates of all steps.
+    identity
+        All that the result follows from; two runs of one identity give the same bits.
+    """
+
+    given: TrainConfig
+    config: TrainConfig
+    graph: TrainingGraph
+    plan: Plan
+    device: Device
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset
+    batches: int
+    schedule: Schedule
+    identity: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings that the result depends on, with their defaults filled in."""
+        return _settings(self.config)
+
+    def session(self) -> TrainingSession:
+        """Return a session before its first step."""
+        config = self.config
+        return TrainingSession(
+            self.graph,
+            self.plan,
+            self.device,
+            profile=config.profile,
+            hyper=Hyper(config.momentum, config.weight_decay),
+            seed=config.seed,
+            engine=config.engine,
+            scenario=config.scenario,
+            threads=config.threads,
+            backend=config.backend,
+        )
+
+    def epoch(self, epoch: int, first: int = 0) -> Batches:
+        """Return the training batches of an epoch from batch ``first`` on."""
+        config = self.config
+        assert config.augment is not None
+        return Batches(
+            self.train, config.batch, config.seed, epoch, config.augment, True, first=first
+        )
+
+    def in_order(self, dataset: Dataset) -> Batches:
+        """Return a data set in batches as it is: in its order, without augmentation, whole."""
+        batch = min(self.config.batch, len(dataset))
+        return Batches(dataset, batch, 0, 0, (), False, shuffle=False)
+
+
+def prepare(config: TrainConfig) -> Ground:
+    """Load what a configuration names.
+
+    Raises
+    ------
+    ConfigError
+        A name is not known, the model has fewer outputs than the data set classes, or nothing is
+        left to train on.
+    ValueError
+        From the loaders of models, plans, devices and data sets, each telling its own file.
+    """
+    _check_names(config)
+    graph = load_graph(config.model, config.batch)
+    device = load_device(config.device)
+    plan = load_built(config.plan, graph, device).plan
+    _, channels, height, width = graph.tensor(INPUT).shape
+    train, test = load_splits(
+        config.dataset,
+        config.data,
+        shape=(height, width, channels),
+        split_of_test=config.split_of_test,
+        sizes=config.sizes,
+    )
+    outputs = graph.tensor(graph.node(LOSS).inputs[0]).shape[1]
+    if len(train.classes) > outputs:
+        raise ConfigError(
+            f"model: {config.model} has {outputs} outputs and {config.dataset} has "
+            f"{len(train.classes)} classes; choose another model or data set"
+        )
+    config_now = _filled(config, train)
+    assert config_now.validation is not None
+    assert config_now.rate is not None
+    validation = None
+    if config_now.validation:
+        train, validation = split_validation(train, config_now.validation, VALIDATION_SPLIT_SEED)
+    batches = len(Batches(train, config.batch, config.seed, 0))
+    steps = config.epochs * batches
+    schedule = Schedule(config.schedule, rate_to_q24(config_now.rate), steps, config.warmup)
+    identity = _identity(config_now, graph, plan, device, (train, test))
+    return Ground(
+        given=config,
+        config=config_now,
+        graph=graph,
+        plan=plan,
+        device=device,
+        train=train,
+        validation=validation,
+        test=test,
+        batches=batches,
+        schedule=schedule,
+        identity=identity,
+    )
+
+
+def _check_names(config: TrainConfig) -> None:
+    """Refuse what is unknown before anything is loaded, which may take seconds."""
+    for name, allowed in (
+        ("engine", ENGINES),
+        ("scenario", tuple(SCENARIOS)),
+        ("profile", tuple(PROFILES)),
+    ):
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ConfigError(f"{name}: {value!r}; allowed: {', '.join(allowed)}")
+    if config.backend is not None and (lacks := lacking(config.backend)) is not None:
+        raise ConfigError(f"backend: {config.backend!r} needs {lacks}, which this CPU lacks")
+    if config.engine == "none" and SCENARIOS[config.scenario].thermal:
+        raise ConfigError(
+            f"scenario: {config.scenario} follows the energy of each step, and engine none times "
+            "none; choose another engine"
+        )
+
+
+def _filled(config: TrainConfig, train: Dataset) -> TrainConfig:
+    """Return the configuration with its defaults filled in."""
+    return replace(
+        config,
+        rate=RATE if config.rate is None else config.rate,
+        augment=AUGMENTED.get(config.dataset, ()) if config.augment is None else config.augment,
+        validation=len(train) // 10 if config.validation is None else config.validation,
+    )
+
+
+def _identity(
+    config: TrainConfig,
+    graph: TrainingGraph,
+    plan: Plan,
+    device: Device,
+    splits: tuple[Dataset, Dataset],
+) -> dict[str, Any]:
+    train, test = splits
+    return {
+        **_settings(config),
+        "model": graph.name,
+        "plan": plan.name,
+        "device": device.name,
+        "graph_sha256": graph.hash(),
+        "plan_sha256": plan_sha256(plan),
+        "device_sha256": device.sha256,
+        "train_sha256": train.digest(),
+        "test_sha256": test.digest(),
+        "version": version("mandheling-sandbox"),
+    }
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    return {name: v for name, v in config.as_json().items() if name not in INDIFFERENT}
