@@ -122,7 +122,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model bit-exactly while a phone is simulated; run again to go on after a stop."""
+    """Train bit-exactly while a phone is simulated; run again to go on."""
     from experiments.training.config import TrainConfig
 
     given = {name for name in context.params if _is_given(context, name)}
