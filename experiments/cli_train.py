@@ -122,7 +122,10 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train bit-exactly while a phone is simulated; run again to go on."""
+    """Train bit for bit while a phone is simulated.
+
+    Run the same command again to go on after a stop.
+    """
     from experiments.training.config import TrainConfig
 
     given = {name for name in context.params if _is_given(context, name)}
