@@ -18,7 +18,15 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
     import typer
     from typer.core import TyperGroup
 
-    from experiments import cli_compare, cli_memory, cli_plan, cli_show, cli_simulate, cli_train
+    from experiments import (
+        cli_compare,
+        cli_federated,
+        cli_memory,
+        cli_plan,
+        cli_show,
+        cli_simulate,
+        cli_train,
+    )
     from experiments.cli_common import fail, is_own, os_failure, print_text
 except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
@@ -92,6 +100,7 @@ def _root(
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
 app.command()(cli_train.train)
+app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
 app.add_typer(cli_plan.app, name="plan")
 app.command()(cli_show.devices)
