@@ -1,9 +1,7 @@
-"""GEMM for any CPU that Numba compiles for: dot products of int16 rows, summed in int32.
+"""GEMM for any CPU that Numba compiles for: register tiles of int16 pairs, summed in int32.
 
-On x86 LLVM turns the inner loop into ``vpmaddwd``: products of int16 pairs added into int32.
-That needs every width stated (Numba types ``int32 * int32`` as int64), and one sum per loop:
-with a register tile of several sums LLVM no longer sees the pairs. Nothing saturates: a pair
-of products is at most ``2 * 2^14``.
+See :mod:`kernels.gemm.tiles`. LLVM turns a pair of products and their sum into ``vpmaddwd`` on
+x86; nothing saturates, as a pair of products is at most ``2 * 2^14``.
 """
 
 from __future__ import annotations
@@ -14,46 +12,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gemm.threads import over_rows
+from kernels.gemm.tiles import TILE_ROWS, product, tile_kind
 from kernels.jit import compiled
 
-_ROWS, _COLUMNS, _DEPTH = 64, 8, 1024
-"""Block of rows of A, columns of B, and K: the columns are 16 KiB, and stay in L1."""
+_KIND = tile_kind("portable")
+_CODE, _WIDTH = _KIND.code, _KIND.width
+_BLOCK_ROWS = 16 * TILE_ROWS
 
 
-def pack(b: NDArray[np.int8], threads: int) -> NDArray[np.int16]:
-    """B transposed and widened, ``(N, K)``."""
-    return np.ascontiguousarray(b.T, np.int16)
-
-
-@compiled
-def _dot(x: NDArray[np.int16], y: NDArray[np.int16]) -> np.int32:
-    total = np.int32(0)
-    for k in range(x.size):
-        total = np.int32(total + np.int32(np.int32(x[k]) * np.int32(y[k])))
-    return total
+def pack(b: NDArray[np.int8], threads: int) -> NDArray[np.uint32]:
+    """Panels of pairs of K, ``(N / width, K / 2, width)`` rounded up: a word for two int16."""
+    depth, columns = b.shape
+    steps, panels = -(-depth // 2), -(-columns // _WIDTH)
+    wide = np.zeros((2 * steps, panels * _WIDTH), np.int16)
+    wide[:depth, :columns] = b
+    pairs = wide.reshape(steps, 2, panels, _WIDTH).transpose(2, 0, 3, 1)
+    return np.ascontiguousarray(pairs).view(np.uint32)[..., 0]
 
 
 @compiled
 def _rows(
-    a: NDArray[np.int16], b: NDArray[np.int16], out: NDArray[np.int32], first: int, last: int
-) -> None:
-    """Rows ``first`` to ``last`` of the product, block by block."""
-    depth = a.shape[1]
-    for row in range(first, last):
-        out[row, :] = np.int32(0)
-    for k in range(0, depth, _DEPTH):
-        for top in range(first, last, _ROWS):
-            for left in range(0, b.shape[0], _COLUMNS):
-                for row in range(top, min(top + _ROWS, last)):
-                    x = a[row, k : k + _DEPTH]
-                    for column in range(left, min(left + _COLUMNS, b.shape[0])):
-                        dot = _dot(x, b[column, k : k + _DEPTH])
-                        out[row, column] = np.int32(out[row, column] + dot)
+    a: NDArray[np.uint32], panels: NDArray[np.uint32], offsets: NDArray[np.int64],
+    starts: NDArray[np.int32], out: NDArray[np.int32], bases: NDArray[np.int64],
+    sums: NDArray[np.int32], first: int, last: int,
+) -> None:  # fmt: skip
+    """Rows ``first`` to ``last`` of the product, block by block, panel by panel."""
+    steps, columns = offsets.size, out.shape[1]
+    for top in range(first, last, _BLOCK_ROWS):
+        count = min(_BLOCK_ROWS, last - top)
+        for r in range(_BLOCK_ROWS):
+            bases[r] = (top + min(r, count - 1)) * steps
+        for left in range(0, columns, _WIDTH):
+            product(
+                _CODE, a, bases, count, offsets, 0, steps, panels, left * steps, starts, 0, sums
+            )
+            size = min(_WIDTH, columns - left)
+            for r in range(count):
+                out[top + r, left : left + size] = sums[r * _WIDTH :][:size]
 
 
 def multiply(
     a: NDArray[np.int8], packed: NDArray[Any], out: NDArray[np.int32], threads: int
 ) -> None:
     """Fill ``out`` with ``a @ b``; ``packed`` is what :func:`pack` made of ``b``."""
-    wide = a.astype(np.int16)
-    over_rows(lambda first, last: _rows(wide, packed, out, first, last), a.shape[0], 1, threads)
+    rows, depth = a.shape
+    steps = packed.shape[1]
+    wide = np.zeros((rows, 2 * steps), np.int16)
+    wide[:, :depth] = a
+    words, panels = wide.reshape(-1).view(np.uint32), packed.reshape(-1)
+    offsets, starts = np.arange(steps, dtype=np.int64), np.zeros(_WIDTH, np.int32)
+    over_rows(
+        lambda first, last: _rows(
+            words, panels, offsets, starts, out, np.empty(_BLOCK_ROWS, np.int64),
+            np.empty(_BLOCK_ROWS * _WIDTH, np.int32), first, last,
+        ),
+        rows,
+        TILE_ROWS,
+        threads,
+        _BLOCK_ROWS,
+    )  # fmt: skip
