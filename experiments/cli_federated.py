@@ -105,7 +105,7 @@ def federated(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one model on many simulated phones; run again to go on after a stop."""
+    """Train one model on many simulated phones."""
     from experiments.federated.config import FederatedConfig
     from experiments.training.config import TrainConfig
 
