@@ -274,10 +274,10 @@ def test_any_network_trains_in_integers_and_in_floats(model: ForwardModel, profi
         for _ in range(2):
             try:
                 done = session.step(images, labels, rate_q24=1 << 14)
-            except QuantError as error:  # a network that NITI's loss cannot take
-                assert "where NITI's" in str(error)
-                assert profile.startswith("niti")
-                return
+            except QuantError as error:
+                if profile.startswith("niti") and "where NITI's" in str(error):
+                    return  # logits that NITI's loss cannot take
+                raise
             assert np.isfinite(done.result.loss)
         logits = session.executor.predict(images[:1])
         assert logits.shape == (1, graph.tensor(graph.node("loss").inputs[0]).shape[1])
