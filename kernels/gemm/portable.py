@@ -48,7 +48,9 @@ def _rows(
             )
             size = min(_WIDTH, columns - left)
             for r in range(count):
-                out[top + r, left : left + size] = sums[r * _WIDTH :][:size]
+                line, values = out[top + r, left : left + size], sums[r * _WIDTH :]
+                for n in range(size):
+                    line[n] = values[n]
 
 
 def multiply(

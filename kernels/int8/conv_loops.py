@@ -153,8 +153,10 @@ def weight_blocks(
                     transpose_16(sums, r * width + n, width, turned, n * BLOCK_ROWS + r, BLOCK_ROWS)
             size = min(width, columns - left)
             if fresh and begin == 0:
-                for n in range(size):
-                    out[left + n, top : top + count] = turned[n * BLOCK_ROWS :][:count]
+                for n in range(size):  # a loop: Numba's copy of slices is several times slower
+                    line, values = out[left + n, top : top + count], turned[n * BLOCK_ROWS :]
+                    for i in range(count):
+                        line[i] = values[i]
                 amax = amax_block(sums, count * width)
             else:
                 amax, bits = _add_rows(turned, count, size, left, top, out)

@@ -23,6 +23,7 @@ from kernels.int8.conv_loops import BLOCK_ROWS, Four, find_rows, write_rows
 from kernels.int8.conv_pack import gather_rows
 from kernels.int8.conv_plan import MapPlan, Pass, forward_plan, input_grad_plan
 from kernels.int8.epilogue import Counts, Recipe, amax_block, combined, requantise_block
+from kernels.int8.shuffles import copy
 from kernels.int8.workspace import scratch
 from kernels.jit import compiled
 
@@ -128,7 +129,7 @@ def _convolve(
         count = min(block, positions - top)
         find_rows(top, count, rows, reads, writes, bases, targets)
         for r in range(count):
-            sums[r * width : (r + 1) * width] = starts
+            copy(starts, 0, sums, r * width, width)
             _all_channels(
                 a, bases[r], offsets, weights, 0, lines, 0, offsets.size, width, sums, r * width
             )
