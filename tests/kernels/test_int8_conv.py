@@ -223,6 +223,21 @@ def test_out_is_filled_and_inputs_are_left_alone(backend: str) -> None:
         assert np.array_equal(array, was)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_is_written_over_out(backend: str) -> None:
+    rng = np.random.default_rng(11)
+    for op in (
+        Conv2d(n=5, c_in=33, h=5, w=4, c_out=70, k=3, pad=1),
+        Conv2d(n=5, c_in=18, h=5, w=4, c_out=36, k=3, pad=1, groups=18),
+    ):
+        case = tensors(rng, op)
+        for dtype in (np.int32, np.int64):
+            out = np.full(case.w.shape, 77, dtype)
+            got = conv_weight_grad(case.x, case.e, op, out=out, backend=backend)
+            assert got.values is out
+            assert_stored(got, case.weight_grad, None, (backend, op))
+
+
 OP = Conv2d(n=2, c_in=3, h=4, w=4, c_out=5, k=3)
 X, W, E = (np.zeros(s, np.int8) for s in ((2, 4, 4, 3), (5, 3, 3, 3), (2, 2, 2, 5)))
 
@@ -258,6 +273,10 @@ def test_bad_gradients_are_refused() -> None:
         conv_weight_grad(X, E, OP, into=W.astype(np.float32))
     with pytest.raises(GemmError, match="wide is True, but into is int32"):
         conv_weight_grad(X, E, OP, into=W.astype(np.int32), wide=True)
+    with pytest.raises(GemmError, match="into and out were both given"):
+        conv_weight_grad(X, E, OP, into=W.astype(np.int32), out=W.astype(np.int32))
+    with pytest.raises(GemmError, match="out is int8"):
+        conv_weight_grad(X, E, OP, out=W.copy())
     frozen = W.astype(np.int32)
     frozen.flags.writeable = False
     with pytest.raises(GemmError, match="into is read-only"):
