@@ -18,89 +18,92 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
-from experiments.cli_train import (
-    RUNS,
-    _augmentations,
-    _count,
-    _pair,
-    _real,
-    _text,
-    heeding_signals,
-)
+from experiments.cli_options import augmentations, count_option, pair, real_option, text_option
+from experiments.cli_train import RUNS, heeding_signals
 
 if TYPE_CHECKING:
     from experiments.federated.config import FederatedConfig
 
 
 def federated(
-    model: Annotated[str, _text("--model -m", "MODEL", "A model, or an .onnx file.")],
+    model: Annotated[str, text_option("--model -m", "MODEL", "A model, or an .onnx file.")],
     dataset: Annotated[
         str,
-        _text("--dataset", "NAME", "femnist (its users are the clients), digits, mnist, ..."),
+        text_option("--dataset", "NAME", "femnist (its users are the clients), digits, mnist, ..."),
     ],
     data: Annotated[
-        str | None, _text("--data", "DIR", "Folder of the data set's files, where it has any.")
+        str | None,
+        text_option("--data", "DIR", "Folder of the data set's files, where it has any."),
     ] = None,
     clients: Annotated[
-        int | None, _count("--clients", 1, 10**6, "How many; default: all users, or 20.")
+        int | None, count_option("--clients", 1, 10**6, "How many; default: all users, or 20.")
     ] = None,
-    per_round: Annotated[int, _count("--per-round", 1, 10**6, "Clients of each round.")] = 5,
-    rounds: Annotated[int, _count("--rounds", 1, 10**6, "Rounds of the server.")] = 20,
+    per_round: Annotated[int, count_option("--per-round", 1, 10**6, "Clients of each round.")] = 5,
+    rounds: Annotated[int, count_option("--rounds", 1, 10**6, "Rounds of the server.")] = 20,
     local_epochs: Annotated[
-        int, _count("--local-epochs", 1, 100_000, "Passes over a client's images in a round.")
+        int, count_option("--local-epochs", 1, 100_000, "Passes over a client's images in a round.")
     ] = 1,
     alpha: Annotated[
-        float, _real("--alpha", "Dirichlet; small: clients see few classes. Without users only.")
+        float,
+        real_option("--alpha", "Dirichlet; small: clients see few classes. Without users only."),
     ] = 0.5,
     aggregate: Annotated[
         str | None,
-        _text("--aggregate", "RULE", "int8, fp32-global or fp32; default: what suits the plan."),
+        text_option(
+            "--aggregate", "RULE", "int8, fp32-global or fp32; default: what suits the plan."
+        ),
     ] = None,
     plan: PlanOption = "mandheling",
     device: DeviceOption = "snapdragon-865",
     profile: Annotated[
-        str, _text("--profile", "NAME", "Arithmetic of INT8 layers: sandbox, niti_v1, ...")
+        str, text_option("--profile", "NAME", "Arithmetic of INT8 layers: sandbox, niti_v1, ...")
     ] = "sandbox",
-    batch: Annotated[int, _count("--batch -b", 1, BATCH_LIMIT, "Samples per step.")] = 16,
-    rate: Annotated[float | None, _real("--rate", "Peak learning rate; default: 0.01.")] = None,
+    batch: Annotated[int, count_option("--batch -b", 1, BATCH_LIMIT, "Samples per step.")] = 16,
+    rate: Annotated[
+        float | None, real_option("--rate", "Peak learning rate; default: 0.01.")
+    ] = None,
     schedule: Annotated[
-        str, _text("--schedule", "NAME", "Over the rounds: constant, step or one-cycle.")
+        str, text_option("--schedule", "NAME", "Over the rounds: constant, step or one-cycle.")
     ] = "constant",
-    momentum: Annotated[float, _real("--momentum", "Of SGD; at rest in each round.")] = 0.9,
-    weight_decay: Annotated[float, _real("--weight-decay", "Of SGD.")] = 5e-4,
-    seed: Annotated[int, _count("--seed", 0, SEED_LIMIT, "Seed of all random draws.")] = 0,
+    momentum: Annotated[float, real_option("--momentum", "Of SGD; at rest in each round.")] = 0.9,
+    weight_decay: Annotated[float, real_option("--weight-decay", "Of SGD.")] = 5e-4,
+    seed: Annotated[int, count_option("--seed", 0, SEED_LIMIT, "Seed of all random draws.")] = 0,
     augment: Annotated[
         str | None,
-        _text("--augment", "LIST", "crop, flip or both with a comma, or none; default: by set."),
+        text_option(
+            "--augment", "LIST", "crop, flip or both with a comma, or none; default: by set."
+        ),
     ] = None,
     sizes: Annotated[
-        str | None, _text("--sizes", "N,M", "Of shapes32: images to train and to test on.")
+        str | None, text_option("--sizes", "N,M", "Of shapes32: images to train and to test on.")
     ] = None,
     split_of_test: Annotated[
         str | None,
-        _text("--split-of-test", "N,M", "mnist without training files: to train and test on."),
+        text_option(
+            "--split-of-test", "N,M", "mnist without training files: to train and test on."
+        ),
     ] = None,
     down_mbps: Annotated[
-        int, _count("--down-mbps", 1, 10**6, "Link to each phone, Mbit/s (assumed).")
+        int, count_option("--down-mbps", 1, 10**6, "Link to each phone, Mbit/s (assumed).")
     ] = 100,
     up_mbps: Annotated[
-        int, _count("--up-mbps", 1, 10**6, "Link from each phone, Mbit/s (assumed).")
+        int, count_option("--up-mbps", 1, 10**6, "Link from each phone, Mbit/s (assumed).")
     ] = 20,
-    test_every: Annotated[int, _count("--test-every", 1, 10**6, "Rounds between tests.")] = 1,
+    test_every: Annotated[int, count_option("--test-every", 1, 10**6, "Rounds between tests.")] = 1,
     engine: Annotated[
-        str, _text("--engine", "NAME", "compiled, simpy, or none: compute without timing.")
+        str, text_option("--engine", "NAME", "compiled, simpy, or none: compute without timing.")
     ] = "compiled",
     scenario: Annotated[
-        str, _text("--scenario", "NAME", "quiet, sustained (heats up) or busy (other apps).")
+        str, text_option("--scenario", "NAME", "quiet, sustained (heats up) or busy (other apps).")
     ] = "quiet",
     out: Annotated[
-        Path | None, _text("--out", "DIR", "Folder of the run; default: one in runs/.")
+        Path | None, text_option("--out", "DIR", "Folder of the run; default: one in runs/.")
     ] = None,
     threads: Annotated[
-        int | None, _count("--threads", 1, 1024, "Threads; the result is the same.")
+        int | None, count_option("--threads", 1, 1024, "Threads; the result is the same.")
     ] = None,
     backend: Annotated[
-        str | None, _text("--backend", "NAME", "Of INT8 products; the result is the same.")
+        str | None, text_option("--backend", "NAME", "Of INT8 products; the result is the same.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -123,10 +126,10 @@ def federated(
         momentum=momentum,
         weight_decay=weight_decay,
         seed=seed,
-        augment=_augmentations(augment),
+        augment=augmentations(augment),
         validation=0,
-        sizes=_pair("--sizes", sizes),
-        split_of_test=_pair("--split-of-test", split_of_test),
+        sizes=pair("--sizes", sizes),
+        split_of_test=pair("--split-of-test", split_of_test),
         engine=engine,
         scenario=scenario,
         threads=threads,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sim.graph import TrainingGraph
     from sim.plan import Plan
     from sim.run import Run
-    from sim.state import StepState
+    from sim.state import ShiftSource, StepState
     from sim.timeline import Timeline
 
 TRACE_STEPS = 64
@@ -81,6 +81,12 @@ def simulate(
         Path | None,
         typer.Option("--trace", metavar="FILE", help="Write the steps as a Perfetto trace."),
     ] = None,
+    shifts: Annotated[
+        Path | None,
+        typer.Option(
+            "--shifts", metavar="FILE", help="Replay the shifts that train --trace recorded."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate training steps of one plan from a cold start."""
@@ -88,11 +94,12 @@ def simulate(
     if trace is not None and steps > TRACE_STEPS:
         raise CliError(f"--steps {steps}: a trace holds at most {TRACE_STEPS} steps; take fewer")
     _check_names(engine, scenario)
+    recorded = None if shifts is None else _recorded(shifts)
     phone = load_device(device)
     graph = load_graph(model, batch, image)
     chosen = load_built(plan, graph, phone).plan
     with progress("simulating", steps) as advance:
-        found = run_steps(graph, chosen, phone, steps, seed, engine, scenario, advance)
+        found = run_steps(graph, chosen, phone, steps, seed, engine, scenario, advance, recorded)
     if trace is not None:
         from sim.trace import write_trace
 
@@ -106,6 +113,7 @@ def simulate(
     )
     result = {
         "note": NOTE,
+        "shifts": "assumed" if recorded is None else recorded.kind,
         "model": graph.name,
         "device": phone.name,
         "plan": chosen.name,
@@ -137,6 +145,13 @@ def _check_names(engine: str, scenario: str) -> None:
             raise CliError(f"{option} {value!r} is unknown; choose one of {', '.join(allowed)}")
 
 
+def _recorded(path: Path) -> ShiftSource:
+    """Read the true shifts of a rescale trace."""
+    from sim.numeric.records import load_trace
+
+    return load_trace(path).shifts()
+
+
 def run_steps(
     graph: TrainingGraph,
     plan: Plan,
@@ -146,6 +161,7 @@ def run_steps(
     engine: str,
     scenario: str,
     advance: Callable[[], object],
+    shifts: ShiftSource | None = None,
 ) -> Simulated:
     """Simulate, counting what the state after each step says; ``advance`` is called then."""
     from sim.run import simulate as simulate_plan
@@ -159,7 +175,15 @@ def run_steps(
         advance()
 
     run = simulate_plan(
-        graph, plan, device, steps=steps, seed=seed, engine=engine, scenario=scenario, on_step=look
+        graph,
+        plan,
+        device,
+        steps=steps,
+        seed=seed,
+        engine=engine,
+        scenario=scenario,
+        shifts=shifts,
+        on_step=look,
     )
     return Simulated(run, throttled, busy)
 

@@ -8,21 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli_common import (
     BATCH_LIMIT,
-    PLAIN_INTEGER,
     SEED_LIMIT,
     CliError,
     JsonOption,
     deliver,
-    integer,
     say,
     stdout_console,
 )
+from experiments.cli_options import augmentations, count_option, pair, real_option, text_option
 
 if TYPE_CHECKING:
     from experiments.training.config import TrainConfig
@@ -36,88 +35,89 @@ ONE_STOP_S = 1.0
 GIVEN = "COMMANDLINE"
 
 
-def _number(text: str | float) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not allowed; give a number") from None
-
-
-def _text(names: str, metavar: str, text: str) -> Any:
-    return typer.Option(*names.split(), metavar=metavar, help=text)
-
-
-def _count(names: str, low: int, high: int, text: str) -> Any:
-    return typer.Option(*names.split(), metavar="N", parser=integer(low, high), help=text)
-
-
-def _real(name: str, text: str) -> Any:
-    return typer.Option(name, metavar="X", parser=_number, help=text)
-
-
 def train(
     context: typer.Context,
-    model: Annotated[str | None, _text("--model -m", "MODEL", "A model, or an .onnx file.")] = None,
+    model: Annotated[
+        str | None, text_option("--model -m", "MODEL", "A model, or an .onnx file.")
+    ] = None,
     dataset: Annotated[
         str | None,
-        _text("--dataset", "NAME", "cifar10, digits, fashion-mnist, femnist, mnist or shapes32."),
+        text_option(
+            "--dataset", "NAME", "cifar10, digits, fashion-mnist, femnist, mnist or shapes32."
+        ),
     ] = None,
     data: Annotated[
-        str | None, _text("--data", "DIR", "Folder of the data set's files, where it has any.")
+        str | None,
+        text_option("--data", "DIR", "Folder of the data set's files, where it has any."),
     ] = None,
-    plan: Annotated[str, _text("--plan -p", "PLAN", "A plan, or a .json file.")] = "mandheling",
+    plan: Annotated[
+        str, text_option("--plan -p", "PLAN", "A plan, or a .json file.")
+    ] = "mandheling",
     device: Annotated[
-        str, _text("--device -d", "DEVICE", "A device, or a .yaml file.")
+        str, text_option("--device -d", "DEVICE", "A device, or a .yaml file.")
     ] = "snapdragon-865",
     profile: Annotated[
-        str, _text("--profile", "NAME", "Arithmetic of INT8 layers: sandbox, niti_v1, ...")
+        str, text_option("--profile", "NAME", "Arithmetic of INT8 layers: sandbox, niti_v1, ...")
     ] = "sandbox",
-    epochs: Annotated[int, _count("--epochs", 1, 100_000, "Passes over the training set.")] = 10,
-    batch: Annotated[int, _count("--batch -b", 1, BATCH_LIMIT, "Samples per step.")] = 64,
-    rate: Annotated[float | None, _real("--rate", "Peak learning rate; default: 0.02.")] = None,
+    epochs: Annotated[
+        int, count_option("--epochs", 1, 100_000, "Passes over the training set.")
+    ] = 10,
+    batch: Annotated[int, count_option("--batch -b", 1, BATCH_LIMIT, "Samples per step.")] = 64,
+    rate: Annotated[
+        float | None, real_option("--rate", "Peak learning rate; default: 0.02.")
+    ] = None,
     schedule: Annotated[
-        str, _text("--schedule", "NAME", "one-cycle, step or constant.")
+        str, text_option("--schedule", "NAME", "one-cycle, step or constant.")
     ] = "one-cycle",
-    warmup: Annotated[int, _count("--warmup", 0, 100, "Percent that one-cycle rises for.")] = 25,
-    momentum: Annotated[float, _real("--momentum", "Of SGD.")] = 0.9,
-    weight_decay: Annotated[float, _real("--weight-decay", "Of SGD.")] = 5e-4,
-    seed: Annotated[int, _count("--seed", 0, SEED_LIMIT, "Seed of all random draws.")] = 0,
+    warmup: Annotated[
+        int, count_option("--warmup", 0, 100, "Percent that one-cycle rises for.")
+    ] = 25,
+    momentum: Annotated[float, real_option("--momentum", "Of SGD.")] = 0.9,
+    weight_decay: Annotated[float, real_option("--weight-decay", "Of SGD.")] = 5e-4,
+    seed: Annotated[int, count_option("--seed", 0, SEED_LIMIT, "Seed of all random draws.")] = 0,
     augment: Annotated[
         str | None,
-        _text("--augment", "LIST", "crop, flip or both with a comma, or none; default: by set."),
+        text_option(
+            "--augment", "LIST", "crop, flip or both with a comma, or none; default: by set."
+        ),
     ] = None,
     validation: Annotated[
         int | None,
-        _count("--validation", 0, 10**9, "Images held out to choose the epoch; default: a tenth."),
+        count_option(
+            "--validation", 0, 10**9, "Images held out to choose the epoch; default: a tenth."
+        ),
     ] = None,
     sizes: Annotated[
-        str | None, _text("--sizes", "N,M", "Of shapes32: images to train and to test on.")
+        str | None, text_option("--sizes", "N,M", "Of shapes32: images to train and to test on.")
     ] = None,
     split_of_test: Annotated[
         str | None,
-        _text("--split-of-test", "N,M", "mnist without training files: to train and test on."),
+        text_option(
+            "--split-of-test", "N,M", "mnist without training files: to train and test on."
+        ),
     ] = None,
     engine: Annotated[
-        str, _text("--engine", "NAME", "compiled, simpy, or none: compute without timing.")
+        str, text_option("--engine", "NAME", "compiled, simpy, or none: compute without timing.")
     ] = "compiled",
     scenario: Annotated[
-        str, _text("--scenario", "NAME", "quiet, sustained (heats up) or busy (other apps).")
+        str, text_option("--scenario", "NAME", "quiet, sustained (heats up) or busy (other apps).")
     ] = "quiet",
     trace: Annotated[bool, typer.Option("--trace", help="Keep every shift of every step.")] = False,
     out: Annotated[
-        Path | None, _text("--out", "DIR", "Folder of the run; default: one in runs/.")
+        Path | None, text_option("--out", "DIR", "Folder of the run; default: one in runs/.")
     ] = None,
     resume: Annotated[
-        Path | None, _text("--resume", "DIR", "Go on with the run in a folder, as it was set.")
+        Path | None,
+        text_option("--resume", "DIR", "Go on with the run in a folder, as it was set."),
     ] = None,
     checkpoint_every: Annotated[
-        int, _count("--checkpoint-every", 1, 10**9, "Steps between checkpoints.")
+        int, count_option("--checkpoint-every", 1, 10**9, "Steps between checkpoints.")
     ] = 200,
     threads: Annotated[
-        int | None, _count("--threads", 1, 1024, "Threads; the result is the same.")
+        int | None, count_option("--threads", 1, 1024, "Threads; the result is the same.")
     ] = None,
     backend: Annotated[
-        str | None, _text("--backend", "NAME", "Of INT8 products; the result is the same.")
+        str | None, text_option("--backend", "NAME", "Of INT8 products; the result is the same.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -151,10 +151,10 @@ def train(
             momentum=momentum,
             weight_decay=weight_decay,
             seed=seed,
-            augment=_augmentations(augment),
+            augment=augmentations(augment),
             validation=validation,
-            sizes=_pair("--sizes", sizes),
-            split_of_test=_pair("--split-of-test", split_of_test),
+            sizes=pair("--sizes", sizes),
+            split_of_test=pair("--split-of-test", split_of_test),
             engine=engine,
             scenario=scenario,
             trace=trace,
@@ -233,19 +233,3 @@ def _resumed(context: typer.Context, folder: Path, given: set[str]) -> TrainConf
         )
     changed = {"data", "threads", "backend", "checkpoint_every"} & given
     return replace(saved_config(folder), **{name: context.params[name] for name in changed})
-
-
-def _augmentations(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return () if text == "none" else tuple(text.split(","))
-
-
-def _pair(option: str, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 2 or not all(PLAIN_INTEGER.fullmatch(part) for part in parts):
-        raise CliError(f"{option} {text!r}: give two whole numbers with a comma between")
-    first, second = parts
-    return int(first), int(second)

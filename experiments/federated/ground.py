@@ -12,12 +12,15 @@ from experiments.federated.accounts import Link
 from experiments.federated.clients import shares
 from experiments.federated.config import FederatedConfig
 from experiments.training.config import ConfigError
-from experiments.training.ground import AUGMENTED, Ground, _check_names, _identity
+from experiments.training.ground import (
+    AUGMENTED,
+    Ground,
+    check_names,
+    identity_of,
+    wide_enough,
+)
 from experiments.training.schedule import Schedule, rate_to_q24
-from sim.autodiff import LOSS, training_graph
-from sim.graph import TrainingGraph
 from sim.model import INPUT
-from sim.zoo import load_model
 
 RATE = 0.01
 """Learning rate where none is given, for either precision: local training has no warm-up."""
@@ -67,7 +70,7 @@ def prepare(config: FederatedConfig) -> FederatedGround:
         From the loaders of models, plans, devices and data sets, each telling its own file.
     """
     wanted = config.training
-    _check_names(wanted)
+    check_names(wanted)
     graph = load_graph(wanted.model, wanted.batch)
     _, channels, height, width = graph.tensor(INPUT).shape
     train, test = load_splits(
@@ -77,7 +80,7 @@ def prepare(config: FederatedConfig) -> FederatedGround:
         split_of_test=wanted.split_of_test,
         sizes=wanted.sizes,
     )
-    graph = _wide_enough(graph, wanted.model, len(train.classes))
+    graph = wide_enough(graph, wanted.model, len(train.classes))
     device = load_device(wanted.device)
     plan = load_built(wanted.plan, graph, device).plan
     rate = RATE if wanted.rate is None else wanted.rate
@@ -90,7 +93,7 @@ def prepare(config: FederatedConfig) -> FederatedGround:
             f"per_round: {config.per_round}; allowed: 1 to {len(parts)}, the clients there are"
         )
     schedule = Schedule(wanted.schedule, rate_to_q24(rate), config.rounds, wanted.warmup)
-    identity = _identity(local_config, graph, plan, device, (train, tested))
+    identity = identity_of(local_config, graph, plan, device, (train, tested))
     own = replace(config, training=local_config, clients=len(parts), aggregate=rule)
     more = {name: value for name, value in own.as_json().items() if name != "training"}
     return FederatedGround(
@@ -114,18 +117,6 @@ def prepare(config: FederatedConfig) -> FederatedGround:
         link=Link(config.down_mbps, config.up_mbps),
         identity={"kind": "federated", **identity, **more},
     )
-
-
-def _wide_enough(graph: TrainingGraph, model: str, classes: int) -> TrainingGraph:
-    outputs = graph.tensor(graph.node(LOSS).inputs[0]).shape[1]
-    if classes <= outputs:
-        return graph
-    if model.endswith(".onnx"):
-        raise ConfigError(
-            f"model: {model} has {outputs} outputs and the data set {classes} classes; export it "
-            "with as many, or choose another"
-        )
-    return training_graph(load_model(model, graph.batch, classes=classes))
 
 
 def _rule(given: str | None, integer: bool, plan: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 
 from experiments.datasets.dataset import Indices
@@ -53,7 +53,6 @@ class Phone:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._session = ground.session()
-        self._cold = self._session.state
 
     @property
     def integer(self) -> frozenset[str]:
@@ -113,7 +112,7 @@ class Phone:
         seed = local_seed(config.seed, number, client)
         self.load(packet)
         before = self.weights()
-        session.state, session._seen = replace(self._cold, seed=seed), None
+        session.restart(seed)
         tally = Tally()
         for epoch in range(config.epochs):
             batches = local_batches(

@@ -16,13 +16,14 @@ from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
 from kernels.gemm import lacking
 from kernels.profiles import PROFILES
-from sim.autodiff import LOSS
+from sim.autodiff import LOSS, training_graph
 from sim.graph import TrainingGraph
 from sim.model import INPUT
 from sim.numeric.parameters import Hyper
 from sim.numeric.session import TrainingSession
 from sim.plan import Plan
 from sim.state import SCENARIOS
+from sim.zoo import load_model
 
 VALIDATION_SPLIT_SEED = 0
 """The same images for every seed of a run, so that runs are chosen by the same measure."""
@@ -112,10 +113,8 @@ def prepare(config: TrainConfig) -> Ground:
     ValueError
         From the loaders of models, plans, devices and data sets, each telling its own file.
     """
-    _check_names(config)
+    check_names(config)
     graph = load_graph(config.model, config.batch)
-    device = load_device(config.device)
-    plan = load_built(config.plan, graph, device).plan
     _, channels, height, width = graph.tensor(INPUT).shape
     train, test = load_splits(
         config.dataset,
@@ -124,12 +123,9 @@ def prepare(config: TrainConfig) -> Ground:
         split_of_test=config.split_of_test,
         sizes=config.sizes,
     )
-    outputs = graph.tensor(graph.node(LOSS).inputs[0]).shape[1]
-    if len(train.classes) > outputs:
-        raise ConfigError(
-            f"model: {config.model} has {outputs} outputs and {config.dataset} has "
-            f"{len(train.classes)} classes; choose another model or data set"
-        )
+    graph = wide_enough(graph, config.model, len(train.classes))
+    device = load_device(config.device)
+    plan = load_built(config.plan, graph, device).plan
     config_now = _filled(config, train)
     assert config_now.validation is not None
     assert config_now.rate is not None
@@ -139,7 +135,7 @@ def prepare(config: TrainConfig) -> Ground:
     batches = len(Batches(train, config.batch, config.seed, 0))
     steps = config.epochs * batches
     schedule = Schedule(config.schedule, rate_to_q24(config_now.rate), steps, config.warmup)
-    identity = _identity(config_now, graph, plan, device, (train, test))
+    identity = identity_of(config_now, graph, plan, device, (train, test))
     return Ground(
         given=config,
         config=config_now,
@@ -155,7 +151,26 @@ def prepare(config: TrainConfig) -> Ground:
     )
 
 
-def _check_names(config: TrainConfig) -> None:
+def wide_enough(graph: TrainingGraph, model: str, classes: int) -> TrainingGraph:
+    """Give a model of the zoo as many outputs as there are classes, if it has fewer.
+
+    Raises
+    ------
+    ConfigError
+        An imported model has too few outputs.
+    """
+    outputs = graph.tensor(graph.node(LOSS).inputs[0]).shape[1]
+    if classes <= outputs:
+        return graph
+    if model.endswith(".onnx"):
+        raise ConfigError(
+            f"model: {model} has {outputs} outputs and the data set {classes} classes; export it "
+            "with as many, or choose another"
+        )
+    return training_graph(load_model(model, graph.batch, classes=classes))
+
+
+def check_names(config: TrainConfig) -> None:
     """Refuse what is unknown before anything is loaded, which may take seconds."""
     for name, allowed in (
         ("engine", ENGINES),
@@ -184,13 +199,14 @@ def _filled(config: TrainConfig, train: Dataset) -> TrainConfig:
     )
 
 
-def _identity(
+def identity_of(
     config: TrainConfig,
     graph: TrainingGraph,
     plan: Plan,
     device: Device,
     splits: tuple[Dataset, Dataset],
 ) -> dict[str, Any]:
+    """Everything that a run's result follows from: settings, and digests of what they name."""
     train, test = splits
     return {
         **_settings(config),

@@ -29,7 +29,8 @@ def _check(logits: Floats, labels: Labels, op: SoftmaxCrossEntropy) -> None:
 
 
 def _log_softmax(logits: Floats) -> NDArray[np.float64]:
-    below = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which whoever trains refuses
+        below = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_softmax: NDArray[np.float64] = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
     return log_softmax
 

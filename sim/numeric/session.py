@@ -107,7 +107,13 @@ class TrainingSession:
         self._ready = lowering(graph, plan, device)
         start = StepState(seed=seed, scenario=SCENARIOS[scenario], shifts=MeasuredShifts({}))
         self.state = self._ready.first_state(start)
-        self._seen: Observation | None = None
+        self.seen: Observation | None = None
+        """What the step before showed of the phone; only the thermal scenario needs it."""
+        self._cold = self.state
+
+    def restart(self, seed: int) -> None:
+        """Begin again from the cold start with another seed; the parameters stay."""
+        self.state, self.seen = replace(self._cold, seed=seed), None
 
     def step(
         self, images: Floats, labels: NDArray[np.int64], *, rate_q24: int, epoch: int = 0
@@ -135,8 +141,8 @@ class TrainingSession:
         if self.engine == "none":
             self.state = self._ready.skip(state)
             return SessionStep(result, None)
-        tasks, self.state = self._ready.step(state, self._seen)
+        tasks, self.state = self._ready.step(state, self.seen)
         timeline = run_engine(tasks, self.engine)
         check(timeline)
-        self._seen = Observation(timeline.makespan_ns, timeline.energy_pj)
+        self.seen = Observation(timeline.makespan_ns, timeline.energy_pj)
         return SessionStep(result, timeline)

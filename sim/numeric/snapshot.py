@@ -56,7 +56,7 @@ class Snapshot:
 
 def capture(session: TrainingSession) -> Snapshot:
     """Return the state of a session between two steps."""
-    state, seen = session.state, session._seen
+    state, seen = session.state, session.seen
     assert isinstance(state.shifts, MeasuredShifts)
     meta = {
         **{name: getattr(state, name) for name in COUNTERS},
@@ -104,7 +104,7 @@ def restore(session: TrainingSession, snapshot: Snapshot) -> None:
             f"snapshot: sha256 of the parameters is {found}, of those captured it was "
             f"{meta['parameters_sha256']}; the arrays are damaged"
         )
-    session.state, session._seen = state, seen
+    session.state, session.seen = state, seen
 
 
 def _state(start: StepState, meta: Mapping[str, Any]) -> StepState:

@@ -125,3 +125,21 @@ def test_help_needs_no_compiler() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "--checkpoint-every" in shown.stdout
+
+
+def test_recorded_shifts_replay_to_the_time_that_training_had(tmp_path: Path) -> None:
+    words = ["train", "-m", "lenet", "--dataset", "digits", "--epochs", "1", "--trace"]
+    assert run([*words, "--quiet"], tmp_path / "run").exit_code == 0
+    trained = json.loads((tmp_path / "run" / "result.json").read_text())
+    trace = str(tmp_path / "run" / "rescale-trace.json")
+    words = ["simulate", "-m", "lenet", "-d", "snapdragon-865", "--json", "--shifts"]
+    found = run([*words, trace, "--steps", str(trained["steps"])])
+    replayed = json.loads(found.stdout)
+    assert replayed["shifts"] == "recorded"
+    assert replayed["makespan_ns"] == trained["simulated"]["time_ns"]
+    assert replayed["energy_pj"] == trained["simulated"]["energy_pj"]
+    assert replayed["scans"] == trained["rescale"]["scans"]
+    (tmp_path / "broken").write_text("{}")
+    refused = run([*words, str(tmp_path / "broken")])
+    assert refused.exit_code == 2
+    assert "is no rescale trace" in refused.stderr
