@@ -102,6 +102,86 @@ def _dot_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value)
     return builder.add(total, builder.add(even, odd, flags=("nsw",)))
 
 
+def _load(builder: ir.IRBuilder, base: ir.Value, at: ir.Value, kind: ir.Type) -> ir.Value:
+    return builder.load(builder.bitcast(builder.gep(base, [at]), kind.as_pointer()), align=4)
+
+
+def _steps(
+    builder: ir.IRBuilder,
+    rows: _Values,
+    offsets: ir.Value,
+    panel: ir.Value,
+    steps: ir.Value,
+    starts: list[tuple[ir.Block, _Values]],
+    dot: _Dot,
+) -> _Values:
+    """The loop over K, a word at a time: the sums, row by row; leaves ``builder`` after it.
+
+    ``starts`` are the blocks that branch here, each with the sums that it starts from.
+    """
+    kind = starts[0][1][0].type
+    lanes, vectors = kind.count, len(starts[0][1]) // len(rows)
+    loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
+    for block, _ in starts:
+        with builder.goto_block(block):
+            builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(_I64)
+    totals = [builder.phi(kind) for _ in starts[0][1]]
+    offset = builder.load(builder.gep(offsets, [step]))
+    here = builder.mul(step, _I64(vectors * lanes))
+    columns = [
+        _load(builder, panel, builder.add(here, _I64(v * lanes)), kind) for v in range(vectors)
+    ]
+    added: _Values = []
+    for r, pointer in enumerate(rows):
+        spread = _splat(builder, builder.load(builder.gep(pointer, [offset])), lanes)
+        added += [dot(builder, totals[r * vectors + v], spread, columns[v]) for v in range(vectors)]
+    following = builder.add(step, _I64(1))
+    for block, first, values in (
+        *((block, _I64(0), values) for block, values in starts),
+        (loop, following, added),
+    ):
+        step.add_incoming(first, block)
+        for total, value in zip(totals, values, strict=True):
+            total.add_incoming(value, block)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+    builder.position_at_end(done)
+    return added
+
+
+def _emit_tile(vectors: int, lanes: int, dot: _Dot) -> Callable[..., ir.Value]:
+    """What :func:`_tile` compiles to."""
+    kind = ir.VectorType(_I32, lanes)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
+        def at(index: int, place: ir.Value) -> ir.Value:
+            data = context.make_array(signature.args[index])(context, builder, args[index]).data
+            return builder.gep(data, [place])
+
+        base_at, offset_at, steps, panel_at, start_at, fresh, sums_at = (
+            args[i] for i in (2, 4, 5, 7, 9, 10, 12)
+        )
+        rows = [at(0, builder.load(at(1, builder.add(base_at, _I64(r))))) for r in range(TILE_ROWS)]
+        offsets, panel = at(3, offset_at), at(6, panel_at)
+        start, held = at(8, start_at), at(11, sums_at)
+        places = [_I64(i * lanes) for i in range(TILE_ROWS * vectors)]
+        begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
+        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
+        builder.position_at_end(begin)
+        begun = [_load(builder, start, place, kind) for place in places[:vectors]] * TILE_ROWS
+        builder.position_at_end(resume)
+        resumed = [_load(builder, held, place, kind) for place in places]
+        starts = [(begin, begun), (resume, resumed)]
+        sums = _steps(builder, rows, offsets, panel, steps, starts, dot)
+        for value, place in zip(sums, places, strict=True):
+            target = builder.bitcast(builder.gep(held, [place]), kind.as_pointer())
+            builder.store(value, target, align=4)
+        return context.get_dummy_value()
+
+    return emit
+
+
 def _tile(vectors: int, lanes: int, dot: _Dot) -> Callable[..., Any]:
     """Intrinsic that computes one tile: 6 rows by ``vectors * lanes`` columns.
 
@@ -109,68 +189,7 @@ def _tile(vectors: int, lanes: int, dot: _Dot) -> Callable[..., Any]:
     fresh, sums, sums_at)``: flat arrays, and places in them in elements. Sums begin with
     ``starts``, one per column, where ``fresh``, and with what ``sums`` holds otherwise.
     """
-    kind = ir.VectorType(_I32, lanes)
-
-    def load(builder: ir.IRBuilder, base: ir.Value, at: ir.Value) -> ir.Value:
-        return builder.load(builder.bitcast(builder.gep(base, [at]), kind.as_pointer()), align=4)
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
-        def data(index: int) -> ir.Value:
-            return context.make_array(signature.args[index])(context, builder, args[index]).data
-
-        base_at, offset_at, steps, panel_at, start_at, fresh, sums_at = (
-            args[i] for i in (2, 4, 5, 7, 9, 10, 12)
-        )
-        rows = [
-            builder.gep(
-                data(0), [builder.load(builder.gep(data(1), [builder.add(base_at, _I64(r))]))]
-            )
-            for r in range(TILE_ROWS)
-        ]
-        offsets = builder.gep(data(3), [offset_at])
-        panel, held = builder.gep(data(6), [panel_at]), builder.gep(data(11), [sums_at])
-        places = [_I64(i * lanes) for i in range(TILE_ROWS * vectors)]
-        begin, resume, loop, done = (
-            builder.append_basic_block(name) for name in ("begin", "resume", "step", "done")
-        )
-        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
-        builder.position_at_end(begin)
-        row = [
-            load(builder, data(8), builder.add(start_at, _I64(v * lanes))) for v in range(vectors)
-        ]
-        begun = row * TILE_ROWS
-        builder.branch(loop)
-        builder.position_at_end(resume)
-        resumed = [load(builder, held, place) for place in places]
-        builder.branch(loop)
-
-        builder.position_at_end(loop)
-        step = builder.phi(_I64)
-        totals = [builder.phi(kind) for _ in places]
-        offset = builder.load(builder.gep(offsets, [step]))
-        here = builder.mul(step, _I64(vectors * lanes))
-        columns = [load(builder, panel, builder.add(here, _I64(v * lanes))) for v in range(vectors)]
-        added: _Values = []
-        for r, pointer in enumerate(rows):
-            spread = _splat(builder, builder.load(builder.gep(pointer, [offset])), lanes)
-            added += [
-                dot(builder, totals[r * vectors + v], spread, columns[v]) for v in range(vectors)
-            ]
-        following = builder.add(step, _I64(1))
-        for block, first in ((begin, begun), (resume, resumed)):
-            step.add_incoming(_I64(0), block)
-            for total, value in zip(totals, first, strict=True):
-                total.add_incoming(value, block)
-        step.add_incoming(following, loop)
-        for total, value in zip(totals, added, strict=True):
-            total.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-
-        builder.position_at_end(done)
-        for value, place in zip(added, places, strict=True):
-            target = builder.bitcast(builder.gep(held, [place]), kind.as_pointer())
-            builder.store(value, target, align=4)
-        return context.get_dummy_value()
+    emit = _emit_tile(vectors, lanes, dot)
 
     def tile(
         typing: Any, a: Any, bases: Any, base_at: Any, offsets: Any, offset_at: Any, steps: Any,
