@@ -10,6 +10,7 @@ from conv_cases import assert_stored, cases, draw_store, extremes, tensors
 
 from kernels.conv import Conv2d
 from kernels.gemm import MAX_K, GemmError, available_backends
+from kernels.gemm.tiles import tile_kind
 from kernels.int8 import conv_oracle
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
 from kernels.int8.stored import Store, StoreError
@@ -295,6 +296,11 @@ def test_sums_too_long_for_int32_are_refused() -> None:
     op = Conv2d(n=1, c_in=1, h=1, w=1, c_out=MAX_K + 1, k=1)
     with pytest.raises(GemmError, match="input_grad sums 131072 products"):
         conv_input_grad(x, w.reshape(-1, 1, 1, 1), op)
+
+
+def test_a_backend_without_a_register_tile_is_named() -> None:
+    with pytest.raises(GemmError, match="backend 'blas' has no register tile; allowed: vnni"):
+        tile_kind("blas")
 
 
 @pytest.mark.parametrize(
