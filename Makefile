@@ -24,7 +24,7 @@ test: lint ## Check style, types and floors, then run the tests
 	@$(PY) -m pytest -n 2
 
 accept: $(VENV)/.dev ## Run the large counts; writes results/accept.json
-	@$(PY) -m pytest -n 2 -m accept
+	@$(PY) -m pytest -n 2 -m accept --figures results/accept-tests.json
 	@$(PY) -m experiments.accept
 
 bench: $(VENV)/.run ## Measure how fast the engines are; writes results/bench.json

@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 # A script that runs the tests in the background ignores Ctrl-C, and every child would with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--figures``: what `make accept` keeps of its tests."""
+    parser.addoption("--figures", type=Path, help="write outcomes and counts of the tests as JSON")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Write the figures of a whole run; one that was broken off leaves the file as it was."""
+    path = config.getoption("figures")
+    if path is None or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return
+    found = {
+        report.nodeid: {"outcome": outcome, **dict(report.user_properties)}
+        for outcome in ("passed", "failed", "skipped")
+        for report in _reports(terminalreporter, outcome)
+    }
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _reports(reporter: pytest.TerminalReporter, outcome: str) -> Iterator[pytest.TestReport]:
+    for report in reporter.stats.get(outcome, []):
+        if isinstance(report, pytest.TestReport):
+            yield report
