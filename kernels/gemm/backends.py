@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENVIRONMENT = "MANDHELING_GEMM"
-NAMES = ("vnni", "vnni256", "blas", "portable", "reference")
+NAMES = ("vnni", "vnni256", "dotprod", "blas", "portable", "reference")
 """All back-ends, the fastest first."""
 
 _NEEDS = {
     "vnni": (("avx512vnni", "avx512bw"),),
     "vnni256": (("avxvnni",), ("avx512vnni", "avx512vl")),
+    "dotprod": (("dotprod",),),
 }
 """Sets of CPU features of which one must be there whole, in LLVM's names."""
 
@@ -43,8 +44,13 @@ def _cpu_features() -> frozenset[str]:
     """Features that Numba compiles for: the host's, unless NUMBA_CPU_FEATURES says otherwise."""
     from numba.core.registry import cpu_target
 
-    features: str = cpu_target.target_context.codegen().magic_tuple()[2]
-    return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    names = {name[1:] for name in features.split(",") if name.startswith("+")}
+    if triple.startswith(("aarch64", "arm64")):
+        from kernels.gemm.dotprod import compiles_sdot
+
+        names |= {"dotprod"} if compiles_sdot(triple, cpu, features) else set()
+    return frozenset(names)
 
 
 def cpu_has(feature: str) -> bool:
@@ -112,6 +118,10 @@ def load(name: str) -> Backend:
         from kernels.gemm import vnni
 
         return Backend(vnni.pack_256, vnni.multiply_256)
+    if name == "dotprod":
+        from kernels.gemm import dotprod
+
+        return Backend(dotprod.pack, dotprod.multiply)
     if name == "portable":
         from kernels.gemm import portable
 

@@ -141,8 +141,9 @@ def gemm_s8s8s32(
     out
         (M, N) int32, C-contiguous, to write to; a new array by default.
     backend
-        One of ``vnni``, ``vnni256``, ``blas``, ``portable``, ``reference``; by default what
-        the environment variable MANDHELING_GEMM names, or the fastest that the CPU can run.
+        One of ``vnni``, ``vnni256``, ``dotprod``, ``blas``, ``portable``, ``reference``; by
+        default what the environment variable MANDHELING_GEMM names, or the fastest that the
+        CPU can run.
     threads
         Threads at most, 1 or more; by default every core of this process. ``blas`` uses as many
         as BLAS was set up for, ``reference`` one.

@@ -59,9 +59,9 @@ def test_a_back_end_is_named_by_argument_or_environment(monkeypatch) -> None:
     assert pack_b(B).backend == "blas"
     assert pack_b(B, "reference").backend == "reference"  # the argument goes first
     monkeypatch.setenv(backends.ENVIRONMENT, "mkl")
-    with pytest.raises(GemmError, match="MANDHELING_GEMM is 'mkl'; allowed: vnni, vnni256, blas"):
+    with pytest.raises(GemmError, match="MANDHELING_GEMM is 'mkl'; allowed: vnni, vnni256, dot"):
         gemm_s8s8s32(A, B)
-    with pytest.raises(GemmError, match="backend is 'fast'; allowed: vnni, vnni256, blas"):
+    with pytest.raises(GemmError, match="backend is 'fast'; allowed: vnni, vnni256, dotprod"):
         gemm_s8s8s32(A, B, backend="fast")
     with pytest.raises(GemmError, match="backend is 'fast'; allowed"):
         backends.lacking("fast")
