@@ -26,7 +26,7 @@ from sim.numeric import fp32_kernels, int8_kernels, int8_macs  # noqa: F401  # t
 from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
 from sim.numeric.parameters import Hyper, Parameters
 from sim.numeric.records import ShiftRecord
-from sim.numeric.values import Floats, Pool
+from sim.numeric.values import Floats, Pool, channels_last
 from sim.plan import Plan
 
 
@@ -125,7 +125,14 @@ class NumericExecutor:
             ``(n,)`` int64.
         inputs
             Rate, shifts in force, and keys of the draws.
+
+        Raises
+        ------
+        NumericError
+            Images or labels of another dtype, shape or range.
         """
+        self._check_images(images)
+        self._check_labels(labels)
         frame = self._frame(draft, inputs)
         frame.put(INPUT, images)
         frame.put(LABEL, labels)
@@ -144,7 +151,13 @@ class NumericExecutor:
 
         Every INT8 tensor is scanned for its shift; batch norm uses running statistics; nothing
         is dropped.
+
+        Raises
+        ------
+        NumericError
+            Images of another dtype or shape.
         """
+        self._check_images(images, any_batch=True)
         frame = self._frame(self._unsplit, StepInputs(training=False))
         frame.put(INPUT, images)
         for call in self._forward:
@@ -154,6 +167,31 @@ class NumericExecutor:
         scores = _scores(frame, self.logits)
         frame.release(self.logits)
         return scores
+
+    def _check_images(self, images: Floats, *, any_batch: bool = False) -> None:
+        wanted = channels_last(self.graph.tensor(INPUT).shape)
+        found = getattr(images, "shape", None)
+        fits = found is not None and (
+            found[1:] == wanted[1:] and found[0] > 0 if any_batch else found == wanted
+        )
+        if not fits or images.dtype != np.float32:
+            shape = ("any", *wanted[1:]) if any_batch else wanted
+            raise NumericError(
+                f"images are {getattr(images, 'dtype', type(images).__name__)} {found}; allowed: "
+                f"float32 ({', '.join(map(str, shape))}), channels last"
+            )
+
+    def _check_labels(self, labels: NDArray[np.int64]) -> None:
+        batch, classes = self.graph.tensor(self.logits).shape
+        kind = getattr(labels, "dtype", None)
+        if getattr(labels, "shape", None) != (batch,) or kind is None or kind.kind not in "iu":
+            raise NumericError(
+                f"labels are {kind} {getattr(labels, 'shape', None)}; allowed: integers ({batch},)"
+            )
+        if labels.min() < 0 or labels.max() >= classes:
+            raise NumericError(
+                f"labels hold {labels.min()} .. {labels.max()}; allowed: 0 .. {classes - 1}"
+            )
 
     def _program(self, draft: Draft) -> tuple[_Call, ...]:
         """The calls of a draft; those of the newest are remembered."""

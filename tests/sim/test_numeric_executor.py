@@ -310,3 +310,25 @@ def test_both_precisions_learn_the_same_simple_task() -> None:
 def test_what_cannot_be_computed_is_refused_by_name() -> None:
     with pytest.raises(NumericError, match=r"profile 'niti_v3' is unknown; choose one of niti_v1"):
         NumericExecutor(LENET, OFFLOAD, PHONE, profile="niti_v3")
+
+
+def test_batches_that_do_not_fit_are_refused() -> None:
+    session = TrainingSession(LENET, FLOAT, PHONE, engine="none")
+    images, labels = batch_of(LENET)
+    wrong = [
+        (images[:4], labels, r"images are float32 \(4, 28, 28, 1\); allowed: float32 \(8, 28"),
+        (images.astype(np.float64), labels, "images are float64"),
+        (images.transpose(0, 3, 1, 2), labels, r"\(8, 1, 28, 28\); allowed"),
+        (images, labels[:4], r"labels are int64 \(4,\); allowed: integers \(8,\)"),
+        (images, labels.astype(np.float32), "labels are float32"),
+        (images, labels + 10, r"labels hold 1\d .. 1\d; allowed: 0 .. 9"),
+        (images, labels - 10, r"allowed: 0 .. 9"),
+    ]
+    before = session.executor.parameters.sha256()
+    for some, others, message in wrong:
+        with pytest.raises(NumericError, match=message):
+            session.step(some, others, rate_q24=RATE)
+    with pytest.raises(NumericError, match=r"allowed: float32 \(any, 28, 28, 1\)"):
+        session.executor.predict(images[:, :20])
+    assert session.executor.parameters.sha256() == before
+    assert session.state.step == 0
