@@ -19,8 +19,8 @@ from kernels.profiles import PROFILES
 from sim.autodiff import LOSS, training_graph
 from sim.graph import TrainingGraph
 from sim.model import INPUT
-from sim.numeric.parameters import Hyper
 from sim.numeric.session import TrainingSession
+from sim.numeric.trained import Hyper
 from sim.plan import Plan
 from sim.state import SCENARIOS
 from sim.zoo import load_model

@@ -27,9 +27,9 @@ from experiments.training.folder import RESULT, TRACE, claimed
 from experiments.training.ground import Ground, prepare
 from experiments.training.progress import EpochRow, Progress, Tally
 from experiments.training.result import result_document
-from sim.numeric.parameters import ParameterError
 from sim.numeric.records import FIELDS, RescaleTrace
 from sim.numeric.snapshot import Snapshot, SnapshotError, capture, copied, restore
+from sim.numeric.trained import ParameterError
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -5,9 +5,10 @@ Importing this package imports Numba; ``import sim`` does not import it.
 
 from sim.numeric.executor import NumericExecutor, StepResult
 from sim.numeric.frame import NumericError, StepInputs
-from sim.numeric.parameters import Hyper, ParameterError, Parameters
+from sim.numeric.parameters import Parameters
 from sim.numeric.records import RescaleTrace, ShiftRecord, load_trace
 from sim.numeric.session import SessionStep, TrainingSession
+from sim.numeric.trained import Hyper, ParameterError
 
 __all__ = [
     "Hyper",

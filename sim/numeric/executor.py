@@ -24,8 +24,9 @@ from sim.lowering import draft_before
 from sim.model import INPUT
 from sim.numeric import fp32_kernels, int8_kernels, int8_macs  # noqa: F401  # they register kernels
 from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
-from sim.numeric.parameters import Hyper, Parameters
+from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
+from sim.numeric.trained import Hyper
 from sim.numeric.values import Floats, Pool, channels_last
 from sim.plan import Plan
 

@@ -37,7 +37,7 @@ from kernels.quantised import QTensor
 from sim.draft import Item
 from sim.model import INPUT
 from sim.numeric.frame import Frame, numeric
-from sim.numeric.parameters import Rate
+from sim.numeric.trained import Rate
 
 
 def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:

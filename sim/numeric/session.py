@@ -22,7 +22,7 @@ from sim.graph import TrainingGraph
 from sim.lowering import lowering
 from sim.numeric.executor import NumericExecutor, StepResult
 from sim.numeric.frame import StepInputs
-from sim.numeric.parameters import Hyper
+from sim.numeric.trained import Hyper
 from sim.numeric.values import Floats
 from sim.plan import Plan
 from sim.state import SCENARIOS, Observation, StepState

@@ -12,7 +12,7 @@ from sim.autodiff import training_graph
 from sim.lowering import draft_before
 from sim.model import INPUT, ModelBuilder
 from sim.numeric import Hyper, ParameterError, Parameters
-from sim.numeric.parameters import Rate
+from sim.numeric.trained import Rate
 from sim.numeric.values import Accumulator
 from sim.policies.build import build_plan
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sim import build_plan, load_device, load_model, training_graph
-from sim.numeric.parameters import ParameterError
 from sim.numeric.session import SessionStep, TrainingSession
 from sim.numeric.snapshot import KEPT, Snapshot, SnapshotError, capture, copied, restore
+from sim.numeric.trained import ParameterError
 from sim.state import StepState
 
 PHONE = load_device("snapdragon-865")

@@ -1,0 +1,228 @@
+"""One trained tensor in the form that its precision keeps, and how it takes a step.
+
+An FP32 layer has float weights with a velocity; an INT8 layer of NITI's kind has INT8 weights and
+nothing else; one of the sandbox has wide integers with a velocity, whose INT8 form is made anew
+after each update.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.fp32.update import sgd_update
+from kernels.int8.rescale import rescale
+from kernels.int8.update import (
+    DECAY_UNIT,
+    MOMENTUM_UNIT,
+    RATE_UNIT,
+    WideWeight,
+    niti_update,
+    wide_start,
+    wide_update,
+    wide_weight,
+)
+from kernels.profiles import NumericProfile, TensorRole, UpdateRule, rule_of
+from kernels.quantised import QTensor, quantise_input_v2, quantise_weight
+from sim.numeric.values import Accumulator, Floats, Value, as_floats
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ParameterError(ValueError):
+    """Parameters that do not fit the network, or values that no optimiser takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hyper:
+    """Momentum and weight decay of SGD, for FP32 layers and wide integer ones."""
+
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        for name, most in (("momentum", 1.0), ("weight_decay", 2.0**-8)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < most:
+                raise ParameterError(f"{name} is {value!r}; allowed: 0 or more, below {most:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What an update is told: the learning rate in units of ``2^-24``, epoch and threads."""
+
+    rate_q24: int
+    epoch: int
+    threads: int | None
+
+
+class Trained(ABC):
+    """One trained tensor in the form that its precision keeps."""
+
+    @property
+    @abstractmethod
+    def value(self) -> Value:
+        """What kernels read."""
+
+    @abstractmethod
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """Take one step along a gradient."""
+
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """All that a checkpoint needs, by short names; not copies."""
+
+    @abstractmethod
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what :meth:`arrays` gave."""
+
+    @abstractmethod
+    def floats(self) -> Floats:
+        """The weights as float32."""
+
+    @abstractmethod
+    def load_floats(self, values: Floats) -> None:
+        """Start again from float weights, at rest."""
+
+
+@dataclass(slots=True, eq=False)
+class FloatTrained(Trained):
+    """FP32 weights with a velocity."""
+
+    weight: Floats
+    velocity: Floats
+    hyper: Hyper
+
+    @property
+    def value(self) -> Value:
+        """The weights."""
+        return self.weight
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """SGD with momentum and decay, as PyTorch's."""
+        sgd_update(
+            self.weight, as_floats(gradient), self.velocity, rate=rate.rate_q24 / RATE_UNIT,
+            momentum=self.hyper.momentum, weight_decay=self.hyper.weight_decay,
+            threads=rate.threads,
+        )  # fmt: skip
+
+    def arrays(self) -> Arrays:
+        """Weights and velocity."""
+        return {"weight": self.weight, "velocity": self.velocity}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights and velocity."""
+        self.weight[...] = arrays["weight"]
+        self.velocity[...] = arrays["velocity"]
+
+    def floats(self) -> Floats:
+        """A copy of the weights."""
+        return self.weight.copy()
+
+    def load_floats(self, values: Floats) -> None:
+        """Start again from these weights."""
+        self.weight[...] = values
+        self.velocity[...] = 0
+
+
+@dataclass(slots=True, eq=False)
+class WideTrained(Trained):
+    """Wide integer weights with a velocity: the ``sandbox`` profile."""
+
+    wide: WideWeight
+    hyper: Hyper
+    saturated: int = 0
+
+    @property
+    def value(self) -> Value:
+        """The working INT8 weights."""
+        return self.wide.working
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """SGD with momentum and decay in integers."""
+        assert isinstance(gradient, QTensor | Accumulator)
+        sums = gradient.sums if isinstance(gradient, Accumulator) else gradient.mantissa
+        self.saturated += wide_update(
+            self.wide, sums, gradient.exponent, rate_q24=rate.rate_q24,
+            momentum_q16=round(self.hyper.momentum * MOMENTUM_UNIT),
+            decay_q32=round(self.hyper.weight_decay * DECAY_UNIT),
+            threads=rate.threads,
+        )  # fmt: skip
+
+    def arrays(self) -> Arrays:
+        """Master, velocity and exponent."""
+        exponent = np.array(self.wide.exponent, np.int64)
+        saturated = np.array(self.saturated, np.int64)
+        return {
+            "master": self.wide.master,
+            "velocity": self.wide.velocity,
+            "exponent": exponent,
+            "saturated": saturated,
+        }
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over master and velocity; the INT8 weights follow."""
+        master, velocity = (np.array(arrays[name], np.int32) for name in ("master", "velocity"))
+        self.wide = wide_weight(master, velocity, int(arrays["exponent"]))
+        self.saturated = int(arrays["saturated"])
+
+    def floats(self) -> Floats:
+        """The master as float32."""
+        return self.wide.dequantise().astype(np.float32)
+
+    def load_floats(self, values: Floats) -> None:
+        """Start again from these weights; a master of other size gets an exponent of its own."""
+        self.wide = wide_start(values)
+
+
+@dataclass(slots=True, eq=False)
+class NitiTrained(Trained):
+    """INT8 weights whose exponent stays: NITI and Mandheling."""
+
+    tensor: QTensor
+    profile: NumericProfile
+
+    @property
+    def value(self) -> Value:
+        """The weights."""
+        return self.tensor
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """Subtract the gradient's mantissa: its bits are the learning rate."""
+        if isinstance(gradient, Accumulator):  # of a bias: nothing rescaled it before
+            rule = rule_of(self.profile, TensorRole.GRADIENT, "linear", rate.epoch)
+            gradient = rescale(gradient.sums, 0, rule).tensor
+        assert isinstance(gradient, QTensor)
+        wrap = self.profile.update is UpdateRule.INT8_WRAP
+        niti_update(self.tensor.int8, gradient.int8, wrap=wrap)
+
+    def arrays(self) -> Arrays:
+        """Mantissa and exponent."""
+        exponent = np.array(self.tensor.exponent, np.int64)
+        return {"mantissa": self.tensor.mantissa, "exponent": exponent}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over mantissa and exponent."""
+        self.tensor = QTensor(np.array(arrays["mantissa"], np.int8), int(arrays["exponent"]))
+
+    def floats(self) -> Floats:
+        """The weights as float32."""
+        return self.tensor.dequantise().astype(np.float32)
+
+    def load_floats(self, values: Floats) -> None:
+        """Quantise these weights, keeping their scale."""
+        self.tensor = quantise_input_v2(values)
+
+
+def start_trained(values: Floats, dtype: str, profile: NumericProfile, hyper: Hyper) -> Trained:
+    """Begin to train float values in the form that a precision and a profile keep."""
+    if dtype == "fp32":
+        return FloatTrained(values, np.zeros_like(values), hyper)
+    if profile.update is UpdateRule.WIDE:
+        return WideTrained(wide_start(values), hyper)
+    return NitiTrained(quantise_weight(values), profile)
