@@ -27,7 +27,7 @@ accept: $(VENV)/.dev ## Run the large counts; writes results/accept.json
 	@$(PY) -m pytest -n 2 -m accept --figures results/accept-tests.json
 	@$(PY) -m experiments.accept
 
-bench: $(VENV)/.run ## Measure how fast the engines are; writes results/bench.json
+bench: $(VENV)/.run ## Measure engines, INT8 products and training steps; writes results/bench.json
 	@$(PY) -m experiments.bench
 
 lint: $(VENV)/.dev ## Check style, types and floors

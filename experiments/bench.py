@@ -12,10 +12,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from time import perf_counter
 
 from experiments.bench_engines import COMPILED_RATIO, STATIC_RATIO, measure
+from experiments.bench_figure import Figure, table
+from experiments.bench_numeric import first_step_figures, product_figures, training_figures
 from experiments.results import FOLDER, versions, write_result
 from sim import build_plan, expect, load_device, load_model, training_graph
 
@@ -36,24 +38,6 @@ for model in sys.argv[1:]:
     print(perf_counter() - begin)
     begin = perf_counter()
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure; ``bound`` is None where nothing is promised."""
-
-    name: str
-    value: float
-    unit: str
-    bound: float | None = None
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether the figure keeps its bound."""
-        if self.bound is None:
-            return True
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 def engine_figures(rounds: int) -> list[Figure]:
@@ -118,19 +102,6 @@ def _compare_times(models: list[str], rounds: int) -> list[float]:
     return best
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Figures one per line, with bounds and whether they were kept."""
-    lines = []
-    for figure in figures:
-        line = f"{figure.name:24s} {figure.value:12.2f} {figure.unit:2s}"
-        if figure.bound is not None:
-            sense = ">=" if figure.at_least else "<="
-            line += f"  {sense} {figure.bound:g} {figure.unit}"
-            line += "  kept" if figure.met else "  MISSED"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything, print it, and write ``results/bench.json``."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
@@ -139,8 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}; give 1 or more")
+    few = max(1, options.rounds // 3)
     figures = [*engine_figures(options.rounds)]
-    figures += [help_figure(options.rounds), *compare_figures(max(1, options.rounds // 3))]
+    figures += [help_figure(options.rounds), *compare_figures(few)]
+    figures += [*first_step_figures(), *product_figures(options.rounds)]
+    figures += training_figures(options.rounds)
     content = {
         "model": MODEL,
         "device": DEVICE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import bench
-from experiments.bench import Figure, table
+from experiments.bench_figure import Figure, table
 from experiments.results import read_result, write_result
 
 
@@ -36,7 +36,9 @@ def test_main_writes_and_prints_the_same_figures(
         bench, "engine_figures", lambda rounds: [Figure("tasks", float(rounds), "")]
     )
     monkeypatch.setattr(bench, "help_figure", lambda rounds: Figure("help", 0.2, "s", 0.3))
-    monkeypatch.setattr(bench, "compare_figures", lambda rounds: [])
+    for name in ("compare_figures", "product_figures", "training_figures"):
+        monkeypatch.setattr(bench, name, lambda rounds: [])
+    monkeypatch.setattr(bench, "first_step_figures", list)
     bench.main(["--json", "--rounds", "4"])
     printed = json.loads(capsys.readouterr().out)
     assert printed == read_result(tmp_path / "results" / "bench.json")
