@@ -1,6 +1,6 @@
 """The register tile of all compiled INT8 convolutions: rows found by offsets, words of 32 bits.
 
-A word holds a group of consecutive K: 4 bytes where the CPU has VNNI, 2 int16 elsewhere. The
+A word holds a group of consecutive K: 4 bytes with VNNI or SDOT, 2 int16 elsewhere. The
 left operand is never gathered into a matrix: word ``k`` of row ``i`` lies at ``bases[i] +
 offsets[k]``, which serves windows of a map (forward, dX) and positions of a batch (dW) alike. The
 right operand lies in panels ``[N / width][K][width]`` of words.
@@ -8,8 +8,9 @@ right operand lies in panels ``[N / width][K][width]`` of words.
 ``vpdpbusd`` multiplies unsigned by signed bytes: the left operand has its sign bits flipped,
 ``a + 128``, and each sum starts from -128 times the sum of its column of B, so that
 ``sum (a + 128) b - 128 sum b`` is exact. Sums wrap modulo ``2^32`` and nothing saturates; as the
-true result fits int32, so does what comes out. Pairs of int16 need no correction: a pair of
-products is at most ``2 * 2^14``; LLVM turns their sum into ``vpmaddwd`` on x86.
+true result fits int32, so does what comes out. ``sdot`` (AArch64) multiplies signed by signed
+bytes and needs no correction. Nor do pairs of int16: a pair of products is at most ``2 * 2^14``;
+LLVM turns their sum into ``vpmaddwd`` on x86.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.gemm.backends import GemmError, cpu_has, lacking
+from kernels.gemm.dotprod import sdot
 from kernels.jit import compiled
 
 TILE_ROWS = 6
@@ -54,16 +56,14 @@ class TileKind:
         Consecutive K in a word: 4 bytes, or 2 int16.
     width
         Columns of a panel.
+    flip
+        What the sign bits of a word of the left operand are flipped with.
     """
 
     code: int
     group: int
     width: int
-
-    @property
-    def flip(self) -> int:
-        """What the sign bits of a word of the left operand are flipped with."""
-        return 0x80808080 if self.group == 4 else 0
+    flip: int = 0
 
 
 def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
@@ -84,6 +84,11 @@ def _dot_bytes(
     )
     operands = [builder.bitcast(value, bytes_in) for value in (unsigned, signed)]
     return builder.call(dot, [total, *operands])
+
+
+def _dot_signed(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+    bytes_in = ir.VectorType(ir.IntType(8), 4 * total.type.count)
+    return sdot(builder, total, builder.bitcast(a, bytes_in), builder.bitcast(b, bytes_in))
 
 
 def _dot_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
@@ -219,13 +224,15 @@ def _portable_shape() -> tuple[int, int]:
 _VECTORS, _LANES = _portable_shape()
 _TILE_512 = _tile(4, 16, _dot_bytes)
 _TILE_256 = _tile(2, 8, _dot_bytes)
+_TILE_DOTPROD = _tile(4, 4, _dot_signed)
 _TILE_PORTABLE = _tile(_VECTORS, _LANES, _dot_pairs)
 _WIDTH = _VECTORS * _LANES
 
 KINDS = {
-    "vnni": TileKind(0, 4, 64),
-    "vnni256": TileKind(1, 4, 16),
-    "portable": TileKind(2, 2, _WIDTH),
+    "vnni": TileKind(0, 4, 64, 0x80808080),
+    "vnni256": TileKind(1, 4, 16, 0x80808080),
+    "dotprod": TileKind(2, 4, 16),
+    "portable": TileKind(3, 2, _WIDTH),
 }
 MAX_WIDTH = max(kind.width for kind in KINDS.values())
 
@@ -285,10 +292,25 @@ def _product_256(
             )  # fmt: skip
 
 
+@compiled
+def _product_dotprod(
+    a: Words, bases: Int64s, rows: int, offsets: Int64s, first: int, last: int,
+    panels: Words, panel_at: int, starts: Int32s, start_at: int, sums: Int32s,
+) -> None:  # fmt: skip
+    for k in range(first, last, _DEPTH):
+        steps = min(_DEPTH, last - k)
+        for i in range(0, rows, TILE_ROWS):
+            _TILE_DOTPROD(
+                a, bases, i, offsets, k, steps, panels, panel_at + k * 16,
+                starts, start_at, np.int64(k == first), sums, i * 16,
+            )  # fmt: skip
+
+
 # A tile that the CPU lacks must not be compiled: another stands in its place, never called.
 # Numba's cache keeps code apart by CPU features, on which alone this choice depends.
 _vnni = _product_512 if lacking("vnni") is None else _product_portable
 _vnni256 = _product_256 if lacking("vnni256") is None else _product_portable
+_dotprod = _product_dotprod if lacking("dotprod") is None else _product_portable
 
 
 @compiled
@@ -318,6 +340,8 @@ def product(
         _vnni(a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums)
     elif kind == 1:
         _vnni256(a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums)
+    elif kind == 2:
+        _dotprod(a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums)
     else:
         _product_portable(
             a, bases, rows, offsets, first, last, panels, panel_at, starts, start_at, sums
