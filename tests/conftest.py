@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kernels.gemm.backends import NAMES, available_backends, lacking
+
 # A script that runs the tests in the background ignores Ctrl-C, and every child would with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -16,6 +18,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--figures``: what `make accept` keeps of its tests."""
     parser.addoption("--figures", type=Path, help="write outcomes and counts of the tests as JSON")
+
+
+def pytest_report_header() -> str:
+    """Name the INT8 back-ends that the tests exercise on this CPU, and those they do not."""
+    absent = [f"{name} (needs {missing})" for name in NAMES if (missing := lacking(name))]
+    header = f"INT8 back-ends: {', '.join(available_backends())}"
+    return f"{header}; not exercised: {', '.join(absent)}" if absent else header
 
 
 def pytest_terminal_summary(
