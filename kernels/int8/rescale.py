@@ -196,7 +196,8 @@ def rescale(
     Returns
     -------
     Rescaled
-        ``tensor.exponent`` is ``exponent + shift`` (``exponent`` for a dropped gradient).
+        ``tensor.exponent`` is ``exponent + shift``; ``exponent`` where a shift by
+        :data:`kernels.profiles.DROPPED` leaves nothing but zeros, as of a dropped gradient.
 
     Raises
     ------
@@ -216,6 +217,7 @@ def rescale(
         wrapped = int(np.count_nonzero(values != acc))
         return Rescaled(QTensor(values, exponent), shift, amax(acc, threads), wrapped, 0)
     done = requantise(acc, Store(shift, rule.rounding, rule.clip), out, threads)
-    scale = exponent if shift == DROPPED else exponent + shift
+    dropped = shift == DROPPED and not done.values.any()
+    scale = exponent if dropped else exponent + shift
     tensor = QTensor(done.values, scale)
     return Rescaled(tensor, shift, done.amax, done.saturated, done.lost)

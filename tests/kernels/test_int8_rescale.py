@@ -2,40 +2,130 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import (
+    ACCEPT_CASES,
+    CASES,
+    CLIPS,
+    RULES,
+    Check,
+    accumulators,
+    bounded,
+    compare,
+    int8s,
+    magnitude,
+    out_of,
+    requantised,
+    rescaled,
+    shape_of,
+    size_of,
+    threads_of,
+)
 
 from kernels.int8.arrays import ArrayError
 from kernels.int8.draws import DrawError, draw, draw_key, draw_oracle
-from kernels.int8.rescale import amax, requantise, requantise_stochastic
+from kernels.int8.rescale import amax, requantise, requantise_stochastic, rescale
 from kernels.int8.stored import Store, StoreError
-from kernels.rounding import HEXAGON_CLIP, NITI_CLIP, Rounding, shift_right, stochastic
+from kernels.profiles import PROFILES, NumericProfile, TensorRole, rule_of
+from kernels.rounding import HEXAGON_CLIP, NITI_CLIP, Rounding, stochastic
 
 quick = settings(max_examples=150, derandomize=True, deadline=None)
-RULES = [rule for rule in Rounding if rule is not Rounding.STOCHASTIC]
-CLIPS = [NITI_CLIP, HEXAGON_CLIP, (-1, 5)]
 
 
-def accumulators(seed: int, size: int, dtype: type) -> np.ndarray:
-    """Every magnitude alike likely, with the ends of the range and ties in front."""
-    rng = np.random.default_rng(seed)
-    info = np.iinfo(dtype)
-    x = rng.integers(info.min, info.max, size, dtype, endpoint=True)
-    x >>= rng.integers(0, info.bits - 1, size).astype(dtype)
-    ends = [info.min, info.max, 0, 1, -1, 6, -6, 128, -128, 4096, -4096][:size]
-    x[: len(ends)] = ends
-    return x
-
-
-def expected(acc: np.ndarray, store: Store) -> tuple[np.ndarray, int, int]:
-    if store.shift >= 0:
-        exact = shift_right(acc, store.shift, store.rounding)
+def check_amax(rng: np.random.Generator) -> None:
+    dtype = [np.int8, np.int32, np.int64][rng.integers(3)]
+    if dtype is np.int8:
+        x = int8s(rng, shape_of(rng))
     else:
-        exact = np.clip(acc, -(2**31), 2**31).astype(np.int64) << -store.shift
-    clipped = np.clip(exact, *store.clip)
-    return clipped, int((clipped != exact).sum()), int(((exact == 0) & (acc != 0)).sum())
+        size, width = size_of(rng), np.iinfo(dtype).bits
+        x = bounded(rng, size, int(rng.integers(2 ** int(rng.integers(1, width)))), dtype)
+    assert amax(x, threads_of(rng)) == max(abs(v) for v in x.reshape(-1).tolist())
+
+
+def check_requantise(rng: np.random.Generator, rule: Rounding, dtype: type) -> None:
+    acc = accumulators(rng, size_of(rng), dtype)
+    store = Store(int(rng.integers(-31, 32)), rule, CLIPS[rng.integers(3)])
+    before, out = acc.copy(), out_of(rng, acc.shape, np.int8)
+    got = requantise(acc, store, out, threads_of(rng))
+    values, saturated, lost = requantised(acc, store)
+    assert got.values.dtype == np.int8, store
+    assert out is None or got.values is out
+    assert np.array_equal(got.values, values), store
+    assert (got.amax, got.saturated, got.lost) == (magnitude(acc), saturated, lost), store
+    assert np.array_equal(acc, before)
+
+
+def check_stochastic(rng: np.random.Generator) -> None:
+    acc = accumulators(rng, size_of(rng, 150), [np.int32, np.int64][rng.integers(2)])
+    shift, clip = int(rng.integers(-9, 32)), CLIPS[rng.integers(3)]
+    key = int(rng.integers(0, 2**64, dtype=np.uint64))
+    got = requantise_stochastic(
+        acc, shift, key, clip, out_of(rng, acc.shape, np.int8), threads_of(rng)
+    )
+    if shift > 0:
+        draws = np.array([draw_oracle(key, i) >> 64 - shift for i in range(acc.size)])
+        exact = stochastic(acc, shift, draws.astype(np.int64))
+        values = np.clip(exact, *clip)
+        counts = int((values != exact).sum()), int(((exact == 0) & (acc != 0)).sum())
+    else:
+        values, *counts = requantised(acc, Store(shift, Rounding.TRUNC, clip))
+    assert np.array_equal(got.values, values), (shift, clip)
+    assert (got.amax, got.saturated, got.lost) == (magnitude(acc), *counts), (shift, clip)
+
+
+def check_rescale(rng: np.random.Generator, profile: NumericProfile) -> None:
+    """By a scan, or with a shift of an earlier step; magnitudes around each power of two."""
+    role, kind = [*TensorRole][rng.integers(3)], ["conv2d", "linear"][rng.integers(2)]
+    rule = rule_of(profile, role, kind, int(rng.integers(0, 200)))
+    dtype, exponent = [np.int32, np.int64][rng.integers(2)], int(rng.integers(-90, 90))
+    top = 31 + (rule.bits if dtype is np.int64 else 0)
+    largest = max(0, 2 ** int(rng.integers(0, top)) + int(rng.integers(-2, 3)))
+    acc = bounded(rng, size_of(rng), largest, dtype)
+    known = int(rng.integers(-8, 32)) if rng.integers(4) == 0 else None
+    out = out_of(rng, acc.shape, np.int8)
+    got = rescale(acc, exponent, rule, out, threads_of(rng), shift=known)
+    values, shift, growth, saturated, lost = rescaled(acc, rule, known)
+    note = (role, rule, largest, known)
+    assert np.array_equal(got.tensor.int8, values), note
+    assert out is None or got.tensor.mantissa is out
+    assert (got.shift, got.tensor.exponent) == (shift, exponent + growth), note
+    assert (got.amax, got.saturated, got.lost) == (magnitude(acc), saturated, lost), note
+
+
+CHECKS: dict[str, Check] = {
+    "amax": check_amax,
+    "requantise_stochastic": check_stochastic,
+    **{
+        f"requantise {rule} {dtype.__name__}": partial(check_requantise, rule=rule, dtype=dtype)
+        for rule in RULES
+        for dtype in (np.int32, np.int64)
+    },
+    **{
+        f"rescale {name}": partial(check_rescale, profile=profile)
+        for name, profile in PROFILES.items()
+    },
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle(kernel: str) -> None:
+    assert compare(CHECKS[kernel], CASES, seed=51) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle_on_ten_thousand_cases(
+    kernel: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[kernel], ACCEPT_CASES, seed=52))
 
 
 @quick
@@ -51,7 +141,7 @@ def test_requantise_is_the_plain_rule(
     seed: int, size: int, shift: int, rule: Rounding, clip: tuple[int, int], dtype: type
 ) -> None:
     acc, store = accumulators(seed, size, dtype), Store(shift, rule, clip)
-    values, saturated, lost = expected(acc, store)
+    values, saturated, lost = requantised(acc, store)
     stored = requantise(acc, store)
     assert stored.values.dtype == np.int8
     assert stored.values.tolist() == values.tolist()
@@ -66,7 +156,7 @@ def test_every_shift_and_any_number_of_threads(rule: Rounding, dtype: type) -> N
     for shift in range(-31, 32):
         store = Store(shift, rule, NITI_CLIP)
         one = requantise(acc, store, threads=1)
-        values, saturated, lost = expected(acc, store)
+        values, saturated, lost = requantised(acc, store)
         np.testing.assert_array_equal(one.values, values)
         assert (one.saturated, one.lost) == (saturated, lost)
         three = requantise(acc, store, threads=3)
