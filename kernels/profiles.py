@@ -13,8 +13,7 @@ error                                                  -128 .. 127
 a shift of 1      2           1           2            1              1
 small values      cast        cast        cast         clip           scaled up
 gradient          psto        psto        psto         psto           psto
-its bits          0           5, 4, 3     conv 2,      conv 2,        7
-                                          linear 3     linear 3
+its bits          0           5, 4, 3     conv 2, split 3, linear 3   7
 input             v1          v2          v1, natural  v1, natural    v2
                                           logarithm    logarithm
 initial weights   Xavier      Xavier      Xavier       Xavier         He normal
@@ -195,6 +194,14 @@ class NumericProfile:
         (operator kind, bits) pairs.
     gradient_schedule
         (first epoch, bits) pairs in order, replacing both from that epoch on; may be empty.
+    split_gradient_bits
+        Bits of the gradients of micro-batches, where they differ.
+    shared_dropout
+        Whether one mask of a dropout serves all samples, as NITI's.
+    clip_stops_error
+        Whether no error passes a ReLU or a logit that stands at the end of INT8. A stale shift
+        clips values there; errors that push them on would move the weights unseen until the
+        next scan, and training may diverge.
     input_rule, init, loss, update, sums, split
         The other rules, by name.
     """
@@ -212,10 +219,18 @@ class NumericProfile:
     split: SplitRule = SplitRule.INT32
     gradient_bits: tuple[tuple[str, int], ...] = ()
     gradient_schedule: tuple[tuple[int, int], ...] = ()
+    split_gradient_bits: int | None = None
+    shared_dropout: bool = True
+    clip_stops_error: bool = False
 
 
 def rule_of(
-    profile: NumericProfile, role: TensorRole, kind: str = "conv2d", epoch: int = 0
+    profile: NumericProfile,
+    role: TensorRole,
+    kind: str = "conv2d",
+    epoch: int = 0,
+    *,
+    split: bool = False,
 ) -> RescaleRule:
     """Rescale rule of a role, with the gradient bits of the operator kind and epoch.
 
@@ -232,6 +247,8 @@ def rule_of(
         The operator's kind, such as ``conv2d`` or ``linear``; counts for gradients only.
     epoch
         From 0; counts for gradients only.
+    split
+        Whether the gradient is that of a micro-batch.
 
     Examples
     --------
@@ -244,6 +261,8 @@ def rule_of(
     for first, scheduled in profile.gradient_schedule:
         if epoch >= first:
             bits = scheduled
+    if split and profile.split_gradient_bits is not None:
+        bits = profile.split_gradient_bits
     clip = profile.gradient.clip
     if bits < BITS:  # no scanned shift gives more; a stale one saturates there, as at 7 bits
         clip = (-(1 << bits), 1 << bits)
@@ -316,6 +335,7 @@ _MANDHELING_CPU = NumericProfile(
     update=UpdateRule.INT8_WRAP,
     sums=SumRule.NITI_V1,
     split=SplitRule.ALIGN_TRUNC,
+    split_gradient_bits=3,
 )
 """``NITI_SGD.hpp`` subtracts int8 expressions with no clip to be seen: taken to wrap."""
 _MANDHELING_DSP = replace(
@@ -325,8 +345,9 @@ _MANDHELING_DSP = replace(
     activation=_DSP,
     error=_DSP,
 )
-"""Its DSP requantises weight gradients like any output, to 7 bits; with ``parallel.txt`` at 1
-those of 256 channels and less are made on the CPU, and that rule is taken for all here."""
+"""A known difference: its DSP requantises weight gradients like any output, to 7 bits, and the CPU
+divides them by 16 (``CPUBackend.cpp``). With ``parallel.txt`` at 1 those of stride 1 and of 256
+channels and less are made on the CPU instead, and that rule is taken for all here."""
 _OWN = NumericProfile(
     name="sandbox",
     source="this repository",
@@ -337,6 +358,8 @@ _OWN = NumericProfile(
     init=InitRule.HE_NORMAL,
     loss=LossRule.SANDBOX,
     update=UpdateRule.WIDE,
+    shared_dropout=False,
+    clip_stops_error=True,
 )
 
 PROFILES: dict[str, NumericProfile] = {

@@ -21,6 +21,8 @@ BITS = 7
 """Magnitude bits of an INT8 mantissa."""
 EXPONENT_RANGE = (-126, 127)
 """Exponents allowed: those for which ``2^exponent`` is a normal float32."""
+LEAST = 2.0**-118
+"""Smallest largest magnitude that every rule of this module has an exponent for."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -204,6 +206,41 @@ def quantise_input_v2(x: Floats) -> QTensor:
     exponent = _float_ceil_log2(_float_amax("x", x)) - BITS
     scaled = np.rint(np.ldexp(x.astype(np.float64), -exponent))
     return QTensor(np.ascontiguousarray(np.clip(scaled, -128, 127), np.int8), exponent)
+
+
+def quantise_exactly(array: Floats) -> QTensor:
+    """Round to INT8, half to even, with the least exponent at which no value is out of range.
+
+    Unlike :func:`quantise_input_v2`, which takes a largest value of ``2^k`` for
+    128 units and clips it to 127, this finds every INT8 tensor's own values again.
+
+    Parameters
+    ----------
+    array
+        Floats of any shape but an empty one. Where no magnitude reaches :data:`LEAST`, all
+        becomes 0.
+
+    Raises
+    ------
+    QuantError
+        No floats, none at all, NaN or infinity.
+
+    Examples
+    --------
+    >>> [quantise_exactly(np.array(pair)).exponent for pair in ([1.0, -0.5], [0.5, -1.0])]
+    [-6, -7]
+    """
+    _float_amax("array", array)
+    low, high = float(array.min()), float(array.max())
+    if max(-low, high) < LEAST:
+        return QTensor(np.zeros(array.shape, np.int8), -BITS)
+    bits = [frexp(high)[1]] if high > 0 else []
+    if low < 0:
+        fraction, above = frexp(low)
+        bits.append(above - 1 if fraction == -0.5 else above)
+    exponent = max(bits) - BITS
+    units = np.rint(np.ldexp(array.astype(np.float64), -exponent))
+    return QTensor(np.ascontiguousarray(np.clip(units, -128, 127), np.int8), exponent)
 
 
 def quantise_weight(w: Floats) -> QTensor:

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import frexp, isfinite
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.quantised import BITS, QTensor
+from kernels.quantised import QTensor, quantise_exactly
 
 Floats = NDArray[np.float32]
 
 FP32_BYTES = 4
 EXPONENT_BYTES = 1
-LEAST = 2.0**-118
-"""Smallest largest magnitude that every rule of :mod:`kernels.quantised` has an exponent for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +57,8 @@ def packed(
 ) -> Packet:
     """Return a message with the tensors named in ``integer`` in INT8, the others in FP32.
 
-    INT8 keeps the scale of the values, see :func:`to_int8`; those of an INT8 tensor travel exactly.
+    INT8 keeps the scale of the values, see
+    :func:`kernels.quantised.quantise_exactly`; those of an INT8 tensor travel exactly.
 
     Examples
     --------
@@ -71,44 +68,11 @@ def packed(
     (7, 12, array([ 0.75, -1.5 ], dtype=float32))
     """
     chosen = frozenset(integer)
-    tensors = {name: to_int8(array) if name in chosen else array for name, array in weights.items()}
+    tensors = {
+        name: quantise_exactly(array) if name in chosen else array
+        for name, array in weights.items()
+    }
     return Packet(tensors, statistics)
-
-
-def to_int8(array: NDArray[np.floating[Any]]) -> QTensor:
-    """Round to INT8, half to even, with the least exponent at which no value is out of range.
-
-    Unlike :func:`kernels.quantised.quantise_input_v2`, which takes a largest value of ``2^k`` for
-    128 units and clips it to 127, this finds every INT8 tensor's own values again.
-
-    Parameters
-    ----------
-    array
-        Floats of any shape but an empty one. Where no magnitude reaches :data:`LEAST`, all
-        becomes 0.
-
-    Raises
-    ------
-    ValueError
-        NaN or infinity.
-
-    Examples
-    --------
-    >>> [to_int8(np.array(pair)).exponent for pair in ([1.0, -0.5], [0.5, -1.0])]
-    [-6, -7]
-    """
-    low, high = float(array.min()), float(array.max())
-    if not (isfinite(low) and isfinite(high)):
-        raise ValueError("tensor: holds NaN or infinity; allowed: finite values; lower the rate")
-    if max(-low, high) < LEAST:
-        return QTensor(np.zeros(array.shape, np.int8), -BITS)
-    bits = [frexp(high)[1]] if high > 0 else []
-    if low < 0:
-        fraction, above = frexp(low)
-        bits.append(above - 1 if fraction == -0.5 else above)
-    exponent = max(bits) - BITS
-    units = np.rint(np.ldexp(array.astype(np.float64), -exponent))
-    return QTensor(np.ascontiguousarray(np.clip(units, -128, 127), np.int8), exponent)
 
 
 def values(tensor: QTensor | Floats) -> NDArray[np.float64]:

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.federated.packets import Floats, Packet, packed, to_int8, values
-from kernels.quantised import QTensor
+from experiments.federated.packets import Floats, Packet, packed, values
+from kernels.quantised import QTensor, quantise_exactly
 
 RULES = ("int8", "fp32-global", "fp32")
 
@@ -127,7 +127,7 @@ class Server:
             else:
                 changed = mean != values(old)
                 self.weights[name] = _rounded(mean)
-            new = to_int8(self.weights[name])
+            new = quantise_exactly(self.weights[name])
             moved += int(changed.sum())
             stuck += int((changed & (new.dequantise() == values(old))).sum())
         for name in self.statistics:
@@ -145,7 +145,7 @@ def _mean(weighted: Sequence[tuple[NDArray[np.float64], int]]) -> NDArray[np.flo
 
 def _rounded(mean: NDArray[np.float64]) -> Floats:
     """INT8 values nearest to a mean."""
-    return to_int8(mean).dequantise().astype(np.float32)
+    return quantise_exactly(mean).dequantise().astype(np.float32)
 
 
 def integer_names(values_of: Mapping[str, object]) -> frozenset[str]:

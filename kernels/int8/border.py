@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import available_threads, over_rows
+from kernels.int8.arrays import over_elements, target
 from kernels.jit import compiled
 from kernels.quantised import BITS, EXPONENT_RANGE, QTensor, QuantError
 from kernels.rounding import NITI_CLIP
 
-_LEAST = 1 << 16
-"""Values below which another thread does not help."""
+_ALWAYS_FITS = 96
+"""Exponent up to which every int32 is a finite float32: ``2^31 * 2^96``."""
 _INFINITE = 0x7F800000
 """Bits of infinity: what is as large or larger is no number."""
 _MAGIC = np.float32(12582912.0)
@@ -70,11 +70,10 @@ def float_amax(x: Floats, threads: int | None = None) -> float:
             "C-contiguous, one value or more; use numpy.ascontiguousarray(x, numpy.float32)"
         )
     bits = x.reshape(-1).view(np.int32)
-    found: list[int] = []
-    _over(lambda a, b: found.append(int(_largest_bits(bits, a, b))), x.size, threads)
-    if max(found) >= _INFINITE:
+    largest = max(over_elements(lambda a, b: int(_largest_bits(bits, a, b)), x.size, threads))
+    if largest >= _INFINITE:
         raise QuantError("x holds NaN or infinity: training has diverged; lower the learning rate")
-    return float(np.array(max(found), np.int32).view(np.float32))
+    return float(np.array(largest, np.int32).view(np.float32))
 
 
 def quantise(
@@ -88,44 +87,60 @@ def quantise(
     Parameters
     ----------
     x
-        float32, C-contiguous, of any shape but an empty one.
+        float32, C-contiguous, of any shape but an empty one. Zeros get the exponent -7, values
+        that are all below ``2^-119`` the least one, -126.
     clip
         Least and largest mantissa.
     out
         int8 array of the shape of ``x`` to write to; a new one by default.
+    threads
+        Threads at most; default: every core of this process. The bits do not depend on it.
 
     Raises
     ------
     QuantError
-        As :func:`float_amax`; or an exponent outside -126 .. 127.
+        As :func:`float_amax`.
+    ArrayError
+        ``out`` of another dtype, shape or memory order, or read-only.
 
     Examples
     --------
     >>> quantise(np.array([0.75, -1.5, 2.0], np.float32)).mantissa
     array([ 48, -96, 127], dtype=int8)
     """
-    amax = float_amax(x, threads)
-    exponent = _exponent(amax)
-    target = np.empty(x.shape, np.int8) if out is None else out
+    exponent = _exponent(float_amax(x, threads))
+    mantissa = target(out, x.shape, np.int8)
     scale, low, high = np.float32(2.0**-exponent), np.float32(clip[0]), np.float32(clip[1])
-    flat, result = x.reshape(-1), target.reshape(-1)
-    _over(lambda a, b: _to_int8(flat, scale, low, high, result, a, b), x.size, threads)
-    return QTensor(target, exponent)
+    flat, result = x.reshape(-1), mantissa.reshape(-1)
+    over_elements(lambda a, b: _to_int8(flat, scale, low, high, result, a, b), x.size, threads)
+    return QTensor(mantissa, exponent)
 
 
 def dequantise(q: QTensor, out: Floats | None = None, threads: int | None = None) -> Floats:
     """INT8 (or INT32 below ``2^24``) to FP32, exactly: ``mantissa * 2^exponent``.
+
+    Raises
+    ------
+    QuantError
+        A value that is too large for float32.
+    ArrayError
+        ``out`` of another dtype, shape or memory order, or read-only.
 
     Examples
     --------
     >>> dequantise(QTensor(np.array([64, -127], np.int8), -7))
     array([ 0.5      , -0.9921875], dtype=float32)
     """
-    target = np.empty(q.shape, np.float32) if out is None else out
+    if q.exponent > _ALWAYS_FITS and q.amax() * 2.0**q.exponent > np.finfo(np.float32).max:
+        raise QuantError(
+            f"q reaches {q.amax()} * 2^{q.exponent}; allowed: values below 2^128, the largest"
+            " float32; use QTensor.dequantise, which gives float64"
+        )
+    values = target(out, q.shape, np.float32)
     scale = np.float32(2.0**q.exponent)
-    flat, result = q.mantissa.reshape(-1), target.reshape(-1)
-    _over(lambda a, b: _to_float(flat, scale, result, a, b), flat.size, threads)
-    return target
+    flat, result = q.mantissa.reshape(-1), values.reshape(-1)
+    over_elements(lambda a, b: _to_float(flat, scale, result, a, b), flat.size, threads)
+    return values
 
 
 def _exponent(amax: float) -> int:
@@ -133,8 +148,3 @@ def _exponent(amax: float) -> int:
     fraction, exponent = np.frexp(amax)
     power = 0 if amax == 0 else int(exponent) - (1 if fraction == 0.5 else 0)
     return max(power - BITS, EXPONENT_RANGE[0])
-
-
-def _over(kernel: Any, values: int, threads: int | None) -> None:
-    count = available_threads() if threads is None else threads
-    over_rows(kernel, values, 64, count if values >= _LEAST else 1, _LEAST)

@@ -294,7 +294,15 @@ def loss_error(
     if profile.loss is LossRule.MANDHELING:
         return mandheling_error(logits, labels)
     exact = softmax_error(logits, labels)
+    if profile.clip_stops_error:
+        _stop_at_clip(exact.mantissa, logits.int8, profile.activation.clip)
     return rescale(exact.mantissa, exact.exponent, profile.error).tensor
+
+
+def _stop_at_clip(error: NDArray[Any], logits: NDArray[np.int8], clip: tuple[int, int]) -> None:
+    """Set to 0, in place, what would push a logit beyond the clip that holds it."""
+    low, high = clip
+    error[(logits >= high) & (error < 0) | (logits <= low) & (error > 0)] = 0
 
 
 def cross_entropy(logits: QTensor, labels: NDArray[Any]) -> float:

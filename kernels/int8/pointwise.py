@@ -112,7 +112,12 @@ def _clamped(x: Int8s, bound: int, out: Int8s | None, threads: int | None) -> In
 
 
 def relu_input_grad(
-    e: Int8s, y: Int8s, out: Int8s | None = None, threads: int | None = None
+    e: Int8s,
+    y: Int8s,
+    out: Int8s | None = None,
+    threads: int | None = None,
+    *,
+    bound: int = NO_BOUND,
 ) -> Int8s:
     """The error where the saved output is above 0, else 0.
 
@@ -124,13 +129,20 @@ def relu_input_grad(
         int8, the saved output (the saved input serves as well), of the shape of ``e``.
     out, threads
         As for :func:`relu_forward`; ``out`` may be ``e`` itself.
+    bound
+        Mantissa from which on no error passes: 127 where a clip holds the value, 128 for none.
 
     Raises
     ------
     ArrayError
         Another dtype, shape or memory order.
+
+    Examples
+    --------
+    >>> relu_input_grad(np.array([5, 5, 5], np.int8), np.array([0, 1, 127], np.int8), bound=127)
+    array([0, 5, 0], dtype=int8)
     """
-    return _masked(e, y, NO_BOUND, out, threads)
+    return _masked(e, y, bound, out, threads)
 
 
 def _masked(e: Int8s, y: Int8s, bound: int, out: Int8s | None, threads: int | None) -> Int8s:

@@ -52,11 +52,15 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One item, its kernel, the samples it computes, and the buffers that nobody reads after."""
+    """One item, its kernel, and the samples it computes.
+
+    ``complete``: buffers that it is the last to write; ``dead``: those that nobody touches after.
+    """
 
     item: Item
     kernel: Kernel
     part: slice
+    complete: tuple[str, ...]
     dead: tuple[str, ...]
 
 
@@ -141,7 +145,7 @@ class NumericExecutor:
         for call in self._program(draft):
             frame.part = call.part
             call.kernel(frame, call.item)
-            if self.logits in call.item.writes:
+            if self.logits in call.complete:
                 correct = int((_scores(frame, self.logits).argmax(1) == labels).sum())
             for name in call.dead:
                 frame.release(name)
@@ -226,8 +230,10 @@ def _upstream(draft: Draft, target: str) -> list[Item]:
 def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
     """Give each item its kernel; buffers but ``keep`` die with their last use."""
     last: dict[str, int] = {}
+    last_write: dict[str, int] = {}
     for index, item in enumerate(items):
         last.update(dict.fromkeys((*item.reads, *item.writes), index))
+        last_write.update(dict.fromkeys(item.writes, index))
     seen: dict[str, int] = {}
     calls = []
     for index, item in enumerate(items):
@@ -238,7 +244,8 @@ def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
             seen[item.subject] = part.stop
         touched = dict.fromkeys((*item.reads, *item.writes))
         dead = tuple(n for n in touched if last[n] == index and n != keep)
-        calls.append(_Call(item, kernel_of(item), part, dead))
+        complete = tuple(n for n in item.writes if last_write[n] == index)
+        calls.append(_Call(item, kernel_of(item), part, complete, dead))
     return tuple(calls)
 
 

@@ -101,7 +101,8 @@ class Frame:
     def quantised(self, name: str) -> QTensor:
         """An INT8 tensor."""
         value = self.get(name)
-        assert isinstance(value, QTensor), f"{name} holds {type(value).__name__}, not INT8"
+        if not isinstance(value, QTensor):
+            raise _mismatch(name, value, "an INT8 tensor")
         return value
 
     def floats(self, name: str) -> Floats:
@@ -111,7 +112,8 @@ class Frame:
     def accumulator(self, name: str) -> Accumulator:
         """INT32 sums that wait for their rescale."""
         value = self.get(name)
-        assert isinstance(value, Accumulator), f"{name} holds {type(value).__name__}, not INT32"
+        if not isinstance(value, Accumulator):
+            raise _mismatch(name, value, "INT32 sums")
         return value
 
     def labels(self, name: str) -> NDArray[np.int64]:
@@ -132,7 +134,8 @@ class Frame:
     def rule(self, item: Item) -> RescaleRule:
         """How the profile rescales the result of ``item``."""
         role = _TENSOR_ROLE[item.role]
-        return rule_of(self.profile, role, item.op.kind, self.inputs.epoch)
+        split = "#" in item.name
+        return rule_of(self.profile, role, item.op.kind, self.inputs.epoch, split=split)
 
     def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         """Return memory for a result, with any content."""
@@ -147,6 +150,13 @@ class Frame:
         """Note what a rescale met; micro-batches of one tensor are joined."""
         known = self.records.get(subject)
         self.records[subject] = record if known is None else known.joined(record)
+
+
+def _mismatch(name: str, value: Value, wanted: str) -> NumericError:
+    return NumericError(
+        f"{name} holds {type(value).__name__} where {wanted} is read: the plan's precision and "
+        "rescale choices do not fit the kernels; report it with the plan file"
+    )
 
 
 Kernel = Callable[[Frame, Item], None]

@@ -13,6 +13,7 @@ from kernels.int8.border import dequantise, quantise
 from kernels.int8.inputs import quantise_input
 from kernels.int8.loss import cross_entropy, loss_error
 from kernels.int8.pointwise import (
+    NO_BOUND,
     dropout,
     dropout_mask,
     relu6_forward,
@@ -84,7 +85,8 @@ def _relu(frame: Frame, item: Item) -> None:
 def _relu_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    masked = relu_input_grad(error.int8, y.int8, out, frame.threads)
+    bound = frame.profile.activation.clip[1] if frame.profile.clip_stops_error else NO_BOUND
+    masked = relu_input_grad(error.int8, y.int8, out, frame.threads, bound=bound)
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 
@@ -104,12 +106,13 @@ def _relu6_grad(frame: Frame, item: Item) -> None:
 
 @numeric("dropout", "int8")
 def _dropout(frame: Frame, item: Item) -> None:
-    """One mask for the whole batch, as NITI's; nothing is dropped in evaluation."""
+    """Nothing is dropped in evaluation."""
     x = frame.quantised(item.reads[0])
     if not frame.inputs.training:
         frame.put(item.writes[0], x)
         return
-    mask = dropout_mask(x.shape, frame.key(item.name), shared=True, threads=frame.threads)
+    shared = frame.profile.shared_dropout
+    mask = dropout_mask(x.shape, frame.key(item.name), shared=shared, threads=frame.threads)
     out = frame.take(x.shape, np.int8)
     frame.put(item.writes[0], dropout(x, mask, out, frame.threads))
     frame.put(item.writes[1], QTensor(mask, 0))

@@ -135,7 +135,7 @@ def _rescale(
     """Requantise ``sums`` of ``owner`` into the buffer ``name``, and record it."""
     rule, out = frame.rule(owner), frame.take(sums.sums.shape, np.int8)
     if sums.parts:
-        done = _aligned(sums, rule, None if scanned else shift)
+        done = _aligned(sums, rule, None if scanned else shift, frame.threads)
     else:
         done = rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
     record = ShiftRecord(
@@ -145,18 +145,22 @@ def _rescale(
     frame.put(name, done.tensor)
 
 
-def _aligned(sums: Accumulator, rule: RescaleRule, shift: int | None) -> Rescaled:
+def _aligned(
+    sums: Accumulator, rule: RescaleRule, shift: int | None, threads: int | None
+) -> Rescaled:
     """Rescale micro-batches one by one, meet the widest by division, and add, as Mandheling does.
 
     Each takes the shift of its own largest magnitude, or the one in force. The sum is clipped to
     INT8; the released code shows no clip.
     """
-    done = [rescale(part, sums.exponent, rule, shift=shift) for part, _ in sums.parts]
+    done = [
+        rescale(part, sums.exponent, rule, None, threads, shift=shift) for part, _ in sums.parts
+    ]
     widths = [ceil_log2(amax) if shift is None else 0 for _, amax in sums.parts]
     parts = align_split_gradients([each.tensor.int8 for each in done], widths)
     total = np.sum(parts, axis=0, dtype=np.int32)
     mantissa = np.clip(total, *NITI_CLIP).astype(np.int8)
-    widest = max(done, key=lambda each: each.shift)
+    widest = max(done, key=lambda each: each.amax)
     return Rescaled(
         QTensor(mantissa, widest.tensor.exponent),
         widest.shift,

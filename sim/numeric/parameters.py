@@ -50,7 +50,7 @@ class Parameters:
             for name, shape in zip(names, item.op.weights, strict=True):
                 rule = profile.init if item.dtype == "int8" else InitRule.HE_NORMAL
                 values = _initial(item.op, name, shape, rule, seed)
-                made.trained[name] = start_trained(values, item.dtype, profile, hyper)
+                made.trained[name] = start_trained(values, item.dtype, item.op.kind, profile, hyper)
             if item.op.kind == "batch_norm":
                 channels = item.op.inputs[0][1]
                 zeros, ones = (np.full(channels, v, np.float32) for v in (0, 1))

@@ -28,7 +28,7 @@ from kernels.int8.update import (
     wide_weight,
 )
 from kernels.profiles import NumericProfile, TensorRole, UpdateRule, rule_of
-from kernels.quantised import QTensor, quantise_input_v2, quantise_weight
+from kernels.quantised import QTensor, quantise_exactly, quantise_weight
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
@@ -186,6 +186,8 @@ class NitiTrained(Trained):
 
     tensor: QTensor
     profile: NumericProfile
+    kind: str
+    """Of the operator, on which the bits of a gradient depend."""
 
     @property
     def value(self) -> Value:
@@ -195,11 +197,11 @@ class NitiTrained(Trained):
     def update(self, gradient: Value, rate: Rate) -> None:
         """Subtract the gradient's mantissa: its bits are the learning rate."""
         if isinstance(gradient, Accumulator):  # of a bias: nothing rescaled it before
-            rule = rule_of(self.profile, TensorRole.GRADIENT, "linear", rate.epoch)
-            gradient = rescale(gradient.sums, 0, rule).tensor
+            rule = rule_of(self.profile, TensorRole.GRADIENT, self.kind, rate.epoch)
+            gradient = rescale(gradient.sums, 0, rule, threads=rate.threads).tensor
         assert isinstance(gradient, QTensor)
         wrap = self.profile.update is UpdateRule.INT8_WRAP
-        niti_update(self.tensor.int8, gradient.int8, wrap=wrap)
+        niti_update(self.tensor.int8, gradient.int8, wrap=wrap, threads=rate.threads)
 
     def arrays(self) -> Arrays:
         """Mantissa and exponent."""
@@ -215,14 +217,24 @@ class NitiTrained(Trained):
         return self.tensor.dequantise().astype(np.float32)
 
     def load_floats(self, values: Floats) -> None:
-        """Quantise these weights, keeping their scale."""
-        self.tensor = quantise_input_v2(values)
+        """Quantise these weights, keeping their scale; INT8 ones come back as they were."""
+        self.tensor = quantise_exactly(values)
 
 
-def start_trained(values: Floats, dtype: str, profile: NumericProfile, hyper: Hyper) -> Trained:
-    """Begin to train float values in the form that a precision and a profile keep."""
+def start_trained(
+    values: Floats, dtype: str, kind: str, profile: NumericProfile, hyper: Hyper
+) -> Trained:
+    """Begin to train float values of an operator kind in the form that its precision keeps.
+
+    Raises
+    ------
+    ParameterError
+        A data type that nothing trains in.
+    """
     if dtype == "fp32":
         return FloatTrained(values, np.zeros_like(values), hyper)
+    if dtype != "int8":
+        raise ParameterError(f"dtype is {dtype!r}; allowed: fp32 or int8")
     if profile.update is UpdateRule.WIDE:
         return WideTrained(wide_start(values), hyper)
-    return NitiTrained(quantise_weight(values), profile)
+    return NitiTrained(quantise_weight(values), profile, kind)

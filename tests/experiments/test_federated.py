@@ -20,10 +20,11 @@ from experiments.federated.accounts import Link, RoundRow, Visit, round_row
 from experiments.federated.clients import local_batches, local_seed, sampled, shares
 from experiments.federated.config import FederatedConfig
 from experiments.federated.ground import prepare
-from experiments.federated.packets import LEAST, packed, to_int8, values
+from experiments.federated.packets import packed, values
 from experiments.federated.server import RULES, Answer, Server
 from experiments.training.config import ConfigError, TrainConfig
 from experiments.training.progress import Tally
+from kernels.quantised import LEAST, quantise_exactly
 from sim.autodiff import LOSS
 
 Floats = NDArray[np.float32]
@@ -89,7 +90,7 @@ def test_bytes_of_a_packet() -> None:
 @pytest.mark.parametrize("value", [LEAST, -LEAST, LEAST / 2, 1e-40, 0.0])
 def test_tiny_tensors_become_zero_and_no_error(value: float) -> None:
     exact = value if abs(value) >= LEAST else 0.0
-    found = float(to_int8(np.array([value, 0.0], np.float32)).dequantise()[0])
+    found = float(quantise_exactly(np.array([value, 0.0], np.float32)).dequantise()[0])
     assert found == pytest.approx(exact, rel=2**-6, abs=0)
 
 
@@ -133,7 +134,7 @@ def test_fp32_global_adds_the_mean_difference(
         kept, before = server.weights["w"], server.broadcast().floats()["w"]
         ends = [(before + tensor(m, e), n) for m, e, n in clients]
         merged(server, ends)
-        sent = [(values(to_int8(end - before)).astype(np.float32), n) for end, n in ends]
+        sent = [(values(quantise_exactly(end - before)).astype(np.float32), n) for end, n in ends]
         mean = np.array([float(value) for value in exact_mean(sent)])
         wanted = kept.astype(np.float64) + mean
         np.testing.assert_allclose(server.weights["w"], wanted, rtol=2**-23, atol=2**-60)
