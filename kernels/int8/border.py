@@ -18,6 +18,7 @@ from kernels.rounding import NITI_CLIP
 
 _ALWAYS_FITS = 96
 """Exponent up to which every int32 is a finite float32: ``2^31 * 2^96``."""
+_LARGEST = float(np.finfo(np.float32).max)
 _INFINITE = 0x7F800000
 """Bits of infinity: what is as large or larger is no number."""
 _MAGIC = np.float32(12582912.0)
@@ -131,7 +132,7 @@ def dequantise(q: QTensor, out: Floats | None = None, threads: int | None = None
     >>> dequantise(QTensor(np.array([64, -127], np.int8), -7))
     array([ 0.5      , -0.9921875], dtype=float32)
     """
-    if q.exponent > _ALWAYS_FITS and q.amax() * 2.0**q.exponent > np.finfo(np.float32).max:
+    if q.exponent > _ALWAYS_FITS and q.amax() * 2.0**q.exponent > _LARGEST:
         raise QuantError(
             f"q reaches {q.amax()} * 2^{q.exponent}; allowed: values below 2^128, the largest"
             " float32; use QTensor.dequantise, which gives float64"
