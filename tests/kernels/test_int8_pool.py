@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
+from conv_cases import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import ACCEPT_CASES, CASES, Check, compare, int8s, out_of, threads_of
 
 from kernels.int8.arrays import ArrayError
 from kernels.int8.pool import (
@@ -22,6 +25,7 @@ from kernels.int8.pool import (
 from kernels.operators import OperatorError
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
+from kernels.rounding import ceil_log2
 
 quick = settings(max_examples=120, derandomize=True, deadline=None)
 
@@ -63,6 +67,129 @@ def drawn_values(seed: int, *shape: int) -> np.ndarray:
     return np.where(rng.random(shape) < 0.5, few, rng.integers(-128, 128, shape)).astype(np.int8)
 
 
+def max_oracle(x: np.ndarray, e: np.ndarray, op: MaxPool2d) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs, and errors added at the first maximum of each window; every window once."""
+    y, dx = np.zeros(e.shape, int), np.zeros(x.shape, int)
+    samples, channels = np.ix_(range(op.n), range(op.c))
+    for row, column, inside, _ in windows(op):
+        h, w = np.array(inside).T
+        values = x[:, h, w]  # (n, elements of the window, c)
+        first = values.argmax(axis=1)
+        y[:, row, column] = values.max(axis=1)
+        dx[samples, h[first], w[first], channels] += e[:, row, column]
+    return y, dx
+
+
+def average_oracle(
+    x: np.ndarray, e: np.ndarray, op: AvgPool2d
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Accumulators of both directions, and the fraction bits of the errors'."""
+    y, dx = np.zeros(e.shape, int), np.zeros(x.shape, int)
+    drop = ceil_log2(-(-op.k_h // op.stride) * -(-op.k_w // op.stride))  # windows at an element
+    half = Fraction(1, 2)
+    for row, column, inside, count in windows(op):
+        h, w = np.array(inside).T
+        scale = floor(Fraction(2**AVERAGE_BITS, count) + half)
+        y[:, row, column] = x[:, h, w].sum(axis=1, dtype=int) * scale
+        shared = floor(Fraction(scale, 2**drop) + half)
+        dx[:, h, w] += (e[:, row, column].astype(int) * shared)[:, None]
+    return y, dx, AVERAGE_BITS - drop
+
+
+def draw_pool(
+    rng: np.random.Generator, kind: type[MaxPool2d] | type[AvgPool2d]
+) -> MaxPool2d | AvgPool2d:
+    """Windows that share elements, that leave some out, partial ones; 2 by 2 at stride 2 often."""
+    if rng.integers(4) == 0:
+        h, w = (int(side) for side in rng.integers(2, 10, 2))
+        return kind(n=small(rng, 3), c=small(rng, 70), h=h, w=w, k=2, stride=2)
+    k = small(rng, 5), small(rng, 5)
+    pad = int(rng.integers(k[0] // 2 + 1)), int(rng.integers(k[1] // 2 + 1))
+    return kind(
+        n=small(rng, 3), c=small(rng, 20), h=max(small(rng, 10), k[0]), w=max(small(rng, 10), k[1]),
+        k=k, stride=int(rng.integers(1, 5)), pad=pad, ceil_mode=bool(rng.integers(2)),
+    )  # fmt: skip
+
+
+def tensors(rng: np.random.Generator, op: MaxPool2d | AvgPool2d) -> tuple[np.ndarray, np.ndarray]:
+    """Input and error."""
+    return int8s(rng, (op.n, op.h, op.w, op.c)), int8s(rng, (op.n, op.h_out, op.w_out, op.c))
+
+
+def check_max(rng: np.random.Generator) -> None:
+    op = draw_pool(rng, MaxPool2d)
+    x, e = tensors(rng, op)
+    y, dx = max_oracle(x, e, op)
+    got = max_pool_forward(x, op, out_of(rng, y.shape, np.int8), threads_of(rng))
+    assert got.dtype == np.int8
+    assert np.array_equal(got, y), op
+    dtype = np.int32 if max_pool_overlaps(op) else np.int8
+    out = out_of(rng, x.shape, dtype)
+    got = max_pool_input_grad(x, e, op, out, threads_of(rng))
+    assert got.dtype == dtype, op
+    assert out is None or got is out
+    assert np.array_equal(got, dx), op
+
+
+def check_average(rng: np.random.Generator) -> None:
+    op = draw_pool(rng, AvgPool2d)
+    x, e = tensors(rng, op)
+    assert_average(rng, op, op, x, e)
+
+
+def check_global_average(rng: np.random.Generator) -> None:
+    op = GlobalAvgPool(n=small(rng, 3), c=small(rng, 40), h=small(rng, 20), w=small(rng, 20))
+    window = AvgPool2d(n=op.n, c=op.c, h=op.h, w=op.w, k=(op.h, op.w), stride=20)
+    x, e = int8s(rng, (op.n, op.h, op.w, op.c)), int8s(rng, (op.n, 1, 1, op.c))
+    assert_average(rng, op, window, x, e)
+
+
+def assert_average(
+    rng: np.random.Generator,
+    op: AvgPool2d | GlobalAvgPool,
+    window: AvgPool2d,
+    x: np.ndarray,
+    e: np.ndarray,
+) -> None:
+    """Both directions of ``op``, which is the same as ``window``."""
+    exponent = int(rng.integers(-100, 100))
+    y, dx, bits = average_oracle(x, e, window)
+    out = out_of(rng, y.shape, np.int32)
+    got = avg_pool_forward(QTensor(x, exponent), op, out, threads_of(rng))
+    assert out is None or got.mantissa is out
+    assert got.exponent == exponent - AVERAGE_BITS
+    assert got.mantissa.dtype == np.int32
+    assert np.array_equal(got.mantissa, y), op
+    got = avg_pool_input_grad(
+        QTensor(e, exponent), op, out_of(rng, dx.shape, np.int32), threads_of(rng)
+    )
+    assert got.exponent == exponent - bits, op
+    assert got.mantissa.dtype == np.int32
+    assert np.array_equal(got.mantissa, dx), op
+
+
+CHECKS: dict[str, Check] = {
+    "max_pool": check_max,
+    "avg_pool": check_average,
+    "global_avg_pool": check_global_average,
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_both_ways_equal_the_oracle(kernel: str) -> None:
+    assert compare(CHECKS[kernel], CASES, seed=53) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_both_ways_equal_the_oracle_on_ten_thousand_cases(
+    kernel: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[kernel], ACCEPT_CASES, seed=54))
+
+
 @quick
 @given(layers(MaxPool2d), st.integers(0, 99), st.integers(1, 3))
 def test_max_pool_both_ways(op: MaxPool2d, seed: int, threads: int) -> None:
@@ -76,6 +203,8 @@ def test_max_pool_both_ways(op: MaxPool2d, seed: int, threads: int) -> None:
                 y[n, row, column, c] = max(values)
                 h, w = inside[values.index(max(values))]  # the first one
                 dx[n, h, w, c] += e[n, row, column, c]
+    for by_oracle, by_loops in zip(max_oracle(x, e, op), (y, dx), strict=True):
+        np.testing.assert_array_equal(by_oracle, by_loops)
     np.testing.assert_array_equal(max_pool_forward(x, op, threads=threads), y)
     grad = max_pool_input_grad(x, e, op, threads=threads)
     np.testing.assert_array_equal(grad, dx)
