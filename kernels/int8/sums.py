@@ -337,4 +337,4 @@ def split(e: Array, widths: Sequence[int]) -> list[Array]:
         raise ArrayError(f"widths are {list(widths)}; allowed: 1 or more, {e.shape[-1]} in all")
     ends = np.cumsum(np.asarray(widths, dtype=np.int64)).tolist()
     starts: list[Any] = [0, *ends[:-1]]
-    return [np.ascontiguousarray(e[..., i:j]) for i, j in zip(starts, ends, strict=True)]
+    return [e[..., i:j].copy() for i, j in zip(starts, ends, strict=True)]
