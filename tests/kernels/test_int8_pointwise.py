@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import (
+    ACCEPT_CASES,
+    CASES,
+    Check,
+    compare,
+    int8s,
+    out_of,
+    shape_of,
+    threads_of,
+)
 
 from kernels.int8.arrays import ArrayError
 from kernels.int8.draws import DrawError, draw_oracle
 from kernels.int8.pointwise import (
+    NO_BOUND,
     dropout,
     dropout_mask,
     relu6_bound,
@@ -26,6 +41,84 @@ EVERY = np.arange(-128, 128).astype(np.int8)
 
 def drawn(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+
+
+def check_relu(rng: np.random.Generator) -> None:
+    x = int8s(rng, shape_of(rng))
+    wanted, in_place = np.maximum(x, 0), rng.integers(3) == 0
+    y = relu_forward(x, x if in_place else out_of(rng, x.shape, np.int8), threads_of(rng))
+    assert y.dtype == np.int8
+    assert y is x or not in_place
+    assert np.array_equal(y, wanted)
+
+
+def check_relu_grad(rng: np.random.Generator) -> None:
+    shape = shape_of(rng)
+    e, y, in_place = int8s(rng, shape), int8s(rng, shape), rng.integers(3) == 0
+    bound = int(rng.choice([NO_BOUND, 127, rng.integers(1, 128)]))
+    wanted = np.where((y > 0) & (y.astype(int) < bound), e, 0)
+    out = e if in_place else out_of(rng, shape, np.int8)
+    dx = relu_input_grad(e, y, out, threads_of(rng), bound=bound)
+    assert dx.dtype == np.int8
+    assert dx is e or not in_place
+    assert np.array_equal(dx, wanted), bound
+
+
+def check_relu6(rng: np.random.Generator) -> None:
+    """Both ways; the bound is 6 in units of ``2^exponent``, rounded down."""
+    shape = shape_of(rng)
+    exponent = int(rng.integers(-7, 5) if rng.integers(8) else rng.integers(-126, 128))
+    bound = floor(Fraction(6) / Fraction(2) ** exponent)
+    x, e = int8s(rng, shape), int8s(rng, shape)
+    wanted = np.array([min(max(v, 0), bound) for v in x.reshape(-1).tolist()]).reshape(shape)
+    out = x if rng.integers(3) == 0 else out_of(rng, shape, np.int8)
+    y = relu6_forward(QTensor(x, exponent), out, threads_of(rng))
+    assert y.exponent == exponent
+    assert y.mantissa.dtype == np.int8
+    assert np.array_equal(y.mantissa, wanted), exponent
+    inside = (wanted > 0) & (wanted < min(bound, 128))
+    passed = np.where(inside, e, 0)
+    out = e if rng.integers(3) == 0 else out_of(rng, shape, np.int8)
+    assert np.array_equal(relu6_input_grad(e, y, out, threads_of(rng)), passed), exponent
+
+
+def check_dropout(rng: np.random.Generator) -> None:
+    """A mask of all samples or of one, and a tensor through it."""
+    shape = (*shape_of(rng, 6), int(rng.integers(1, 7)))
+    key, shared = int(rng.integers(0, 2**64, dtype=np.uint64)), bool(rng.integers(2))
+    mask = dropout_mask(shape, key, shared, threads_of(rng))
+    drawn = np.array([draw_oracle(key, i) >> 63 for i in range(mask.size)], int)
+    assert mask.dtype == np.int8
+    assert np.array_equal(mask, drawn.reshape(shape[1:] if shared else shape)), key
+    x = QTensor(int8s(rng, shape), int(rng.integers(-126, 127)))
+    wanted = x.mantissa * drawn.reshape(mask.shape)
+    y = dropout(x, mask, out_of(rng, shape, np.int8), threads_of(rng))
+    assert y.exponent == x.exponent + 1
+    assert y.mantissa.dtype == np.int8
+    assert np.array_equal(y.mantissa, wanted)
+
+
+CHECKS: dict[str, Check] = {
+    "relu": check_relu,
+    "relu_input_grad": check_relu_grad,
+    "relu6": check_relu6,
+    "dropout": check_dropout,
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle(kernel: str) -> None:
+    assert compare(CHECKS[kernel], CASES, seed=55) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle_on_ten_thousand_cases(
+    kernel: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[kernel], ACCEPT_CASES, seed=56))
 
 
 @quick

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import (
+    ACCEPT_CASES,
+    CASES,
+    CLIPS,
+    RULES,
+    Check,
+    compare,
+    int8s,
+    magnitude,
+    out_of,
+    rescaled,
+    shape_of,
+    size_of,
+    threads_of,
+)
 
 import kernels.rounding_oracle as oracle
 from kernels.int8.arrays import ArrayError
 from kernels.int8.rescale import rescale
 from kernels.int8.sums import AlignedSum, add, add_niti_v1, align_split_gradients, concat, split
-from kernels.profiles import PROFILES, RescaleRule
+from kernels.profiles import PROFILES, RescaleRule, Small
 from kernels.quantised import QTensor
-from kernels.rounding import Rounding, ceil_log2
+from kernels.rounding import HEXAGON_CLIP, NITI_CLIP, Rounding, ceil_log2, shift_right
 
 quick = settings(max_examples=150, derandomize=True, deadline=None)
-RULES = [rule for rule in Rounding if rule is not Rounding.STOCHASTIC]
 SANDBOX = PROFILES["sandbox"].activation
 
 
@@ -32,6 +47,143 @@ def exact_sum(terms: list[QTensor], i: int) -> Fraction:
         (Fraction(int(t.mantissa.reshape(-1)[i])) * Fraction(2) ** t.exponent for t in terms),
         Fraction(0),
     )
+
+
+def exponents_of(rng: np.random.Generator, count: int) -> list[int]:
+    """Equal, close, as far apart as INT32 bears, or a hundred apart."""
+    spread = int(rng.choice([0, 3, 26, 100]))
+    middle = int(rng.integers(-12, 4))
+    return [middle + int(rng.integers(-spread, spread + 1)) for _ in range(count)]
+
+
+def aligned_oracle(terms: list[QTensor], rounding: Rounding) -> tuple[np.ndarray, int]:
+    """The INT64 sum and its exponent: the finest, unless INT32 cannot hold the sum there."""
+    counted = [t.exponent for t in terms if t.mantissa.any()] or [terms[0].exponent]
+    exponent = max(min(counted), max(counted) - (23 - ceil_log2(len(terms))))
+    total = np.zeros(terms[0].shape, np.int64)
+    for term in terms:
+        gap = term.exponent - exponent
+        if gap < 0:
+            total += shift_right(term.mantissa, min(-gap, 62), rounding)
+        elif term.mantissa.any():
+            total += term.mantissa.astype(np.int64) << gap
+    return total, exponent
+
+
+def draw_rule(rng: np.random.Generator) -> RescaleRule:
+    return RescaleRule(
+        RULES[rng.integers(len(RULES))],
+        clip=CLIPS[rng.integers(2)],
+        small=[*Small][rng.integers(3)],
+        one_becomes=int(rng.integers(1, 3)),
+    )
+
+
+def check_add(rng: np.random.Generator) -> None:
+    """1 to 5 terms (each number is compiled); by a scan, or with a shift of an earlier step."""
+    count, size = int(rng.integers(1, 6)), size_of(rng, chunk=4096)
+    terms = [QTensor(int8s(rng, (size,)), e) for e in exponents_of(rng, count)]
+    rule, known = draw_rule(rng), int(rng.integers(-8, 25)) if rng.integers(4) == 0 else None
+    out = out_of(rng, (size,), np.int8)
+    got = add(terms, rule, out, threads_of(rng), shift=known)
+    total, exponent = aligned_oracle(terms, rule.rounding)
+    values, shift, growth, saturated, lost = rescaled(total, rule, known)
+    note = (rule, known, [t.exponent for t in terms])
+    assert np.array_equal(got.tensor.int8, values), note
+    assert out is None or got.tensor.mantissa is out
+    assert (got.shift, got.tensor.exponent) == (shift, exponent + growth), note
+    assert (got.amax, got.saturated, got.lost) == (magnitude(total), saturated, lost), note
+
+
+def check_add_niti_v1(rng: np.random.Generator) -> None:
+    shape, rounding = shape_of(rng, 6), RULES[rng.integers(len(RULES))]
+    a, b = (QTensor(int8s(rng, shape), e) for e in exponents_of(rng, 2))
+    clip = [NITI_CLIP, HEXAGON_CLIP][rng.integers(2)]
+    low, high = clip
+    pairs = [
+        niti_block_add(x, a.exponent, y, b.exponent, rounding, clip)
+        for x, y in zip(
+            a.mantissa.reshape(-1).tolist(), b.mantissa.reshape(-1).tolist(), strict=True
+        )
+    ]
+    totals, exponent = [total for total, _ in pairs], pairs[0][1]
+    largest = max(abs(total) for total in totals)
+    shift = 2 if largest > 127 else 0
+    rounded = [getattr(oracle, rounding)(total, shift) for total in totals]
+    values = [min(max(value, low), high) for value in rounded]
+    got = add_niti_v1(a, b, RescaleRule(rounding, clip=clip))
+    note = (rounding, a.exponent, b.exponent)
+    assert got.tensor.mantissa.reshape(-1).tolist() == values, note
+    assert got.tensor.shape == shape
+    assert (got.tensor.exponent, got.shift, got.amax) == (exponent + shift, shift, largest), note
+    assert got.saturated == sum(v != r for v, r in zip(values, rounded, strict=True)), note
+    assert got.lost == sum(r == 0 and t != 0 for r, t in zip(rounded, totals, strict=True)), note
+
+
+def check_concat(rng: np.random.Generator) -> None:
+    """Each part is its term, rounded at the coarsest exponent; ``split`` gives it back."""
+    lead, rounding = shape_of(rng, 5), RULES[rng.integers(len(RULES))]
+    exponents = exponents_of(rng, int(rng.integers(1, 6)))
+    terms = [QTensor(int8s(rng, (*lead, int(rng.integers(1, 9)))), e) for e in exponents]
+    joined = concat(terms, rounding)
+    assert joined.exponent == max(exponents)
+    start = 0
+    for term in terms:
+        part = joined.int8[..., start : start + term.shape[-1]]
+        gap = min(joined.exponent - term.exponent, 62)
+        assert np.array_equal(part, shift_right(term.mantissa, gap, rounding)), (rounding, gap)
+        start += term.shape[-1]
+    assert joined.shape == (*lead, start)
+
+
+def check_split(rng: np.random.Generator) -> None:
+    lead, dtype = shape_of(rng, 5), [np.int8, np.int32][rng.integers(2)]
+    widths = rng.integers(1, 9, rng.integers(1, 6)).tolist()
+    e = int8s(rng, (*lead, sum(widths))).astype(dtype)
+    parts, start = split(e, widths), 0
+    for part, width in zip(parts, widths, strict=True):
+        assert part.dtype == dtype
+        assert part.flags.c_contiguous
+        assert not np.shares_memory(part, e)
+        assert part.shape == (*lead, width)
+        for k in range(width):
+            assert np.array_equal(part[..., k], e[..., start + k])
+        start += width
+
+
+def check_align_split_gradients(rng: np.random.Generator) -> None:
+    count, shape = int(rng.integers(1, 6)), shape_of(rng, 6)
+    parts = [int8s(rng, shape) for _ in range(count)]
+    widths = rng.integers(0, rng.choice([4, 12, 32]), count).tolist()
+    aligned = align_split_gradients(parts, widths)
+    for got, part, width in zip(aligned, parts, widths, strict=True):
+        wanted = np.sign(part) * (abs(part.astype(np.int64)) // 2 ** (max(widths) - width))
+        assert got.dtype == np.int8
+        assert np.array_equal(got, wanted), widths
+
+
+CHECKS: dict[str, Check] = {
+    "add": check_add,
+    "add_niti_v1": check_add_niti_v1,
+    "concat": check_concat,
+    "split": check_split,
+    "align_split_gradients": check_align_split_gradients,
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle(kernel: str) -> None:
+    assert compare(CHECKS[kernel], CASES, seed=57) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_kernel_equals_its_oracle_on_ten_thousand_cases(
+    kernel: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[kernel], ACCEPT_CASES, seed=58))
 
 
 @quick
@@ -115,12 +267,19 @@ def test_a_cast_sum_of_128_wraps_as_in_niti() -> None:
     assert done.tensor.mantissa.tolist() == [-128, -128, 2]
 
 
-def niti_block_add(a: int, ea: int, b: int, eb: int) -> tuple[int, int]:
+def niti_block_add(
+    a: int,
+    ea: int,
+    b: int,
+    eb: int,
+    rounding: Rounding = Rounding.PSTO,
+    clip: tuple[int, int] = NITI_CLIP,
+) -> tuple[int, int]:
     """``forward_block_float_add`` at 03c3122, before its last step."""
     if ea < eb:
         a, ea, b, eb = b, eb, a, ea
     if ea - eb > 1:
-        return a + min(max(oracle.psto(b, ea - eb), -127), 127), ea
+        return a + min(max(getattr(oracle, rounding)(b, ea - eb), clip[0]), clip[1]), ea
     return (2 * a + b, eb) if ea - eb == 1 else (a + b, ea)
 
 
