@@ -130,7 +130,9 @@ def niti_v2_error(logits: QTensor, labels: NDArray[Any], key: int) -> QTensor:
     """NITI version 2: **in float32**, as its ``/`` is a true division; then ``StoShift``.
 
     The sums truncate each float first, as torch's ``sum(dtype=int64)``. The powers of two are
-    NumPy's float32 ``exp2``: the last bit may differ from CUDA's.
+    NumPy's float32 ``exp2``: the last bit may differ from CUDA's. From the exponent 21 on float32
+    may lose the 10 that keeps the largest logit above 0; where nothing is left to divide by,
+    NITI converts NaN to integers, which each machine does its own way, and here the error is 0.
 
     Parameters, result and errors are those of :func:`niti_v1_error`.
     """
@@ -146,7 +148,9 @@ def niti_v2_error(logits: QTensor, labels: NDArray[Any], key: int) -> QTensor:
     else:
         exact = s * s + s * (1 << 1 - exponent) + (1 << 1 - 2 * exponent)
         total, scaled = exact.sum(axis=1, keepdims=True), (exact << 11).astype(np.float32)
-    shares = scaled / total.astype(np.float32)
+    divisor = total.astype(np.float32)
+    divisor[divisor == 0] = np.inf
+    shares = scaled / divisor
     whole = shares.astype(np.int64).sum(axis=1)
     shares[np.arange(len(s)), labels] -= whole.astype(np.float32)
     return QTensor(requantise_stochastic(shares.astype(np.int32), _SHIFT, key).values, 0)

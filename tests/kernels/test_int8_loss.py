@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from math import exp
+from collections.abc import Callable
+from fractions import Fraction
+from math import exp, floor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import ACCEPT_CASES, CASES, Check, compare, int8s
 
 import kernels.rounding_oracle as oracle
 from kernels.int8.arrays import ArrayError
@@ -77,6 +80,119 @@ def written_out(logits: Rows, e: int, labels: list[int], *, literals: bool) -> R
 
 def clip(value: int) -> int:
     return min(max(value, -127), 127)
+
+
+def in_floats(logits: Rows, e: int, labels: list[int]) -> Rows:
+    """``ti_loss.py`` at d097335 before its last shift: float32 scalars, one operation at a time.
+
+    Its sums are int64: of whole parts where the terms are floats. A row that float32 leaves
+    nothing of has no error.
+    """
+    single = np.float32
+    result = []
+    for row, label in zip(logits, labels, strict=True):
+        if e > -7:
+            z = [single(np.ldexp(single(s * 47274) / single(1 << 15), e)) for s in row]
+            offset = max(z) - single(10)
+            p = [np.exp2(max(v - offset, single(0))) - single(1) for v in z]
+            total, scaled = sum(int(v) for v in p), [v * single(1 << 11) for v in p]
+        else:
+            exact = [(1 << 1 - 2 * e) + s * (1 << 1 - e) + s * s for s in row]
+            total, scaled = sum(exact), [single(np.int64(v << 11)) for v in exact]
+        shares = [v / single(np.int64(total)) if total else single(0) for v in scaled]
+        shares[label] -= single(sum(int(v) for v in shares))
+        result.append([int(v) for v in shares])
+    return result
+
+
+def softmax_in_integers(logits: Rows, e: int, labels: list[int]) -> Rows:
+    """Shares in units of ``2^-20``, over the batch, from exponentials in units of ``2^-30``."""
+    half, batch = Fraction(1, 2), len(logits)
+    unit = 2 ** (batch - 1).bit_length()
+    by_batch = floor(Fraction(unit << 30, batch) + half)
+    table = exponentials(e).tolist()
+    result = []
+    for row, label in zip(logits, labels, strict=True):
+        powers = [table[max(row) - s] for s in row]
+        total = sum(powers)
+        shares = [((power << 20) + total // 2) // total for power in powers]
+        shares[label] -= 1 << 20
+        result.append([oracle.half_up(share * by_batch, 30) for share in shares])
+    return result
+
+
+def draw_batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+    """Logits, labels and a key."""
+    n, classes = int(rng.integers(1, 6)), int(rng.integers(2, 13))
+    labels = rng.integers(0, classes, n).astype([np.uint8, np.int32, np.int64][rng.integers(3)])
+    return int8s(rng, (n, classes)), labels, int(rng.integers(0, 2**64, dtype=np.uint64))
+
+
+def with_draws(shares: Rows, key: int) -> Rows:
+    """NITI's ``StoShift`` by 4 bits, element ``i`` with draw ``i``, and its clip."""
+    numbered = iter(range(sum(len(row) for row in shares)))
+    return [
+        [clip(oracle.stochastic(v, 4, draw_oracle(key, next(numbered)) >> 60)) for v in row]
+        for row in shares
+    ]
+
+
+def check_niti_v1(rng: np.random.Generator) -> None:
+    (logits, labels, key), e = draw_batch(rng), int(rng.integers(-24, 41))
+    got = niti_v1_error(QTensor(logits, e), labels, key)
+    shares = written_out(logits.tolist(), e, labels.tolist(), literals=False)
+    assert got.mantissa.tolist() == with_draws(shares, key), e
+    assert (got.mantissa.dtype, got.exponent) == (np.int8, 0)
+
+
+def check_niti_v2(rng: np.random.Generator) -> None:
+    (logits, labels, key), e = draw_batch(rng), int(rng.integers(-24, 41))
+    got = niti_v2_error(QTensor(logits, e), labels, key)
+    shares = in_floats(logits.tolist(), e, labels.tolist())
+    assert got.mantissa.tolist() == with_draws(shares, key), e
+    assert (got.mantissa.dtype, got.exponent) == (np.int8, 0)
+
+
+def check_mandheling(rng: np.random.Generator) -> None:
+    (logits, labels, _), e = draw_batch(rng), int(rng.integers(-60, 61))
+    got = mandheling_error(QTensor(logits, e), labels)
+    shares = written_out(logits.tolist(), e, labels.tolist(), literals=True)
+    assert got.mantissa.tolist() == [[clip(oracle.psto(v, 4)) for v in row] for row in shares], e
+    assert (got.mantissa.dtype, got.exponent) == (np.int8, 0)
+
+
+def check_softmax(rng: np.random.Generator) -> None:
+    """The integers, and how near they are to the real softmax."""
+    (logits, labels, _), e = draw_batch(rng), int(rng.integers(-24, 9))
+    got = softmax_error(QTensor(logits, e), labels)
+    assert got.mantissa.tolist() == softmax_in_integers(logits.tolist(), e, labels.tolist()), e
+    assert got.mantissa.dtype == np.int32
+    n = len(logits)
+    assert got.exponent == -20 - (n - 1).bit_length()
+    real = softmax(logits * 2.0**e)
+    real[np.arange(n), labels] -= 1
+    assert abs(got.dequantise() - real / n).max() * n < 2.0**-19, e
+
+
+CHECKS: dict[str, Check] = {
+    "niti_v1": check_niti_v1,
+    "niti_v2": check_niti_v2,
+    "mandheling": check_mandheling,
+    "softmax": check_softmax,
+}
+
+
+@pytest.mark.parametrize("rule", CHECKS)
+def test_every_rule_equals_its_oracle(rule: str) -> None:
+    assert compare(CHECKS[rule], CASES, seed=59) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.parametrize("rule", CHECKS)
+def test_every_rule_equals_its_oracle_on_ten_thousand_cases(
+    rule: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[rule], ACCEPT_CASES, seed=60))
 
 
 @quick
