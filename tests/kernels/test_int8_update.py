@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import (
+    ACCEPT_CASES,
+    CASES,
+    Check,
+    compare,
+    int8s,
+    shape_of,
+    size_of,
+    threads_of,
+)
 
 import kernels.rounding_oracle as oracle
 from kernels.int8.arrays import ArrayError
@@ -80,6 +92,83 @@ def working_of(master: list[int], exponent: int) -> tuple[list[int], int]:
 def drawn_int32(rng: np.random.Generator, size: int) -> np.ndarray:
     x = rng.integers(-(2**31) + 1, 2**31, size) >> rng.integers(0, 31, size)
     return x.astype(np.int32)
+
+
+def check_niti(rng: np.random.Generator) -> None:
+    """Clipped and wrapped."""
+    shape, threads = shape_of(rng), threads_of(rng)
+    w, g = int8s(rng, shape), int8s(rng, shape)
+    exact = w.astype(int) - g
+    clipped, wrapped = w.copy(), w.copy()
+    assert niti_update(clipped, g, threads=threads) is clipped
+    assert np.array_equal(clipped, np.clip(exact, -127, 127))
+    assert niti_update(wrapped, g, wrap=True, threads=threads) is wrapped
+    assert np.array_equal(wrapped, (exact + 128) % 256 - 128)
+
+
+def draw_gradient(rng: np.random.Generator, size: int) -> np.ndarray:
+    dtype = [np.int8, np.int32, np.int64][rng.integers(3)]
+    if dtype is np.int8:
+        return int8s(rng, (size,))
+    info = np.iinfo(dtype)
+    x = rng.integers(info.min, info.max, size, dtype, endpoint=True)
+    return x >> rng.integers(0, info.bits - 1, size).astype(dtype)
+
+
+def check_wide(rng: np.random.Generator) -> None:
+    """Two steps with the same memory: master, velocity, working weights and what saturated."""
+    size, threads = size_of(rng, 40, chunk=2048 if rng.integers(4) == 0 else 0), threads_of(rng)
+    quiet = int(rng.integers(0, 20))
+    master, velocity = (drawn_int32(rng, size) >> quiet for _ in range(2))
+    velocity[0] = rng.choice([INT32.min, INT32.max, velocity[0]])
+    exponent = int(rng.integers(-60, 60))
+    weight = wide_weight(master.copy(), velocity.copy(), exponent, threads)
+    w, v = master.tolist(), velocity.tolist()
+    for _ in range(2):
+        g, gap = draw_gradient(rng, size), int(rng.integers(-70, 61))
+        rate, momentum, decay = (
+            int(rng.integers(0, most + 1)) >> int(rng.integers(0, 12))
+            for most in (RATE_UNIT, MOMENTUM_UNIT, 1 << 24)
+        )
+        saturated = wide_update(
+            weight,
+            g,
+            weight.velocity_exponent + gap,
+            rate_q24=rate,
+            momentum_q16=momentum,
+            decay_q32=decay,
+            threads=threads,
+        )
+        steps = [
+            one_step(*each, gap, rate, momentum, decay)
+            for each in zip(w, v, g.tolist(), strict=True)
+        ]
+        w, v = [step[0] for step in steps], [step[1] for step in steps]
+        note = (gap, rate, momentum, decay, g.dtype)
+        assert weight.master.tolist() == w, note
+        assert weight.velocity.tolist() == v, note
+        assert saturated == sum(step[2] for step in steps), note
+        values, scale = working_of(w, exponent)
+        assert weight.working.mantissa.tolist() == values, note
+        assert weight.working.exponent == scale, note
+
+
+CHECKS: dict[str, Check] = {"niti_update": check_niti, "wide_update": check_wide}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_update_equals_its_oracle(kernel: str) -> None:
+    assert compare(CHECKS[kernel], CASES, seed=61) == CASES
+
+
+@pytest.mark.accept
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kernel", CHECKS)
+def test_every_update_equals_its_oracle_on_ten_thousand_cases(
+    kernel: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", compare(CHECKS[kernel], ACCEPT_CASES, seed=62))
 
 
 @quick
