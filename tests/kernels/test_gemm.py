@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -42,8 +43,9 @@ def reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
 
 
-def check(backend: str, cases: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def check(backend: str, cases: int, seed: int) -> int:
+    """Compare ``cases`` drawn products; return how many were compared."""
+    rng, compared = np.random.default_rng(seed), 0
     for case in range(cases):
         rows, depth, columns = sizes(rng, large=case % 16 == 0)
         a, b = matrix(rng, rows, depth), matrix(rng, depth, columns)
@@ -52,6 +54,8 @@ def check(backend: str, cases: int, seed: int) -> None:
             got = gemm_s8s8s32(a, b, backend=backend, threads=threads)
             assert got.dtype == np.int32
             assert np.array_equal(got, want), (backend, rows, depth, columns, threads)
+        compared += 1
+    return compared
 
 
 EXERCISED = [name for name in available_backends() if name != "reference"]
@@ -65,8 +69,10 @@ def test_backend_equals_the_reference(backend: str) -> None:
 
 @pytest.mark.accept
 @pytest.mark.parametrize("backend", EXERCISED)
-def test_backend_equals_the_reference_on_ten_thousand_cases(backend: str) -> None:
-    check(backend, ACCEPT_CASES, seed=21)
+def test_backend_equals_the_reference_on_ten_thousand_cases(
+    backend: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", check(backend, ACCEPT_CASES, seed=21))
 
 
 def test_reference_is_the_sum_of_products() -> None:

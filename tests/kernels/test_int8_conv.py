@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,8 @@ CASES, ACCEPT_CASES = 240, 10_000
 BACKENDS = available_backends()
 
 
-def check_forward(backend: str, count: int, seed: int) -> None:
+def check_forward(backend: str, count: int, seed: int) -> int:
+    compared = 0
     for rng, case in cases(seed, count):
         store, threads = draw_store(rng), int(rng.integers(1, 4))
         acc, bias = case.forward, None
@@ -32,18 +34,24 @@ def check_forward(backend: str, count: int, seed: int) -> None:
             case.x, case.w, case.op, bias=bias, store=store, backend=backend, threads=threads
         )
         assert_stored(got, acc, store, (backend, case.op, store, threads))
+        compared += 1
+    return compared
 
 
-def check_input_grad(backend: str, count: int, seed: int) -> None:
+def check_input_grad(backend: str, count: int, seed: int) -> int:
+    compared = 0
     for rng, case in cases(seed, count):
         store, threads = draw_store(rng), int(rng.integers(1, 4))
         got = conv_input_grad(
             case.e, case.w, case.op, store=store, backend=backend, threads=threads
         )
         assert_stored(got, case.input_grad, store, (backend, case.op, store, threads))
+        compared += 1
+    return compared
 
 
-def check_weight_grad(backend: str, count: int, seed: int) -> None:
+def check_weight_grad(backend: str, count: int, seed: int) -> int:
+    compared = 0
     for rng, case in cases(seed, count):
         threads, wide = int(rng.integers(1, 4)), bool(rng.integers(2))
         acc, into = case.weight_grad, None
@@ -58,6 +66,8 @@ def check_weight_grad(backend: str, count: int, seed: int) -> None:
         assert got.values.dtype == (np.int64 if wide else np.int32), note
         assert into is None or got.values is into, note
         assert_stored(got, acc, None, note)
+        compared += 1
+    return compared
 
 
 CHECKS = {
@@ -78,16 +88,17 @@ def accept_counts(cases: int = ACCEPT_CASES) -> dict[str, int]:
     counts = {}
     for role, check in CHECKS.items():
         for backend in BACKENDS:
-            check(backend, cases, seed=32)
-            counts[f"conv {role} {backend}"] = cases
+            counts[f"conv {role} {backend}"] = check(backend, cases, seed=32)
     return counts
 
 
 @pytest.mark.accept
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("role", CHECKS)
-def test_every_backend_equals_the_oracle_on_ten_thousand_cases(role: str, backend: str) -> None:
-    CHECKS[role](backend, ACCEPT_CASES, seed=32)
+def test_every_backend_equals_the_oracle_on_ten_thousand_cases(
+    role: str, backend: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", CHECKS[role](backend, ACCEPT_CASES, seed=32))
 
 
 def layers(model: str, batch: int) -> list[Conv2d]:
@@ -117,10 +128,14 @@ def test_layers_of_a_small_network() -> None:
 
 @pytest.mark.accept
 @pytest.mark.parametrize(("model", "batch"), [("vgg11", 64), ("resnet18", 8), ("mobilenet-v2", 1)])
-def test_every_layer_of_three_networks(model: str, batch: int) -> None:
-    rng = np.random.default_rng(13)
+def test_every_layer_of_three_networks(
+    model: str, batch: int, record_property: Callable[[str, object], None]
+) -> None:
+    rng, compared = np.random.default_rng(13), 0
     for op in layers(model, batch):
         check_layer(op, rng)
+        compared += 1
+    record_property("cases", compared)
 
 
 def test_oracle_is_the_sum_of_products() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from conv_cases import assert_stored, draw_store, extremes, small
@@ -16,8 +18,9 @@ CASES, ACCEPT_CASES = 160, 10_000
 BACKENDS = available_backends()
 
 
-def check(backend: str, count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def check(backend: str, count: int, seed: int) -> int:
+    """Compare ``count`` drawn layers, all three roles; return how many were compared."""
+    rng, compared = np.random.default_rng(seed), 0
     for number in range(count):
         most = 4608 if number % 16 == 0 else 200
         op = Linear(n=small(rng, 150), c_in=small(rng, most), c_out=small(rng, most // 2))
@@ -36,6 +39,8 @@ def check(backend: str, count: int, seed: int) -> None:
         got = linear_weight_grad(x, e, op, into=into, **how)
         assert np.shares_memory(got.values, into)
         assert_stored(got, want, None, note)
+        compared += 1
+    return compared
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -45,8 +50,10 @@ def test_every_backend_equals_the_oracle(backend: str) -> None:
 
 @pytest.mark.accept
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_backend_equals_the_oracle_on_ten_thousand_cases(backend: str) -> None:
-    check(backend, ACCEPT_CASES, seed=42)
+def test_every_backend_equals_the_oracle_on_ten_thousand_cases(
+    backend: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cases", check(backend, ACCEPT_CASES, seed=42))
 
 
 def test_oracle_is_the_sum_of_products() -> None:
