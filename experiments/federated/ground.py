@@ -8,6 +8,7 @@ from typing import Any
 from experiments.cli_common import load_built, load_device, load_graph
 from experiments.datasets.dataset import Indices
 from experiments.datasets.loading import load_splits
+from experiments.datasets.splits import shares_sha256
 from experiments.federated.accounts import Link
 from experiments.federated.clients import shares
 from experiments.federated.config import FederatedConfig
@@ -43,7 +44,9 @@ class FederatedGround:
     link
         Connection of each phone.
     identity
-        All that the result follows from; two runs of one identity give the same bits.
+        All that the result follows from, a digest of the shares included. Two runs of one
+        identity give the same bits on one kind of CPU, and on any where no layer is computed in
+        FP32.
     """
 
     given: FederatedConfig
@@ -115,7 +118,12 @@ def prepare(config: FederatedConfig) -> FederatedGround:
         shares=parts,
         schedule=schedule,
         link=Link(config.down_mbps, config.up_mbps),
-        identity={"kind": "federated", **identity, **more},
+        identity={
+            "kind": "federated",
+            **identity,
+            **more,
+            "shares_sha256": shares_sha256(parts),
+        },
     )
 
 

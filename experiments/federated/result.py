@@ -13,7 +13,7 @@ from experiments.federated.ground import FederatedGround
 from experiments.federated.server import Server
 from experiments.results import versions
 from experiments.training.progress import Tally
-from experiments.training.result import rescale_shares
+from experiments.training.result import rescale_shares, shown_loss
 
 SCHEMA = 1
 NOTE = (
@@ -49,8 +49,17 @@ def federated_document(
         ``rounds``, a row each, with ``time_ns``, ``energy_pj`` and bytes from the start besides
         its own; ``test`` of the final model as in a training run's result; ``traffic`` of the
         whole run, and what it would be in FP32; ``simulated`` totals (None without an engine);
-        ``rescale`` totals; ``weights_sha256`` of the global model; ``versions``; ``wall_ms``,
-        the only entry that differs from machine to machine.
+        ``rescale`` totals; ``weights_sha256`` of the global model; ``versions``; ``wall_ms``, the
+        time taken on this machine.
+
+    Notes
+    -----
+    Stops, kills, threads and back-ends change ``wall_ms`` alone, and in ``config`` the settings
+    that were given so. What else may differ on another machine is as in
+    :func:`experiments.training.result.result_document`: ``versions`` and those in ``identity``,
+    the folder of the data in ``config``, the last digit of a ``loss``, with layers in FP32 what
+    follows from the weights, and ``shares_sha256`` where images are shared out by Dirichlet, see
+    :func:`experiments.datasets.splits.non_iid`: if that differs, all else does.
     """
     timed = ground.config.training.engine != "none"
     sizes = sorted(len(share) for share in ground.shares)
@@ -119,7 +128,7 @@ def _rows(rows: Sequence[RoundRow], images: int, timed: bool) -> list[dict[str, 
                 "round": row.number,
                 "clients": list(row.clients),
                 "steps": row.tally.steps,
-                "loss": row.tally.mean_loss,
+                "loss": shown_loss(row.tally),
                 "train_accuracy": row.tally.accuracy,
                 "test_accuracy": None if row.correct is None else row.correct / images,
                 "test_correct": row.correct,

@@ -52,7 +52,8 @@ class Ground:
     schedule
         Rates of all steps.
     identity
-        All that the result follows from; two runs of one identity give the same bits.
+        All that the result follows from. Two runs of one identity give the same bits on one
+        kind of CPU, and on any where no layer is computed in FP32.
     """
 
     given: TrainConfig
@@ -206,7 +207,11 @@ def identity_of(
     device: Device,
     splits: tuple[Dataset, Dataset],
 ) -> dict[str, Any]:
-    """Everything that a run's result follows from: settings, and digests of what they name."""
+    """Everything that a run's result follows from: settings, and digests of what they name.
+
+    The version of NumPy is part of it, since the initial weights come from NumPy's generator,
+    whose stream is promised within one version only (NEP 19).
+    """
     train, test = splits
     return {
         **_settings(config),
@@ -219,6 +224,7 @@ def identity_of(
         "train_sha256": train.digest(),
         "test_sha256": test.digest(),
         "version": version("mandheling-sandbox"),
+        "numpy": version("numpy"),
     }
 
 

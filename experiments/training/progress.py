@@ -19,7 +19,8 @@ class Tally:
     steps, images, correct
         Steps, samples seen, and samples that were right before the update of their step.
     loss
-        Sum of the steps' mean losses, in the order of the steps.
+        Sum of the steps' mean losses, in the order of the steps; floating point, for display:
+        its last bits depend on the CPU, and no other number depends on it.
     time_ns, energy_pj
         Simulated; 0 without an engine.
     tensors, scans, stale, saturated, lost, values
@@ -101,7 +102,8 @@ class Progress:
     first_ns
         Simulated time of the first, cold step.
     wall_ms
-        Time that the run took on this machine; no result depends on it.
+        Time that the run took on this machine by its clock: another in every run. No other
+        number depends on it.
     """
 
     epoch: int = 0

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NOTE = "accuracy is computed; times and energies are predicted, not measured"
+LOSS_DIGITS = 6
+"""Significant digits of a loss in a result: no more are the same on every CPU."""
 
 
 def result_document(
@@ -44,6 +46,15 @@ def result_document(
         ``test`` with accuracy and the bits of ``right`` in hex, first image in the highest bit;
         ``simulated`` and ``rescale`` totals (None without); ``weights_sha256`` and
         ``chosen_sha256``; ``manifest``; ``wall_ms``, the time taken on this machine.
+
+    Notes
+    -----
+    Stops, kills, threads and back-ends change ``wall_ms`` alone. On another machine there may
+    differ besides: ``manifest.versions`` and, with them, the ``version`` and ``numpy`` of
+    ``identity``; the last digit of a ``loss``, a floating-point sum for display; and, where a
+    layer is computed in FP32 (all of ``mnn-fp32``, batch norm in INT8 plans), whatever follows
+    from the weights: their digests, losses and accuracies, rescale counts, and the simulated
+    times of rules that follow the tensors.
     """
     assert progress.best is not None
     total = progress.total
@@ -112,6 +123,17 @@ def rescale_shares(tally: Tally) -> dict[str, float] | None:
     }
 
 
+def shown_loss(tally: Tally) -> float:
+    """Return the mean loss of a step with :data:`LOSS_DIGITS` significant digits.
+
+    Examples
+    --------
+    >>> shown_loss(Tally(steps=3, loss=7.0))
+    2.33333
+    """
+    return float(f"{tally.mean_loss:.{LOSS_DIGITS}g}")
+
+
 def _rows(rows: tuple[EpochRow, ...], validation: int, timed: bool) -> list[dict[str, Any]]:
     made, so_far = [], Tally()
     for row in rows:
@@ -121,7 +143,7 @@ def _rows(rows: tuple[EpochRow, ...], validation: int, timed: bool) -> list[dict
             {
                 "epoch": row.epoch,
                 "steps": row.tally.steps,
-                "loss": row.tally.mean_loss,
+                "loss": shown_loss(row.tally),
                 "train_accuracy": row.tally.accuracy,
                 "validation_accuracy": None if right is None else right / validation,
                 "validation_correct": right,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.datasets.splits import shares_sha256
 from experiments.federated.config import FederatedConfig
 from experiments.federated.curves import draw_curves
 from experiments.federated.ground import prepare
@@ -36,7 +37,10 @@ PLAIN = replace(LOCAL, engine="none")
 
 
 def outcome(result: dict[str, Any]) -> dict[str, Any]:
-    """What must not depend on the machine, on threads, or on stops."""
+    """What threads, stops and kills must not change on one machine.
+
+    All but the clock reading, and the settings as they were given (threads are among them).
+    """
     config = {**result["config"], "training": None}
     return {**result, "config": config, "wall_ms": None}
 
@@ -157,6 +161,19 @@ def test_fp32_does_not_depend_on_threads(tmp_path: Path) -> None:
         for threads in (1, 2)
     ]
     assert found[0] == found[1]
+
+
+def test_the_shares_count_as_settings(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, result = whole
+    ground = prepare(SMALL)
+    assert result["identity"]["shares_sha256"] == shares_sha256(ground.shares)
+    moved = [ground.shares[0][1:], np.append(ground.shares[1], ground.shares[0][0])]
+    other = [*moved, *ground.shares[2:]]
+    assert shares_sha256(other) != shares_sha256(ground.shares)
+    test = ground.local.test
+    monkeypatch.setattr("experiments.federated.ground.shares", lambda *given: (other, test))
+    with pytest.raises(ConfigError, match=r"shares_sha256 was .* and is .* now"):
+        federate(SMALL, out)
 
 
 def test_the_seed_counts(whole: Whole, tmp_path: Path) -> None:

@@ -1,72 +1,42 @@
-"""Real runs of LeNet on small sets: what they leave behind, and that a stop changes no bit."""
+"""Real runs of LeNet on small sets: what they leave behind, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import random
 import resource
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from training_cases import BATCHES, LIBRARY, ROOT, SMALL, STEPS, Whole, after, command, outcome
 
 from experiments.training import checkpoint
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.compare import accuracy_difference, reached, read_training_result
-from experiments.training.config import ConfigError, TrainConfig
+from experiments.training.config import ConfigError
 from experiments.training.curves import draw_curves
 from experiments.training.ground import prepare
-from experiments.training.loop import Stopped, TrainingError, saved_config, train
+from experiments.training.loop import Stopped, TrainingError, train
 from sim.files import FileError
 from sim.numeric.records import load_trace
 
-ROOT = Path(__file__).parents[2]
-SMALL = TrainConfig(
-    "lenet",
-    "digits",
-    plan="mandheling",
-    epochs=2,
-    batch=64,
-    rate=0.02,
-    augment=("flip",),
-    checkpoint_every=4,
-    trace=True,
-)
-BATCHES = 20
-"""Steps of an epoch: 1294 images are left to train on."""
-STEPS = 2 * BATCHES
-LIBRARY = (SMALL, replace(SMALL, plan="mnn-fp32", trace=False))
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Whole]:
+    """Return runs that nothing stopped, by plan."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {plan: (c, folder / plan, train(c, folder / plan)) for plan, c in LIBRARY.items()}
 
 
-def outcome(result: dict[str, Any]) -> dict[str, Any]:
-    """What must not depend on the machine, on threads, or on stops."""
-    return {**result, "wall_ms": None}
+@pytest.fixture(params=LIBRARY)
+def whole(request: pytest.FixtureRequest, runs: dict[str, Whole]) -> Whole:
+    """Return one of them."""
+    return runs[request.param]
 
-
-def after(steps: int) -> Callable[[], bool]:
-    """Return a question that is answered with True from the given number of askings on."""
-    asked = iter(range(10**9))
-    return lambda: next(asked) >= steps
-
-
-@pytest.fixture(scope="module", params=LIBRARY, ids=lambda config: config.plan)
-def whole(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[TrainConfig, Path, dict[str, Any]]:
-    """Return a run that nothing stopped: its settings, folder and result."""
-    config: TrainConfig = request.param
-    out = tmp_path_factory.mktemp("runs") / config.plan
-    return config, out, train(config, out)
-
-
-Whole = tuple[TrainConfig, Path, dict[str, Any]]
 
 # -- what a run leaves ------------------------------------------------------------------------
 
@@ -146,133 +116,41 @@ def test_threads_change_no_bit(whole: Whole, tmp_path: Path) -> None:
     assert outcome(again) == outcome(result)
 
 
-def test_two_runs_are_compared(whole: Whole) -> None:
+def test_int8_is_compared_with_fp32(runs: dict[str, Whole]) -> None:
+    fp32, int8 = (read_training_result(runs[plan][1]) for plan in ("mnn-fp32", "mandheling"))
+    found = accuracy_difference(fp32, int8)
+    assert (found.first, found.second) == (fp32["test"]["accuracy"], int8["test"]["accuracy"])
+    one, two = (int(run["test"]["right_hex"], 16) for run in (fp32, int8))
+    assert one != two
+    assert (found.only_first, found.only_second) == (
+        (one & ~two).bit_count(),
+        (two & ~one).bit_count(),
+    )
+    assert found.difference == (found.only_second - found.only_first) / 360
+    assert found.low < found.difference < found.high
+    mirrored = accuracy_difference(int8, fp32)
+    assert (mirrored.difference, mirrored.images) == (-found.difference, 360)
+    for run in (fp32, int8):
+        last = run["epochs"][-1]
+        end = reached(run, last["validation_accuracy"])
+        assert end is not None
+        assert (end.epoch, end.time_ns, end.energy_pj) == (1, last["time_ns"], last["energy_pj"])
+        assert reached(run, 1.01) is None
+    ends = [reached(run, 0.0) for run in (fp32, int8)]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert (ends[0].epoch, ends[1].epoch) == (0, 0)
+    assert ends[0].time_ns != ends[1].time_ns
+
+
+def test_a_loss_is_kept_with_six_digits(whole: Whole) -> None:
     _, out, result = whole
-    same = accuracy_difference(read_training_result(out), result)
-    assert (same.low, same.high, same.first) == (0, 0, result["test"]["accuracy"])
-    first = reached(result, 0.0)
-    assert first is not None
-    assert first.time_ns == result["epochs"][0]["time_ns"]
-
-
-# -- stops and kills --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_run_stopped_at_any_step_ends_in_the_same_bits(
-    whole: Whole, tmp_path: Path, seed: int
-) -> None:
-    config, whole_out, result = whole
-    draw = random.Random(seed)
-    stops = 0
-    while True:
-        try:
-            again = train(config, tmp_path, stop=after(draw.randrange(24)))
-        except Stopped:
-            stops += 1
-        else:
-            break
-    assert stops > 1
-    assert outcome(again) == outcome(result)
-    for name in ("rescale-trace.json",) if config.trace else ():
-        assert (tmp_path / name).read_bytes() == (whole_out / name).read_bytes()
-
-
-def test_a_stop_while_testing_goes_on_with_the_last_parameters(
-    whole: Whole, tmp_path: Path
-) -> None:
-    config, _, result = whole
-    asked = STEPS + 2 * 3 + 1  # steps, three batches of validation per epoch, one of the test
-    with pytest.raises(Stopped):
-        train(config, tmp_path, stop=after(asked))
-    assert not (tmp_path / "result.json").exists()
-    assert outcome(train(config, tmp_path)) == outcome(result)
-
-
-def command(config: TrainConfig, out: Path) -> list[str]:
-    """Return the command line of a run with these settings."""
-    options = {
-        "model": config.model,
-        "dataset": config.dataset,
-        "plan": config.plan,
-        "epochs": config.epochs,
-        "batch": config.batch,
-        "rate": config.rate,
-        "augment": ",".join(config.augment or ()),
-        "checkpoint-every": config.checkpoint_every,
-        "out": out,
-    }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    start = [sys.executable, "-m", "experiments.cli", "train", *words]
-    return [*start, "--trace"] if config.trace else start
-
-
-def begun(config: TrainConfig, out: Path) -> subprocess.Popen[str]:
-    """Start a run in a process of its own and wait until it trains."""
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command(config, out), cwd=ROOT, stderr=pipe, stdout=pipe, text=True)
-    assert process.stderr is not None
-    assert "lenet" in process.stderr.readline()
-    return process
-
-
-def kill_until_done(config: TrainConfig, out: Path, kills: int, seed: int) -> int:
-    """Kill a run at random moments and start it again, then let it end; return the kills."""
-    draw = random.Random(seed)
-    landed = 0
-    for _ in range(kills):
-        process = begun(replace(config, checkpoint_every=draw.choice([1, 3])), out)
-        time.sleep(draw.random() * 0.3)
-        process.kill()
-        process.communicate()
-        landed += process.returncode == -signal.SIGKILL
-        if process.returncode == 0:
-            break
-    done = subprocess.run(command(config, out), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return landed
-
-
-def assert_killed_run_is_whole(config: TrainConfig, tmp_path: Path, kills: int, seed: int) -> int:
-    """Compare a run that is killed with one that is not; return the kills."""
-    plan = tmp_path / "plan.json"  # reading it is faster than making it again
-    plan.write_text(prepare(config).plan.to_json())
-    config = replace(config, plan=str(plan))
-    expected = train(config, tmp_path / "whole")
-    landed = kill_until_done(config, tmp_path / "killed", kills, seed)
-    assert outcome(read_training_result(tmp_path / "killed")) == outcome(expected)
-    assert not list((tmp_path / "killed").glob(".*.part"))
-    return landed
-
-
-def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
-    config = replace(SMALL, epochs=3)
-    assert assert_killed_run_is_whole(config, tmp_path, kills=2, seed=1) > 0
-
-
-@pytest.mark.accept
-@pytest.mark.parametrize("plan", ["mandheling", "mnn-fp32"])
-def test_a_run_killed_twenty_times_ends_in_the_same_bits(tmp_path: Path, plan: str) -> None:
-    config = replace(SMALL, plan=plan, epochs=30)
-    assert assert_killed_run_is_whole(config, tmp_path, kills=20, seed=2) == 20
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
-    config = replace(SMALL, epochs=200, checkpoint_every=10**6)
-    process = begun(config, tmp_path)
-    time.sleep(0.5)
-    process.send_signal(number)
-    printed, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert printed == ""
-    assert f"go on with: mandheling train --resume {tmp_path}" in said
-    assert "Traceback" not in said
-    saved = checkpoint.load(tmp_path / checkpoint.NAME)
-    done = BATCHES * saved.progress["epoch"] + saved.progress["batch"]
-    assert f"stopped after step {done} of {200 * BATCHES}" in said
-    assert done > 0
-    assert saved_config(tmp_path) == replace(config, device="snapdragon-865")
+    for row, sums in zip(
+        result["epochs"], checkpoint.load(out / checkpoint.NAME).progress["rows"], strict=True
+    ):
+        exact = sums["tally"]["loss"] / BATCHES
+        assert row["loss"] != exact
+        assert row["loss"] == float(f"{exact:.6g}")
 
 
 # -- what is refused --------------------------------------------------------------------------
@@ -285,6 +163,19 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(whole: Whole) -> 
         train(other, out)
     for word in ("batch was 64 and is 32 now", "seed was 0 and is 1 now", "plan was", "choose"):
         assert word in str(refused.value)
+
+
+def test_a_run_is_not_continued_under_another_numpy(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out, result = whole
+    assert result["identity"]["numpy"] == version("numpy")
+    monkeypatch.setattr(
+        "experiments.training.ground.version",
+        lambda package: "9.9" if package == "numpy" else version(package),
+    )
+    with pytest.raises(ConfigError, match=rf"numpy was {version('numpy')} and is 9\.9 now"):
+        train(config, out)
 
 
 def test_the_data_count_as_settings(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +260,7 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path: Path) -> None
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    config = replace(LIBRARY[1], rate=15.0, momentum=0.99, schedule="constant")
+    config = replace(LIBRARY["mnn-fp32"], rate=15.0, momentum=0.99, schedule="constant")
     with (
         np.errstate(all="ignore"),
         pytest.raises(TrainingError, match=r"step \d+: the loss is (nan|inf); take a smaller rate"),
