@@ -2,9 +2,11 @@
 
 ``python -m experiments.accuracy --cifar10 DIR --mnist DIR`` trains what is asked for (by default
 all), resumes what was stopped, and keeps small figures of each finished run, with the command that
-repeats it, in ``results/accuracy.json``. All runs of one network have equal images, epochs, batch,
-rate and augmentation; the epoch is chosen on held-out training images, the test images are used
-once. LeNet learns from the 10,000 test images of MNIST, 8,000 to train and 2,000 to test on.
+repeats it, in ``results/accuracy.json``; the plan files that the commands name lie beside the runs.
+``--table`` prints what is kept and trains nothing. All runs of one network have equal images,
+epochs, batch, rate and augmentation; the epoch is chosen on held-out training images, the test
+images are used once. LeNet learns from the 10,000 test images of MNIST, 8,000 to train and 2,000
+to test on.
 """
 
 from __future__ import annotations
@@ -13,22 +15,23 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from experiments.results import FOLDER, read_result, write_result
 from experiments.training.compare import accuracy_difference, reached
 from experiments.training.config import TrainConfig
-from experiments.training.loop import Stopped, train
+from experiments.training.loop import train
 from sim import build_plan, load_device, load_model, training_graph
 from sim.files import write_atomic
 from sim.lowering import lowering
+from sim.policies.recipes import ADAPTIVE
 
 RESULT = FOLDER / "accuracy.json"
 RULES = {
     "every": "every",
     "fixed": "fixed:16",
-    "adaptive": "adaptive:1:64",
+    "adaptive": ADAPTIVE,
     "hindsight": "hindsight",
     "delayed": "delayed:16",
 }
@@ -94,14 +97,18 @@ def runs_of(study: Study) -> list[Planned]:
 
 
 def with_rule(planned: Planned, folder: Path) -> TrainConfig:
-    """Return the settings with a plan file that gives every tensor the rule."""
-    if planned.rule in (None, "adaptive"):
+    """Return the settings with a plan file that gives every tensor the rule; FP32 as it is.
+
+    The rule is written out for ``adaptive`` too, which the plan ``mandheling`` has anyway: what a
+    result says was run does not depend on a default elsewhere.
+    """
+    if planned.rule is None:
         return planned.config
     config = planned.config
     graph = training_graph(load_model(config.model, batch=config.batch))
     device = load_device(DEVICE)
     plan = build_plan("mandheling", graph, device)
-    rule = RULES[planned.rule or "every"]
+    rule = RULES[planned.rule]
     subjects = lowering(graph, plan, device).rules
     plan = plan.update({("rescale", subject): rule for subject in subjects})
     path = folder / f"{planned.name}.plan.json"
@@ -115,7 +122,7 @@ def command(planned: Planned) -> str:
     """The command that repeats a run, but for the folder of the data."""
     config = planned.config
     words = [f"mandheling train --model {config.model} --dataset {config.dataset} --data DIR"]
-    plan = config.plan if planned.rule in (None, "adaptive") else f"{planned.name}.plan.json"
+    plan = config.plan if planned.rule is None else f"{planned.name}.plan.json"
     words.append(f"--plan {plan} --profile {config.profile} --device {config.device}")
     words.append(f"--epochs {config.epochs} --batch {config.batch} --rate {config.rate}")
     words.append(f"--seed {config.seed}")
@@ -149,25 +156,36 @@ def figures(planned: Planned, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
-    """Test accuracy by run, mean over seeds, difference to FP32, scans skipped, values lost."""
+    """Test accuracy by run: mean over seeds and their deviation, difference to FP32; rescaling.
+
+    ``worst end`` is the validation accuracy of the worst seed after the last epoch: a run that
+    broke down shows there, though the epoch tested is an earlier one. ``skipped`` is the share of
+    rescalings without a scan after the first epoch, ``clipped`` the share of values that a stale
+    shift clipped in the last one; both are means over seeds.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, run in runs.items():
         model, _, rest = name.split("-", 2)
         groups.setdefault(f"{model} {rest}", []).append(run)
     lines = [
-        f"{'run':36s} {'seeds':>5s} {'test':>7s} {'- FP32':>7s} {'skipped':>8s} {'clipped':>9s}"
+        f"{'run':28s} {'seeds':>5s} {'test %':>7s} {'dev.':>5s} {'- FP32':>7s} "
+        f"{'worst end':>9s} {'skipped %':>9s} {'clipped':>8s}"
     ]
     for name, members in groups.items():
         model = name.split()[0]
-        accuracy = mean(run["test"]["accuracy"] for run in members)
+        tested = [100 * run["test"]["accuracy"] for run in members]
+        spread = f"{stdev(tested):5.2f}" if len(tested) > 1 else f"{'-':>5s}"
         base = groups.get(f"{model} fp32")
-        gap = accuracy - mean(r["test"]["accuracy"] for r in base) if base else float("nan")
+        gap = f"{'-':>7s}"
+        if base:
+            gap = f"{mean(tested) - mean(100 * r['test']['accuracy'] for r in base):+7.2f}"
+        ends = min(100 * run["epochs"][-1]["validation_accuracy"] for run in members)
         skipped = [r["skipped_after_first_epoch"] for r in members]
         clipped = [r["epochs"][-1]["rescale"] for r in members]
-        line = f"{name:36s} {len(members):5d} {100 * accuracy:6.2f}% {100 * gap:+6.2f}"
+        line = f"{name:28s} {len(members):5d} {mean(tested):7.2f} {spread} {gap} {ends:9.2f}"
         if skipped[0] is not None and clipped[0] is not None:
             share = mean(c["saturated_share"] for c in clipped)
-            line += f"  {100 * mean(skipped):6.1f}% {share:9.1e}"
+            line += f" {100 * mean(skipped):9.1f} {share:8.1e}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -187,6 +205,31 @@ def comparisons(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 pair["to_accuracy"] = _race(fp32, run)
             found[stem] = pair
     return found
+
+
+def pairs_table(found: dict[str, Any]) -> str:
+    """Each pair: points of test accuracy with their interval, and ratios of time and energy."""
+    lines = [
+        f"{'adaptive':14s} {'- every step':>20s} {'- FP32':>20s} {'time':>7s} {'energy':>7s}",
+    ]
+    for stem, pair in found.items():
+        line = f"{stem:14s}"
+        for name in ("adaptive_minus_every", "adaptive_minus_fp32"):
+            gap = pair.get(name)
+            text = f"{gap['points']:+.2f} ({gap['low']:+.2f}, {gap['high']:+.2f})" if gap else "-"
+            line += f" {text:>20s}"
+        race = pair.get("to_accuracy")
+        for name in ("time_ratio", "energy_ratio"):
+            text = f"{race[name]:.2f} x" if race else "-"
+            line += f" {text:>7s}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def shown(content: dict[str, Any]) -> str:
+    """Both tables of what ``results/accuracy.json`` holds."""
+    runs = content.get("runs", {})
+    return f"{table(runs)}\n\n{pairs_table(comparisons(runs))}" if runs else "no runs yet"
 
 
 def _difference(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
@@ -218,21 +261,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="folder of runs")
     parser.add_argument("--only", default="", help="only runs whose names contain this")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")
+    parser.add_argument("--table", action="store_true", help="print what is kept; train nothing")
     options = parser.parse_args(arguments)
-    options.runs.mkdir(parents=True, exist_ok=True)
-    try:
-        for study in studies(options.cifar10, options.mnist).values():
-            for planned in runs_of(study):
-                if options.only in planned.name:
-                    _run(planned, options.runs, options.threads)
-    except (KeyboardInterrupt, Stopped):
-        print("stopped; the same command goes on")
-    content = read_result(RESULT)
-    print(table(content.get("runs", {})))
+    planned = [p for s in studies(options.cifar10, options.mnist).values() for p in runs_of(s)]
+    chosen = [] if options.table else [p for p in planned if options.only in p.name]
+    if not options.table and not chosen:
+        parser.error(f"--only is {options.only!r}; give a part of a name like {planned[0].name}")
+    for one in chosen:
+        try:
+            _run(one, options.runs, options.threads)
+        except KeyboardInterrupt:
+            print(
+                "stopped; the same command goes on from the last checkpoint, at most "
+                f"{one.config.checkpoint_every} steps back, and ends in the same bits"
+            )
+            break
+    print(shown(read_result(RESULT)))
 
 
 def _run(planned: Planned, folder: Path, threads: int | None) -> None:
     """Train one run, or take what it gave before; write its figures beside the others'."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = replace(with_rule(planned, folder), threads=threads)
     print(planned.name, flush=True)
     result = train(config, folder / planned.name)
