@@ -14,12 +14,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from experiments.torch_twin import has_torch
 from kernels.conv import Conv2d
 from kernels.gemm import GemmError, available_backends, gemm_s8s8s32, pack_b
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
@@ -129,7 +129,7 @@ def measure(
     """
     name = available_backends()[0] if backend is None else backend
     limit = bound(name, threads, rounds)
-    with_torch = find_spec("torch") is not None
+    with_torch = has_torch()
     convs = [layer.op for layer in load_model(model, batch).layers if isinstance(layer.op, Conv2d)]
     for number, op in enumerate(convs):
         theirs = _torch_actions(op, number == 0, threads) if with_torch else {}

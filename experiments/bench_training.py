@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.torch_twin import HINT, has_torch, torch_twin
 from sim import build_plan, load_device, load_model, training_graph
+from sim.model import ModelError
 from sim.numeric import TrainingSession
 
 AIMS = {
@@ -144,10 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("batch", "rounds", "threads"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}; give 1 or more")
-    times = {
-        model: measure(model, options.batch, options.threads, options.rounds)
-        for model in options.models
-    }
+    try:
+        times = {
+            model: measure(model, options.batch, options.threads, options.rounds)
+            for model in options.models
+        }
+    except ModelError as error:
+        parser.error(str(error))
     if options.json:
         print(
             json.dumps({"ms": times, "ratios": {m: ratios(t) for m, t in times.items()}}, indent=1)
