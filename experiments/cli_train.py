@@ -122,7 +122,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train bit for bit while a phone is simulated.
+    """Train a model for real; predict the phone's time and energy.
 
     Run the same command again to go on after a stop.
     """
