@@ -187,7 +187,7 @@ class NumericExecutor:
             )
 
     def _check_labels(self, labels: NDArray[np.int64]) -> None:
-        batch, classes = self.graph.tensor(self.logits).shape
+        batch, classes = self.graph.tensor(self.logits).shape[:2]
         kind = getattr(labels, "dtype", None)
         if getattr(labels, "shape", None) != (batch,) or kind is None or kind.kind not in "iu":
             raise NumericError(
@@ -212,9 +212,8 @@ class NumericExecutor:
 
 def _scores(frame: Frame, name: str) -> Floats:
     value = frame.get(name)
-    if isinstance(value, QTensor):
-        return value.dequantise().astype(np.float32)
-    return np.array(frame.floats(name))
+    scores = value.dequantise() if isinstance(value, QTensor) else frame.floats(name)
+    return scores.reshape(len(scores), -1).astype(np.float32)
 
 
 def _upstream(draft: Draft, target: str) -> list[Item]:

@@ -17,7 +17,7 @@ from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric
-from sim.numeric.values import Floats, as_floats
+from sim.numeric.values import Floats, as_floats, channels_last
 
 
 def _rows(x: Floats) -> Floats:
@@ -135,7 +135,7 @@ def _relu_grad(frame: Frame, item: Item) -> None:
 
 @numeric("dropout", "fp32")
 def _dropout(frame: Frame, item: Item) -> None:
-    x = frame.floats(item.reads[0])
+    x = frame.floats(item.reads[0]).reshape(channels_last(item.op.output))
     if not frame.inputs.training:
         frame.put(item.writes[0], x)
         return
@@ -204,12 +204,12 @@ def _split(frame: Frame, item: Item) -> None:
 @numeric("softmax_cross_entropy", "fp32")
 def _loss(frame: Frame, item: Item) -> None:
     assert isinstance(item.op, SoftmaxCrossEntropy)
-    logits, labels = frame.floats(item.reads[0]), frame.labels(item.reads[1])
+    logits, labels = _rows(frame.floats(item.reads[0])), frame.labels(item.reads[1])
     frame.loss = loss.cross_entropy(logits, labels, item.op)
 
 
 @numeric("softmax_cross_entropy", "fp32", Role.INPUT_GRAD)
 def _loss_error(frame: Frame, item: Item) -> None:
     assert isinstance(item.op, SoftmaxCrossEntropy)
-    logits, labels = frame.floats(item.reads[0]), frame.labels(item.reads[1])
+    logits, labels = _rows(frame.floats(item.reads[0])), frame.labels(item.reads[1])
     frame.put(item.writes[0], loss.cross_entropy_grad(logits, labels, item.op))

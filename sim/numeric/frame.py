@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -81,11 +82,24 @@ class Frame:
         """Samples of the micro-batch that the current item computes."""
 
     def put(self, name: str, value: Value) -> None:
-        """Set what a buffer holds."""
+        """Set what a buffer holds, in the buffer's own shape where a flatten lies between."""
+        value = self._shaped(name, value)
         if (array := array_of(value)) is not None:
             self.pool.hold(array)  # before the release: a micro-batch puts the same memory again
         self.release(name)
         self.values[name] = value
+
+    def _shaped(self, name: str, value: Value) -> Value:
+        """View a result with the axes of its buffer: flat and mapped features are one memory."""
+        buffer = self.draft.buffers.get(name)
+        array = array_of(value)
+        if buffer is None or array is None or array.ndim == len(buffer.shape):
+            return value
+        shape = self.shape(name, len(array))
+        if prod(shape) != array.size or isinstance(value, Accumulator):
+            return value  # a weight gradient, or a mask that samples share
+        view = array.reshape(shape)
+        return QTensor(view, value.exponent) if isinstance(value, QTensor) else as_floats(view)
 
     def release(self, name: str) -> None:
         """Forget a buffer; its memory serves again."""

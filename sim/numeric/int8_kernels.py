@@ -39,6 +39,7 @@ from sim.draft import Item
 from sim.model import INPUT
 from sim.numeric.frame import Frame, numeric
 from sim.numeric.trained import Rate
+from sim.numeric.values import viewed
 
 
 def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
@@ -107,7 +108,7 @@ def _relu6_grad(frame: Frame, item: Item) -> None:
 @numeric("dropout", "int8")
 def _dropout(frame: Frame, item: Item) -> None:
     """Nothing is dropped in evaluation."""
-    x = frame.quantised(item.reads[0])
+    x = viewed(frame.quantised(item.reads[0]), item.op.output)
     if not frame.inputs.training:
         frame.put(item.writes[0], x)
         return
@@ -190,13 +191,15 @@ def _split(frame: Frame, item: Item) -> None:
 @numeric("softmax_cross_entropy", "int8")
 def _loss(frame: Frame, item: Item) -> None:
     """The value of the loss, in floating point: for display, nothing depends on it."""
-    logits, labels = frame.quantised(item.reads[0]), frame.labels(item.reads[1])
+    logits = viewed(frame.quantised(item.reads[0]), item.op.inputs[0])
+    labels = frame.labels(item.reads[1])
     frame.loss = cross_entropy(logits, labels)
 
 
 @numeric("softmax_cross_entropy", "int8", Role.INPUT_GRAD)
 def _loss_error(frame: Frame, item: Item) -> None:
-    logits, labels = frame.quantised(item.reads[0]), frame.labels(item.reads[1])
+    logits = viewed(frame.quantised(item.reads[0]), item.op.inputs[0])
+    labels = frame.labels(item.reads[1])
     frame.put(item.writes[0], loss_error(logits, labels, frame.profile, frame.key(item.name)))
 
 

@@ -93,3 +93,8 @@ def as_floats(value: Value) -> Floats:
     """The FP32 tensor that a value is."""
     assert isinstance(value, np.ndarray), f"{type(value).__name__} where FP32 is expected"
     return value.astype(np.float32, copy=False)
+
+
+def viewed(q: QTensor, shape: Shape) -> QTensor:
+    """View an INT8 tensor as an operator reads it: ``shape`` is the spec's, of any batch."""
+    return QTensor(q.int8.reshape(len(q.mantissa), *channels_last(shape)[1:]), q.exponent)

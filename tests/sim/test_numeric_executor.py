@@ -28,7 +28,7 @@ from sim.policies.build import build_plan
 from sim.run import simulate
 from sim.state import RecordedShifts
 from sim.testing import forward_models
-from sim.zoo import load_model
+from sim.zoo import load_model, model_names
 
 PHONE = load_device("snapdragon-865")
 RATE = 1 << 18
@@ -377,3 +377,23 @@ def test_batches_that_do_not_fit_are_refused() -> None:
         session.executor.predict(images[:, :20])
     assert session.executor.parameters.sha256() == before
     assert session.state.step == 0
+
+
+@pytest.mark.parametrize("plan", ["dsp-int8", "mnn-fp32"])
+@pytest.mark.parametrize("name", ["vgg-small-7", "squeezenet1.1", "mobilenet-v2", "googlenet"])
+def test_networks_with_dropout_joins_and_mapped_logits_train(name: str, plan: str) -> None:
+    """A dropout or a loss behind a flatten, joins, depthwise convolutions, averages."""
+    graph = training_graph(load_model(name, batch=2))
+    session = TrainingSession(graph, build_plan(plan, graph, PHONE), PHONE, engine="none")
+    before = session.executor.parameters.sha256()
+    images, labels = batch_of(graph)
+    assert np.isfinite(session.step(images, labels, rate_q24=1 << 12).result.loss)
+    assert session.executor.parameters.sha256() != before
+    assert session.executor.predict(images[:1]).shape[0] == 1
+
+
+@pytest.mark.accept
+@pytest.mark.parametrize("plan", ["dsp-int8", "mnn-fp32"])
+@pytest.mark.parametrize("name", model_names())
+def test_every_network_of_the_zoo_trains(name: str, plan: str) -> None:
+    test_networks_with_dropout_joins_and_mapped_logits_train(name, plan)
