@@ -17,6 +17,7 @@ from experiments.training.ground import (
     AUGMENTED,
     Ground,
     check_names,
+    check_rate,
     identity_of,
     wide_enough,
 )
@@ -86,6 +87,7 @@ def prepare(config: FederatedConfig) -> FederatedGround:
     graph = wide_enough(graph, wanted.model, len(train.classes))
     device = load_device(wanted.device)
     plan = load_built(wanted.plan, graph, device).plan
+    check_rate(wanted, plan)
     rate = RATE if wanted.rate is None else wanted.rate
     augment = AUGMENTED.get(wanted.dataset, ()) if wanted.augment is None else wanted.augment
     local_config = replace(wanted, rate=rate, augment=augment)

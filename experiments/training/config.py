@@ -110,7 +110,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
                 raise ConfigError(f"{name}: {value!r}; allowed: an integer from {least} on")
-        for name, most in (("rate", 1.0), ("momentum", 1.0), ("weight_decay", 2.0**-8)):
+        for name, most in (("rate", 16.0), ("momentum", 1.0), ("weight_decay", 2.0**-8)):
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and 0 <= value < most):
                 raise ConfigError(f"{name}: {value!r}; allowed: from 0 to below {most:g}")

@@ -15,7 +15,6 @@ from experiments.datasets.splits import split_validation
 from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
 from kernels.gemm import lacking
-from kernels.profiles import PROFILES
 from sim.autodiff import LOSS, training_graph
 from sim.graph import TrainingGraph
 from sim.model import INPUT
@@ -127,6 +126,7 @@ def prepare(config: TrainConfig) -> Ground:
     graph = wide_enough(graph, config.model, len(train.classes))
     device = load_device(config.device)
     plan = load_built(config.plan, graph, device).plan
+    check_rate(config, plan)
     config_now = _filled(config, train)
     assert config_now.validation is not None
     assert config_now.rate is not None
@@ -169,6 +169,21 @@ def wide_enough(graph: TrainingGraph, model: str, classes: int) -> TrainingGraph
             "with as many, or choose another"
         )
     return training_graph(load_model(model, graph.batch, classes=classes))
+
+
+def check_rate(config: TrainConfig, plan: Plan) -> None:
+    """Refuse a rate that wide integer weights do not take, before it is reached.
+
+    Raises
+    ------
+    ConfigError
+        The plan has INT8 layers with wide weights, and the rate is above 1.
+    """
+    wide = PROFILES[config.profile].update is UpdateRule.WIDE
+    if config.rate and config.rate > 1 and wide and "int8" in plan.aspect("precision").values():
+        raise ConfigError(
+            f"rate: {config.rate:g}; INT8 layers of profile {config.profile} take up to 1: lower it"
+        )
 
 
 def check_names(config: TrainConfig) -> None:

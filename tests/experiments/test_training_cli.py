@@ -143,3 +143,12 @@ def test_recorded_shifts_replay_to_the_time_that_training_had(tmp_path: Path) ->
     refused = run([*words, str(tmp_path / "broken")])
     assert refused.exit_code == 2
     assert "is no rescale trace" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "federated"])
+def test_a_rate_that_integers_do_not_take_is_refused_at_once(command: str, tmp_path: Path) -> None:
+    words = [command, "-m", "lenet", "--dataset", "digits", "--rate", "1.5"]
+    refused = run(words, tmp_path / "run")
+    assert refused.exit_code == 2
+    assert "rate: 1.5; INT8 layers of profile sandbox take up to 1: lower it" in refused.stderr
+    assert not (tmp_path / "run").exists()
