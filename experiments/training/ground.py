@@ -15,6 +15,7 @@ from experiments.datasets.splits import split_validation
 from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
 from kernels.gemm import lacking
+from kernels.profiles import PROFILES, UpdateRule
 from sim.autodiff import LOSS, training_graph
 from sim.graph import TrainingGraph
 from sim.model import INPUT
