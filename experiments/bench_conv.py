@@ -79,7 +79,7 @@ def _actions(op: Conv2d, first: bool, backend: str, threads: int) -> dict[Role, 
 
 def _torch_actions(op: Conv2d, first: bool, threads: int) -> dict[Role, Action]:
     """Forward, and one backward call that gives dX and dW together."""
-    import torch  # type: ignore[import-not-found]
+    import torch
 
     torch.set_num_threads(threads)
     layout = torch.channels_last

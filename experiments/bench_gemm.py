@@ -109,7 +109,7 @@ def contenders(threads: int) -> tuple[dict[str, Action], dict[str, float]]:
     actions["ours: B packed before"] = lambda: gemm_s8s8s32(a, packed, None, None, threads)
     actions["NumPy float32"] = lambda: a32 @ b32
     if find_spec("torch") is not None:
-        import torch  # type: ignore[import-not-found]
+        import torch
 
         torch.set_num_threads(threads)
         ta, tb = torch.from_numpy(a), torch.from_numpy(b)

@@ -58,7 +58,7 @@ def _ours(model: str, batch: int, threads: int) -> dict[str, Action]:
 
 
 def _torch(model: str, batch: int, threads: int) -> dict[str, Action]:
-    import torch  # type: ignore[import-not-found]
+    import torch
 
     torch.set_num_threads(threads)
     forward = load_model(model, batch=batch)

@@ -30,7 +30,7 @@ def torch_twin(model: ForwardModel) -> Any:
     model
         Of the operators that the zoo uses; weights are PyTorch's own initial ones.
     """
-    import torch  # type: ignore[import-not-found]
+    import torch
     from torch import nn
 
     class Twin(nn.Module):  # type: ignore[misc]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.fp32.arrays import Floats, Fp32Error, check_array, target, thread_count
 from kernels.fp32.sums import CHUNK, SERIAL_FLOATS, Doubles, in_chunks
@@ -19,6 +20,10 @@ from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
 from kernels.norm import BatchNorm2d
 
+Values = NDArray[np.float32] | NDArray[np.int8]
+Units = tuple[np.float32, np.float32]
+AS_IS: Units = (np.float32(1), np.float32(1))
+"""Units of values that are float32 already; INT8 counts in ``2^exponent``."""
 EPS = 1e-5
 MOMENTUM = 0.1
 """Share of a batch in the running statistics."""
@@ -42,11 +47,8 @@ class RunningStatistics:
         """Mean 0 and variance 1, as training starts from."""
         return cls(np.zeros(op.c, np.float32), np.ones(op.c, np.float32))
 
-    def _check(self, op: BatchNorm2d) -> None:
-        check_array("running.mean", self.mean, (op.c,))
-        check_array("running.var", self.var, (op.c,))
-
-    def _follow(self, mean: Doubles, var: Doubles, count: int, momentum: float) -> None:
+    def follow(self, mean: Doubles, var: Doubles, count: int, momentum: float) -> None:
+        """Move towards the mean and (biased) variance of a batch of ``count`` rows."""
         unbiased = var * (count / (count - 1)) if count > 1 else var
         self.mean[:] = (1 - momentum) * self.mean + momentum * mean
         self.var[:] = (1 - momentum) * self.var + momentum * unbiased
@@ -64,15 +66,34 @@ def _add_moments(x: Floats, first: int, last: int, part: Doubles) -> None:
 
 
 @compiled
-def _add_gradients(
-    x: Floats, e: Floats, mean: Floats, inv_std: Floats, first: int, last: int, part: Doubles
-) -> None:
+def add_gradients(
+    x: Values, e: Values, units: Units, mean: Floats, inv_std: Floats, first: int, last: int,
+    part: Doubles,
+) -> None:  # fmt: skip
+    """Add dgamma and dbeta of some rows to ``part``; ``x`` and ``e`` count in ``units``."""
     gamma, beta = part[0], part[1]
+    x_unit, e_unit = units
     for i in range(first, last):
-        row, error = x[i], e[i]
+        row, errors = x[i], e[i]
         for j in range(row.size):
-            gamma[j] += np.float64(error[j] * ((row[j] - mean[j]) * inv_std[j]))
-            beta[j] += np.float64(error[j])
+            value, error = np.float32(row[j]) * x_unit, np.float32(errors[j]) * e_unit
+            gamma[j] += np.float64(error * ((value - mean[j]) * inv_std[j]))
+            beta[j] += np.float64(error)
+
+
+@compiled
+def normalised(value: np.float32, mean: np.float32, scale: np.float32, shift: np.float32) -> Any:
+    """One value of the output; monotone in ``value``, since each rounding is."""
+    return (value - mean) * scale + shift
+
+
+@compiled
+def spread(
+    value: np.float32, error: np.float32, mean: np.float32, scale: np.float32, slope: np.float32,
+    offset: np.float32,
+) -> Any:  # fmt: skip
+    """One value of dX."""
+    return (error - offset - (value - mean) * slope) * scale
 
 
 @compiled
@@ -82,7 +103,7 @@ def _normalise(
     for i in range(first, last):
         row, written = x[i], out[i]
         for j in range(row.size):
-            written[j] = (row[j] - mean[j]) * scale[j] + shift[j]
+            written[j] = normalised(row[j], mean[j], scale[j], shift[j])
 
 
 @compiled
@@ -93,22 +114,57 @@ def _spread(
     for i in range(first, last):
         row, error, written = x[i], e[i], out[i]
         for j in range(row.size):
-            inner = error[j] - offset[j] - (row[j] - mean[j]) * slope[j]
-            written[j] = inner * scale[j]
+            written[j] = spread(row[j], error[j], mean[j], scale[j], slope[j], offset[j])
+
+
+def statistics(
+    total: Doubles,
+    squares: Doubles,
+    size: int,
+    eps: float,
+    running: RunningStatistics | None,
+    momentum: float,
+) -> tuple[Floats, Floats]:
+    """Mean and ``1 / sqrt(var + eps)`` of each channel, from its sums; moves ``running``."""
+    mean = total / size
+    var = np.maximum(squares / size - mean * mean, 0.0)
+    if running is not None:
+        running.follow(mean, var, size, momentum)
+    return mean.astype(np.float32), (1 / np.sqrt(var + eps)).astype(np.float32)
+
+
+def input_grad_factors(
+    gamma: Floats, inv_std: Floats, dgamma: Floats, dbeta: Floats, op: BatchNorm2d
+) -> tuple[Floats, Floats, Floats]:
+    """Scale, slope and offset of dX by channel, as :func:`spread` takes them."""
+    size = np.float32(op.n * op.h * op.w)
+    return gamma * inv_std, dgamma / size * inv_std, dbeta / size
 
 
 def _shape(op: BatchNorm2d) -> tuple[int, ...]:
     return (op.n, op.h, op.w, op.c)
 
 
-def _check_channels(op: BatchNorm2d, **arrays: Floats) -> None:
+def check_channels(op: BatchNorm2d, **arrays: Floats) -> None:
+    """Refuse arrays that are not (c,) float32."""
     for name, array in arrays.items():
         check_array(name, array, (op.c,))
 
 
-def _check_eps(eps: float) -> None:
+def check_settings(
+    op: BatchNorm2d,
+    eps: float,
+    running: RunningStatistics | None = None,
+    momentum: float = MOMENTUM,
+) -> None:
+    """Refuse numbers out of range, and running statistics of other channels."""
     if not (isfinite(eps) and eps > 0):
         raise Fp32Error(f"eps is {eps!r}; allowed: a number above 0, as {EPS}")
+    if not 0 <= momentum <= 1:
+        raise Fp32Error(f"momentum is {momentum!r}; allowed: 0 to 1")
+    if running is not None:
+        check_array("running.mean", running.mean, (op.c,))
+        check_array("running.var", running.var, (op.c,))
 
 
 def _threads(op: BatchNorm2d, threads: int | None) -> int:
@@ -162,12 +218,8 @@ def norm_forward(
         what is allowed.
     """
     check_array("x", x, _shape(op))
-    _check_channels(op, gamma=gamma, beta=beta)
-    _check_eps(eps)
-    if not 0 <= momentum <= 1:
-        raise Fp32Error(f"momentum is {momentum!r}; allowed: 0 to 1")
-    if running is not None:
-        running._check(op)
+    check_channels(op, gamma=gamma, beta=beta)
+    check_settings(op, eps, running, momentum)
     y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
     rows, size = x.reshape(-1, op.c), op.n * op.h * op.w
     total, squares = in_chunks(
@@ -177,20 +229,15 @@ def norm_forward(
         channels=op.c,
         threads=count,
     )
-    mean = total / size
-    var = np.maximum(squares / size - mean * mean, 0.0)
-    if running is not None:
-        running._follow(mean, var, size, momentum)
-    mean_32: Floats = mean.astype(np.float32)
-    inv_std: Floats = (1 / np.sqrt(var + eps)).astype(np.float32)
+    mean, inv_std = statistics(total, squares, size, eps, running, momentum)
     scale, written = gamma * inv_std, y.reshape(-1, op.c)
     over_rows(
-        lambda first, last: _normalise(rows, mean_32, scale, beta, written, first, last),
+        lambda first, last: _normalise(rows, mean, scale, beta, written, first, last),
         size,
         CHUNK,
         count,
     )
-    return y, mean_32, inv_std
+    return y, mean, inv_std
 
 
 def norm_evaluate(
@@ -224,9 +271,8 @@ def norm_evaluate(
         As :func:`norm_forward`.
     """
     check_array("x", x, _shape(op))
-    _check_channels(op, gamma=gamma, beta=beta)
-    _check_eps(eps)
-    running._check(op)
+    check_channels(op, gamma=gamma, beta=beta)
+    check_settings(op, eps, running)
     y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
     scale = (gamma / np.sqrt(running.var.astype(np.float64) + eps)).astype(np.float32)
     rows, written = x.reshape(-1, op.c), y.reshape(-1, op.c)
@@ -271,10 +317,12 @@ def norm_weight_grad(
     """
     check_array("x", x, _shape(op))
     check_array("e", e, _shape(op))
-    _check_channels(op, mean=mean, inv_std=inv_std)
+    check_channels(op, mean=mean, inv_std=inv_std)
     rows, errors = x.reshape(-1, op.c), e.reshape(-1, op.c)
     dgamma, dbeta = in_chunks(
-        lambda first, last, part: _add_gradients(rows, errors, mean, inv_std, first, last, part),
+        lambda first, last, part: add_gradients(
+            rows, errors, AS_IS, mean, inv_std, first, last, part
+        ),
         rows=len(rows),
         kinds=2,
         channels=op.c,
@@ -323,10 +371,10 @@ def norm_input_grad(
     """
     check_array("x", x, _shape(op))
     check_array("e", e, _shape(op))
-    _check_channels(op, gamma=gamma, mean=mean, inv_std=inv_std, dgamma=dgamma, dbeta=dbeta)
-    dx, size = target(out, _shape(op), x, e), np.float32(op.n * op.h * op.w)
+    check_channels(op, gamma=gamma, mean=mean, inv_std=inv_std, dgamma=dgamma, dbeta=dbeta)
+    dx = target(out, _shape(op), x, e)
     rows, errors, written = (array.reshape(-1, op.c) for array in (x, e, dx))
-    scale, slope, offset = gamma * inv_std, dgamma / size * inv_std, dbeta / size
+    scale, slope, offset = input_grad_factors(gamma, inv_std, dgamma, dbeta, op)
     over_rows(
         lambda first, last: _spread(rows, errors, mean, scale, slope, offset, written, first, last),
         len(rows),

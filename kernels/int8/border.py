@@ -37,19 +37,25 @@ def _largest_bits(x: NDArray[np.int32], first: int, last: int) -> np.int32:
 
 
 @compiled
+def rounded(x: np.float32, scale: np.float32, low: np.float32, high: np.float32) -> Any:
+    """One mantissa: ``clip(rint(x * scale))``, ties to even."""
+    value = min(max(np.float32(x * scale), low), high)
+    return np.int8(np.float32(np.float32(value + _MAGIC) - _MAGIC))
+
+
+@compiled
 def _to_int8(
     x: Floats, scale: np.float32, low: np.float32, high: np.float32, out: NDArray[np.int8],
     first: int, last: int,
 ) -> None:  # fmt: skip
     for i in range(first, last):
-        value = min(max(np.float32(x[i] * scale), low), high)
-        out[i] = np.int8(np.float32(np.float32(value + _MAGIC) - _MAGIC))
+        out[i] = rounded(x[i], scale, low, high)
 
 
 @compiled
-def _to_float(x: NDArray[Any], scale: np.float32, out: Floats, first: int, last: int) -> None:
+def _to_float(x: NDArray[Any], unit: np.float32, out: Floats, first: int, last: int) -> None:
     for i in range(first, last):
-        out[i] = np.float32(np.float32(x[i]) * scale)
+        out[i] = np.float32(np.float32(x[i]) * unit)
 
 
 def float_amax(x: Floats, threads: int | None = None) -> float:
@@ -71,7 +77,19 @@ def float_amax(x: Floats, threads: int | None = None) -> float:
             "C-contiguous, one value or more; use numpy.ascontiguousarray(x, numpy.float32)"
         )
     bits = x.reshape(-1).view(np.int32)
-    largest = max(over_elements(lambda a, b: int(_largest_bits(bits, a, b)), x.size, threads))
+    return magnitude_of_bits(
+        max(over_elements(lambda a, b: int(_largest_bits(bits, a, b)), x.size, threads))
+    )
+
+
+def magnitude_of_bits(largest: int) -> float:
+    """The magnitude that the bits of a float32 without its sign are.
+
+    Raises
+    ------
+    QuantError
+        They are those of NaN or infinity.
+    """
     if largest >= _INFINITE:
         raise QuantError("x holds NaN or infinity: training has diverged; lower the learning rate")
     return float(np.array(largest, np.int32).view(np.float32))
@@ -109,7 +127,7 @@ def quantise(
     >>> quantise(np.array([0.75, -1.5, 2.0], np.float32)).mantissa
     array([ 48, -96, 127], dtype=int8)
     """
-    exponent = _exponent(float_amax(x, threads))
+    exponent = exponent_of(float_amax(x, threads))
     mantissa = target(out, x.shape, np.int8)
     scale, low, high = np.float32(2.0**-exponent), np.float32(clip[0]), np.float32(clip[1])
     flat, result = x.reshape(-1), mantissa.reshape(-1)
@@ -132,19 +150,30 @@ def dequantise(q: QTensor, out: Floats | None = None, threads: int | None = None
     >>> dequantise(QTensor(np.array([64, -127], np.int8), -7))
     array([ 0.5      , -0.9921875], dtype=float32)
     """
+    unit = unit_of(q)
+    values = target(out, q.shape, np.float32)
+    flat, result = q.mantissa.reshape(-1), values.reshape(-1)
+    over_elements(lambda a, b: _to_float(flat, unit, result, a, b), flat.size, threads)
+    return values
+
+
+def unit_of(q: QTensor) -> np.float32:
+    """What a mantissa of 1 is worth, as float32.
+
+    Raises
+    ------
+    QuantError
+        A value that is too large for float32.
+    """
     if q.exponent > _ALWAYS_FITS and q.amax() * 2.0**q.exponent > _LARGEST:
         raise QuantError(
             f"q reaches {q.amax()} * 2^{q.exponent}; allowed: values below 2^128, the largest"
             " float32; use QTensor.dequantise, which gives float64"
         )
-    values = target(out, q.shape, np.float32)
-    scale = np.float32(2.0**q.exponent)
-    flat, result = q.mantissa.reshape(-1), values.reshape(-1)
-    over_elements(lambda a, b: _to_float(flat, scale, result, a, b), flat.size, threads)
-    return values
+    return np.float32(2.0**q.exponent)
 
 
-def _exponent(amax: float) -> int:
+def exponent_of(amax: float) -> int:
     """``ceil(log2 amax) - 7``; that of 1.0 for a tensor of zeros, and never out of range."""
     fraction, exponent = np.frexp(amax)
     power = 0 if amax == 0 else int(exponent) - (1 if fraction == 0.5 else 0)

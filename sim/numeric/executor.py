@@ -22,7 +22,12 @@ from sim.draft import Draft, Item
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.model import INPUT
-from sim.numeric import fp32_kernels, int8_kernels, int8_macs  # noqa: F401  # they register kernels
+from sim.numeric import (  # noqa: F401  # they register kernels
+    fp32_kernels,
+    int8_kernels,
+    int8_macs,
+    norm_kernels,
+)
 from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
@@ -54,7 +59,8 @@ class StepResult:
 class _Call:
     """One item, its kernel, and the samples it computes.
 
-    ``complete``: buffers that it is the last to write; ``dead``: those that nobody touches after.
+    ``complete``: buffers that it is the last to write; ``dead``: those that nobody touches after;
+    ``narrow``: those that nothing but quantise kernels read.
     """
 
     item: Item
@@ -62,6 +68,7 @@ class _Call:
     part: slice
     complete: tuple[str, ...]
     dead: tuple[str, ...]
+    narrow: frozenset[str]
 
 
 class NumericExecutor:
@@ -143,7 +150,7 @@ class NumericExecutor:
         frame.put(LABEL, labels)
         correct = 0
         for call in self._program(draft):
-            frame.part = call.part
+            frame.part, frame.narrow = call.part, call.narrow
             call.kernel(frame, call.item)
             if self.logits in call.complete:
                 correct = int((_scores(frame, self.logits).argmax(1) == labels).sum())
@@ -228,11 +235,14 @@ def _upstream(draft: Draft, target: str) -> list[Item]:
 
 def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
     """Give each item its kernel; buffers but ``keep`` die with their last use."""
+    readers: dict[str, set[str]] = {}
     last: dict[str, int] = {}
     last_write: dict[str, int] = {}
     for index, item in enumerate(items):
         last.update(dict.fromkeys((*item.reads, *item.writes), index))
         last_write.update(dict.fromkeys(item.writes, index))
+        for name in item.reads:
+            readers.setdefault(name, set()).add(item.op.kind)
     seen: dict[str, int] = {}
     calls = []
     for index, item in enumerate(items):
@@ -244,7 +254,8 @@ def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
         touched = dict.fromkeys((*item.reads, *item.writes))
         dead = tuple(n for n in touched if last[n] == index and n != keep)
         complete = tuple(n for n in item.writes if last_write[n] == index)
-        calls.append(_Call(item, kernel_of(item), part, complete, dead))
+        narrow = frozenset(n for n in item.writes if readers.get(n) == {"quantise"})
+        calls.append(_Call(item, kernel_of(item), part, complete, dead, narrow))
     return tuple(calls)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.conv import Conv2d
-from kernels.fp32 import conv, linear, loss, norm, pointwise, pool
-from kernels.fp32.norm import RunningStatistics
+from kernels.fp32 import conv, linear, loss, pointwise, pool
 from kernels.int8.pointwise import dropout_mask
 from kernels.layout import Split
 from kernels.linear import Linear
 from kernels.loss import SoftmaxCrossEntropy
-from kernels.norm import BatchNorm2d
 from kernels.operators import Role
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
@@ -78,41 +76,6 @@ def _weight_grad(frame: Frame, item: Item) -> None:
         gradients.append(conv.bias_grad(error, threads=frame.threads))
     for name, part in zip(item.writes, gradients, strict=True):
         frame.put(name, frame.floats(name) + part if item.accumulates else part)
-
-
-@numeric("batch_norm", "fp32")
-def _norm(frame: Frame, item: Item) -> None:
-    (x, gamma, beta), op = (frame.floats(name) for name in item.reads), item.op
-    assert isinstance(op, BatchNorm2d)
-    out = frame.take(x.shape, np.float32)
-    running = RunningStatistics(*frame.parameters.statistics[item.layer])
-    if not frame.inputs.training:
-        norm.norm_evaluate(x, gamma, beta, running, op, out=out, threads=frame.threads)
-        frame.put(item.writes[0], out)
-        return
-    results = norm.norm_forward(x, gamma, beta, op, running=running, out=out, threads=frame.threads)
-    for name, value in zip(item.writes, results, strict=True):
-        frame.put(name, value)
-
-
-@numeric("batch_norm", "fp32", Role.WEIGHT_GRAD)
-def _norm_weight_grad(frame: Frame, item: Item) -> None:
-    (x, error, mean, inv_std), op = (frame.floats(name) for name in item.reads), item.op
-    assert isinstance(op, BatchNorm2d)
-    sums = norm.norm_weight_grad(x, error, mean, inv_std, op, threads=frame.threads)
-    for name, value in zip(item.writes, sums, strict=True):
-        frame.put(name, value)
-
-
-@numeric("batch_norm", "fp32", Role.INPUT_GRAD)
-def _norm_input_grad(frame: Frame, item: Item) -> None:
-    x, error, gamma, mean, inv_std, dgamma, dbeta = (frame.floats(name) for name in item.reads)
-    op, out = item.op, frame.take(x.shape, np.float32)
-    assert isinstance(op, BatchNorm2d)
-    dx = norm.norm_input_grad(
-        x, error, gamma, mean, inv_std, dgamma, dbeta, op, out=out, threads=frame.threads
-    )
-    frame.put(item.writes[0], dx)
 
 
 @numeric("relu", "fp32")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.draws import draw_u32
+from kernels.int8.border import dequantise
 from kernels.operators import Role
 from kernels.profiles import NumericProfile, RescaleRule, TensorRole, rule_of
 from kernels.quantised import QTensor
@@ -80,6 +81,8 @@ class Frame:
         self.loss = float("nan")
         self.part: slice = slice(None)
         """Samples of the micro-batch that the current item computes."""
+        self.narrow: frozenset[str] = frozenset()
+        """Buffers that the current item may write as INT8: whoever reads them quantises them."""
 
     def put(self, name: str, value: Value) -> None:
         """Set what a buffer holds, in the buffer's own shape where a flatten lies between."""
@@ -120,8 +123,21 @@ class Frame:
         return value
 
     def floats(self, name: str) -> Floats:
-        """An FP32 tensor."""
-        return as_floats(self.get(name))
+        """An FP32 tensor; one that was handed on as INT8 is widened by its first reader."""
+        value = self.get(name)
+        if isinstance(value, QTensor) and self._wide(name):
+            self.put(name, dequantise(value, self.take(value.shape, np.float32), self.threads))
+            value = self.values[name]
+        return as_floats(value)
+
+    def handed_on(self, name: str) -> QTensor | None:
+        """An FP32 tensor that was handed on as INT8 and not widened since, if it is one."""
+        value = self.get(name)
+        return value if isinstance(value, QTensor) and self._wide(name) else None
+
+    def _wide(self, name: str) -> bool:
+        """Whether a buffer is FP32 on the phone, whatever stands for it here."""
+        return name in self.values and self.draft.buffers[name].item_bytes == 4
 
     def accumulator(self, name: str) -> Accumulator:
         """INT32 sums that wait for their rescale."""
