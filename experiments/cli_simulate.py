@@ -94,12 +94,12 @@ def simulate(
     if trace is not None and steps > TRACE_STEPS:
         raise CliError(f"--steps {steps}: a trace holds at most {TRACE_STEPS} steps; take fewer")
     _check_names(engine, scenario)
-    recorded = None if shifts is None else _recorded(shifts)
+    source = _source(shifts)
     phone = load_device(device)
     graph = load_graph(model, batch, image)
     chosen = load_built(plan, graph, phone).plan
     with progress("simulating", steps) as advance:
-        found = run_steps(graph, chosen, phone, steps, seed, engine, scenario, advance, recorded)
+        found = run_steps(graph, chosen, phone, steps, seed, engine, scenario, advance, source)
     if trace is not None:
         from sim.trace import write_trace
 
@@ -113,7 +113,7 @@ def simulate(
     )
     result = {
         "note": NOTE,
-        "shifts": "assumed" if recorded is None else recorded.kind,
+        "shifts": source.kind,
         "model": graph.name,
         "device": phone.name,
         "plan": chosen.name,
@@ -145,8 +145,12 @@ def _check_names(engine: str, scenario: str) -> None:
             raise CliError(f"{option} {value!r} is unknown; choose one of {', '.join(allowed)}")
 
 
-def _recorded(path: Path) -> ShiftSource:
-    """Read the true shifts of a rescale trace."""
+def _source(path: Path | None) -> ShiftSource:
+    """The true shifts of a rescale trace; drawn ones where no file is given."""
+    from sim.state import SyntheticShifts
+
+    if path is None:
+        return SyntheticShifts()
     from sim.numeric.records import load_trace
 
     return load_trace(path).shifts()

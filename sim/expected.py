@@ -2,7 +2,7 @@
 
 It is a property of the plan, not of a sample. Every FastRPC tail is at its mean, and the steady
 state is the mixture of a step in which nothing is scanned and one in which everything is, weighted
-by the share of tensors that the plan's rescale rules scan (under the synthetic trace). All of them
+by the share of tensors that the plan's rescale rules scan (under drawn shifts). All of them
 are simulated with contention. So plans compare free of luck; how single steps scatter around this
 is what :func:`sim.run.sample_steady` shows.
 """
@@ -32,7 +32,7 @@ from sim.timeline import Timeline
 PLANNING_SEED = 20_220_615
 SETTLED_STEPS = range(256, 512)
 PROBES = 16
-"""Tensors whose synthetic traces are followed to find how often a rule scans."""
+"""Tensors whose drawn shifts are followed to find how often a rule scans."""
 SETTLED_TENSOR_STEPS = PROBES * len(SETTLED_STEPS)
 
 

@@ -1,7 +1,7 @@
 """Rescale rules: when to scan for the true shift, and which shift to use in between.
 
 A rule is pure: ``mode`` says what this step does, ``next`` makes the state for the next step from
-the true shift (or what of it the rule was allowed to see). The same rules run on synthetic traces
+the true shift (or what of it the rule was allowed to see). The same rules run on drawn shifts
 here and on real tensors in a numeric executor.
 
 * ``every``: scan in each step (dynamic rescaling, NITI; what Mandheling calls the overhead).

@@ -130,7 +130,8 @@ def simulate(
     scenario
         A name in :data:`sim.state.SCENARIOS`, or a scenario of your own.
     shifts
-        Where true shifts come from; by default a synthetic trace, which is assumed.
+        Where true shifts come from; by default drawn ones, see
+        :class:`sim.state.SyntheticShifts`.
     on_step
         Called after each step with its timeline and the state after it: progress, live plots.
     checked
