@@ -71,9 +71,10 @@ def studies(cifar10: str, mnist: str) -> dict[str, Study]:
         split_of_test=(8000, 2000),
     )  # fmt: skip
     vgg = TrainConfig(
-        "vgg11", "cifar10", data=cifar10, device=DEVICE, epochs=15, batch=BATCH, rate=0.05
-    )
-    resnet = replace(vgg, model="resnet18", epochs=5)
+        "vgg11", "cifar10", data=cifar10, device=DEVICE, epochs=15, batch=BATCH, rate=0.03,
+        validation=1000,
+    )  # fmt: skip
+    resnet = replace(vgg, model="resnet18", epochs=3)
     return {
         "lenet": Study("lenet", lenet, SEEDS, tuple(RULES), RELEASED),
         "vgg11": Study("vgg11", vgg, (0,), ("adaptive", "every"), RELEASED),
@@ -126,6 +127,8 @@ def command(planned: Planned) -> str:
     words.append(f"--plan {plan} --profile {config.profile} --device {config.device}")
     words.append(f"--epochs {config.epochs} --batch {config.batch} --rate {config.rate}")
     words.append(f"--seed {config.seed}")
+    if config.validation is not None:
+        words.append(f"--validation {config.validation}")
     if config.split_of_test:
         words.append("--split-of-test " + ",".join(map(str, config.split_of_test)))
     return " ".join(words)

@@ -32,7 +32,7 @@ INT8_RATIO, FP32_RATIO = 1.5, 3.5
 PAUSE_SECONDS = 0.03
 _CALLS = 3
 _SUMS = 24
-_PEAK_STEPS = 400_000
+_PEAK_STEPS = 4_000_000
 
 Action = Callable[[], object]
 
