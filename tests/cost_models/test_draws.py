@@ -29,6 +29,9 @@ def test_array_form_equals_scalar_form(seed: int, step: int, names: list[tuple[s
 def test_draws_are_the_same_everywhere() -> None:
     assert draw_u32(0, 0, "conv1", "forward") == 562804217
     assert draw_u32(7, 3, "conv1", "weight_grad") == 1388215557
+    assert draw_key("conv1", "forward") == 9772183034410639215
+    keys = np.array([draw_key("conv1", "weight_grad"), 0, 2**64 - 1], np.uint64)
+    assert draw_u32_many(7, 3, keys).tolist() == [1388215557, 429835543, 3141994889]
 
 
 def test_mixing_is_splitmix64() -> None:

@@ -223,6 +223,17 @@ def test_the_draw_is_splitmix64() -> None:
     ]
 
 
+def test_draws_and_keys_are_the_same_everywhere() -> None:
+    key = draw_key(7, 3, 1)
+    assert key == 6990374536830237290
+    assert [int(draw(np.uint64(key), i)) for i in range(3)] == [
+        7538235444083763819,
+        10103353688859852378,
+        8093969987481909143,
+    ]
+    assert int(draw(np.uint64(2**64 - 1), 2**40)) == 7550352060150933567
+
+
 def test_keys_tell_words_apart() -> None:
     keys = {draw_key(*words) for words in [(), (0,), (0, 0), (1, 2), (2, 1), (2**64 - 1,)]}
     assert len(keys) == 6
