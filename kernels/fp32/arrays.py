@@ -1,8 +1,7 @@
-"""What the FP32 kernels ask of an array, and where their working memory comes from."""
+"""What the FP32 kernels ask of an array."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 from kernels.gemm.threads import available_threads
 
 Floats = NDArray[np.float32]
-
-_KEPT_BYTES = 1 << 26
-"""Largest working buffer that a thread keeps for the next call; larger ones are given back."""
 
 
 class Fp32Error(ValueError):
@@ -75,26 +71,3 @@ def thread_count(threads: int | None) -> int:
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise Fp32Error(f"threads is {threads!r}; allowed: 1 or more, or None for every core")
     return threads
-
-
-_kept = threading.local()
-
-
-def scratch(name: str, size: int) -> Floats:
-    """``size`` floats of working memory, of any content, kept by this thread under ``name``.
-
-    What it held is overwritten by the next call with the same name in the same thread.
-    """
-    buffer: Floats | None = getattr(_kept, name, None)
-    if buffer is None or buffer.size < size:
-        buffer = _aligned(size)
-        if 4 * size <= _KEPT_BYTES:
-            setattr(_kept, name, buffer)
-    return buffer[:size]
-
-
-def _aligned(size: int) -> Floats:
-    """New floats that start at a cache line, so that no vector of a panel straddles two."""
-    raw = np.empty(size + 16, np.float32)
-    skip = (-raw.ctypes.data % 64) // 4
-    return raw[skip : skip + size]

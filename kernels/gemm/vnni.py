@@ -14,6 +14,7 @@ stay in L2.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.workspace import aligned
 
 TILE_ROWS = 6
 WIDTH_512, WIDTH_256 = 64, 16
@@ -36,8 +38,6 @@ _DEPTH = 512
 _FLIP = np.uint32(0x80808080)
 _SERIAL_BYTES = 1 << 20
 """Size of B up to which other threads do not help to pack it (50 us)."""
-_LINE = 64
-"""Alignment of panels, in bytes: a vector never straddles two cache lines."""
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _Values = list[ir.Value]
@@ -270,17 +270,11 @@ def _rows_256(
                     )  # fmt: skip
 
 
-def _aligned(shape: tuple[int, ...]) -> NDArray[np.uint32]:
-    size = 4 * int(np.prod(shape))
-    raw = np.empty(size + _LINE, np.uint8)
-    skip = -raw.ctypes.data % _LINE
-    return raw[skip : skip + size].view(np.uint32).reshape(shape)
-
-
 def _pack(b: NDArray[np.int8], width: int, threads: int) -> NDArray[np.uint32]:
     depth, columns = b.shape
     steps = -(-depth // 4)
-    panels = _aligned((-(-columns // width), steps, width))
+    shape = (-(-columns // width), steps, width)
+    panels: NDArray[np.uint32] = aligned(prod(shape), np.uint32).reshape(shape)
     source = b.view(np.uint8)
     over_rows(
         lambda first, last: _fill_panels(source, panels, first, last),

@@ -27,7 +27,7 @@ from kernels.int8.conv_plan import (
 )
 from kernels.int8.epilogue import Counts, Recipe, combined
 from kernels.int8.shuffles import BLOCK
-from kernels.int8.workspace import scratch
+from kernels.workspace import scratch
 
 _SERIAL_MACS = 1 << 22
 """Work below which other threads cost more than they save."""

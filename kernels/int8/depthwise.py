@@ -24,8 +24,8 @@ from kernels.int8.conv_pack import gather_rows
 from kernels.int8.conv_plan import MapPlan, Pass, forward_plan, input_grad_plan
 from kernels.int8.epilogue import Counts, Recipe, amax_block, combined, requantise_block
 from kernels.int8.shuffles import copy
-from kernels.int8.workspace import scratch
 from kernels.jit import compiled
+from kernels.workspace import scratch
 
 LANES = 16
 _BLOCK_SUMS = 1 << 13
