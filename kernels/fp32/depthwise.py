@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.arrays import Floats
 from kernels.conv import Conv2d
-from kernels.fp32.arrays import Floats
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
 from kernels.workspace import float_scratch
 
 _SERIAL_MACS = 1 << 18

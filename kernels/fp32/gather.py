@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats
+from kernels.arrays import Floats
 from kernels.fp32.memory import clear, copy
 from kernels.fp32.tiles import TILE_ROWS, WIDTH
 from kernels.jit import compiled

@@ -10,8 +10,8 @@ from math import prod, sqrt
 
 import numpy as np
 
+from kernels.arrays import ArrayError, Floats
 from kernels.conv import Conv2d
-from kernels.fp32.arrays import Floats, Fp32Error
 from kernels.linear import Linear
 
 RULES = ("xavier_normal", "xavier_uniform", "he_normal", "he_uniform")
@@ -65,7 +65,7 @@ def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generato
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         No rule of that name.
 
     Examples
@@ -75,7 +75,7 @@ def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generato
     np.float32(0.14)
     """
     if rule not in RULES:
-        raise Fp32Error(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
+        raise ArrayError(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
     shape, (fan_in, fan_out) = weight_shape(op), fans(op)
     std = sqrt(2 / fan_in) if rule.startswith("he") else sqrt(2 / (fan_in + fan_out))
     if rule.endswith("normal"):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.fp32.arrays import Floats, check_array, target, thread_count
-from kernels.gemm.threads import over_rows
+from kernels.arrays import Floats, check_floats, float_target
 from kernels.jit import compiled
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+from kernels.threads import over_rows, thread_count
 
 _SERIAL_FLOATS = 1 << 16
 """Elements below which other threads do not help (tens of us)."""
@@ -32,8 +32,7 @@ def _result(op: MaxPool2d | AvgPool2d) -> tuple[int, ...]:
 
 
 def _threads(op: MaxPool2d | AvgPool2d, threads: int | None) -> int:
-    count = thread_count(threads)
-    return count if op.n * op.h * op.w * op.c > _SERIAL_FLOATS else 1
+    return thread_count(threads, shared=op.n * op.h * op.w * op.c > _SERIAL_FLOATS)
 
 
 @compiled
@@ -135,7 +134,7 @@ def max_pool_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, or fewer than 1 thread.
 
     Examples
@@ -144,8 +143,8 @@ def max_pool_forward(
     >>> max_pool_forward(np.array([1, 4, 3, 2], np.float32).reshape(1, 2, 2, 1), op).item()
     4.0
     """
-    check_array("x", x, _source(op))
-    y, window = target(out, _result(op), x), _window(op)
+    check_floats("x", x, _source(op))
+    y, window = float_target(out, _result(op), x), _window(op)
     over_rows(
         lambda first, last: _max_rows(x, y, window, first, last),
         op.n * op.h_out,
@@ -182,12 +181,12 @@ def max_pool_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
-    check_array("x", x, _source(op))
-    check_array("e", e, _result(op))
-    dx, window = target(out, _source(op), x, e), _window(op)
+    check_floats("x", x, _source(op))
+    check_floats("e", e, _result(op))
+    dx, window = float_target(out, _source(op), x, e), _window(op)
 
     def work(first: int, last: int) -> None:
         if _is_two_by_two(op):
@@ -280,12 +279,12 @@ def avg_pool_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
     pool = _as_average(op)
-    check_array("x", x, _source(pool))
-    y, window = target(out, _result(pool), x), _window(pool)
+    check_floats("x", x, _source(pool))
+    y, window = float_target(out, _result(pool), x), _window(pool)
     over_rows(
         lambda first, last: _average_rows(x, y, window, first, last),
         pool.n * pool.h_out,
@@ -322,12 +321,12 @@ def avg_pool_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
     pool = _as_average(op)
-    check_array("e", e, _result(pool))
-    dx, window = target(out, _source(pool), e), _window(pool)
+    check_floats("e", e, _result(pool))
+    dx, window = float_target(out, _source(pool), e), _window(pool)
     over_rows(
         lambda first, last: _spread_rows(e, dx, window, first, last),
         pool.n * pool.h,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.fp32.arrays import Floats
+from kernels.arrays import Floats
 from kernels.fp32.gather import Ints, gather, pack_across, pack_along, pack_error, scatter
 from kernels.fp32.tiles import TILE, TILE_ROWS, WIDTH
 from kernels.fp32.walks import Walk
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
 from kernels.workspace import float_scratch
 
 _DEPTH = 256

@@ -25,8 +25,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.gemm.backends import cpu_has
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
 
 TILE_ROWS, WIDTH, CHUNK = 6, 16, 16
 """Rows and columns of a tile, and bytes of K that it reads at a time."""

@@ -24,8 +24,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
 from kernels.workspace import aligned
 
 TILE_ROWS = 6

@@ -18,13 +18,13 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.conv import Conv2d
-from kernels.gemm.threads import over_rows
 from kernels.int8.conv_loops import BLOCK_ROWS, Four, find_rows, write_rows
 from kernels.int8.conv_pack import gather_rows
 from kernels.int8.conv_plan import MapPlan, Pass, forward_plan, input_grad_plan
 from kernels.int8.epilogue import Counts, Recipe, amax_block, combined, requantise_block
 from kernels.int8.shuffles import copy
 from kernels.jit import compiled
+from kernels.threads import over_rows
 from kernels.workspace import scratch
 
 LANES = 16

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import ArrayError, int8_mantissa
+from kernels.arrays import ArrayError, check_labels, int8_mantissa
 from kernels.int8.rescale import requantise, requantise_stochastic, rescale
 from kernels.int8.stored import Store
 from kernels.jit import compiled
@@ -49,15 +49,7 @@ def _check(logits: QTensor, labels: NDArray[Any]) -> NDArray[np.int8]:
     s = int8_mantissa("logits", logits)
     if s.ndim != 2:
         raise ArrayError(f"logits have shape {s.shape}; allowed: (n, classes); reshape them")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise ArrayError(f"labels are {kind}; allowed: an array of integers")
-    if labels.shape != s.shape[:1]:
-        raise ArrayError(f"labels have shape {labels.shape}; allowed: {s.shape[:1]}, one a sample")
-    if labels.min() < 0 or labels.max() >= s.shape[1]:
-        raise ArrayError(
-            f"labels span {labels.min()} .. {labels.max()}; allowed: 0 .. {s.shape[1] - 1}"
-        )
+    check_labels(labels, *s.shape)
     return s
 
 

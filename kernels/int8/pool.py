@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
-from kernels.int8.arrays import Array, check_array, int8_mantissa, target, thread_count
+from kernels.arrays import Array, check_array, int8_mantissa, target
 from kernels.jit import compiled
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
+from kernels.threads import over_rows, thread_count
 
 AVERAGE_BITS = 23
 """An average is ``sum * round(2^23 / count)``: at most ``2^30 + 64 * count`` in magnitude."""

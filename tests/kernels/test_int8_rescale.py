@@ -28,7 +28,7 @@ from int8_cases import (
     threads_of,
 )
 
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.draws import DrawError, draw, draw_key, draw_oracle
 from kernels.int8.rescale import amax, requantise, requantise_stochastic, rescale
 from kernels.int8.stored import Store, StoreError
