@@ -15,6 +15,7 @@ softmax, accurate to ``2^-19``, of the mean loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -283,12 +284,12 @@ def loss_error(
     ArrayError, QuantError, DrawError
         As the rule.
     """
-    if profile.loss is LossRule.NITI_V1:
-        return niti_v1_error(logits, labels, key)
-    if profile.loss is LossRule.NITI_V2:
-        return niti_v2_error(logits, labels, key)
-    if profile.loss is LossRule.MANDHELING:
-        return mandheling_error(logits, labels)
+    return _ERRORS[profile.loss](logits, labels, profile, key)
+
+
+def _sandbox_error(
+    logits: QTensor, labels: NDArray[Any], profile: NumericProfile, key: int
+) -> QTensor:
     exact = softmax_error(logits, labels)
     if profile.clip_stops_error:
         _stop_at_clip(exact.mantissa, logits.int8, profile.activation.clip)
@@ -299,6 +300,14 @@ def _stop_at_clip(error: NDArray[Any], logits: NDArray[np.int8], clip: tuple[int
     """Set to 0, in place, what would push a logit beyond the clip that holds it."""
     low, high = clip
     error[(logits >= high) & (error < 0) | (logits <= low) & (error > 0)] = 0
+
+
+_ERRORS: dict[LossRule, Callable[[QTensor, NDArray[Any], NumericProfile, int], QTensor]] = {
+    LossRule.NITI_V1: lambda logits, labels, _, key: niti_v1_error(logits, labels, key),
+    LossRule.NITI_V2: lambda logits, labels, _, key: niti_v2_error(logits, labels, key),
+    LossRule.MANDHELING: lambda logits, labels, _, key: mandheling_error(logits, labels),
+    LossRule.SANDBOX: _sandbox_error,
+}
 
 
 def cross_entropy(logits: QTensor, labels: NDArray[Any]) -> float:

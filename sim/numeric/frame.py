@@ -182,6 +182,11 @@ class Frame:
         self.records[subject] = record if known is None else known.joined(record)
 
 
+def rows(item: Item, array: NDArray[Any]) -> NDArray[Any]:
+    """View a tensor as the kernel of an item has it: a linear layer's is rows of features."""
+    return array.reshape(len(array), -1) if item.op.kind == "linear" else array
+
+
 def _mismatch(name: str, value: Value, wanted: str) -> NumericError:
     return NumericError(
         f"{name} holds {type(value).__name__} where {wanted} is read: the plan's precision and "
