@@ -12,16 +12,13 @@ from kernels.fp32 import depthwise
 from kernels.fp32.products import correlate, correlate_errors
 from kernels.fp32.sums import channel_sums
 from kernels.fp32.walks import forward_walk, input_grad_walks, reaches_all
+from kernels.operators import channels_last
 from kernels.threads import thread_count
 
 
 def _shapes(op: Conv2d) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Shapes of the input, the weights and the output, channels-last."""
-    return (
-        (op.n, op.h, op.w, op.c_in),
-        (op.c_out, op.k_h, op.k_w, op.c_in // op.groups),
-        (op.n, op.h_out, op.w_out, op.c_out),
-    )
+    return channels_last(op.inputs[0]), channels_last(op.weights[0]), channels_last(op.output)
 
 
 def _is_depthwise(op: Conv2d) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from kernels.arrays import ArrayError, Floats
 from kernels.conv import Conv2d
 from kernels.linear import Linear
+from kernels.operators import channels_last
 
 
 def _glorot_std(fan_in: int, fan_out: int) -> float:
@@ -58,8 +59,7 @@ def fans(op: Conv2d | Linear) -> tuple[int, int]:
 
 def weight_shape(op: Conv2d | Linear) -> tuple[int, ...]:
     """Shape of the main weight in memory: ``(c_out, k_h, k_w, c_in / groups)`` or (c_out, c_in)."""
-    c_out, c_in, *window = op.weights[0]
-    return (c_out, *window, c_in)
+    return channels_last(op.weights[0])
 
 
 def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generator) -> Floats:

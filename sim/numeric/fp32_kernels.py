@@ -10,12 +10,12 @@ from kernels.fp32 import conv, linear, loss, pointwise, pool
 from kernels.int8.pointwise import dropout_mask
 from kernels.layout import Split
 from kernels.loss import SoftmaxCrossEntropy
-from kernels.operators import Role
+from kernels.operators import Role, channels_last
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric, rows
-from sim.numeric.values import Floats, as_floats, channels_last
+from sim.numeric.values import Floats, as_floats
 
 _Kernel = Callable[..., Floats]
 _FORWARD: dict[str, _Kernel] = {"conv2d": conv.conv_forward, "linear": linear.linear_forward}

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from cost_models.draws import draw_u32
 from kernels.int8.border import dequantise
-from kernels.operators import Role
+from kernels.operators import Role, channels_last
 from kernels.profiles import NumericProfile, RescaleRule, TensorRole, rule_of
 from kernels.quantised import QTensor
 from sim.draft import Draft, Item
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
-from sim.numeric.values import Accumulator, Floats, Pool, Value, array_of, as_floats, channels_last
+from sim.numeric.values import Accumulator, Floats, Pool, Value, array_of, as_floats
 
 _TENSOR_ROLE = {
     Role.FORWARD: TensorRole.ACTIVATION,
