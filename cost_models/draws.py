@@ -3,11 +3,11 @@
 A draw never depends on the order of events or on a task's number, so two policies see the same
 luck where they do the same thing (common random numbers), and equal inputs give equal bytes.
 
-The hash, all in 64-bit wrap-around arithmetic (``mix`` is splitmix64: G. Steele, D. Lea and
-C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014)::
+The hash, all in 64-bit wrap-around arithmetic (:mod:`kernels.splitmix`)::
 
-    key  = little-endian 8-byte blake2b of (length of subject, subject, role)
-    draw = mix(mix(key ^ mix(seed)) ^ step) >> 32
+    key     = little-endian 8-byte blake2b of (length of subject, subject, role)
+    next(x) = mix(x + GAMMA)
+    draw    = next(next(key ^ next(seed)) ^ step) >> 32
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.splitmix import GAMMA, MASK, mix, mix_words
+
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
-
-_MASK = 2**64 - 1
-_GAMMA = 0x9E3779B97F4A7C15
-_MIX1 = 0xBF58476D1CE4E5B9
-_MIX2 = 0x94D049BB133111EB
 
 KNOTS = 1024
 """Points of an :class:`InverseCdf`."""
@@ -51,7 +48,7 @@ def draw_u32(seed: int, step: int, subject: str, role: str) -> int:
         ``seed`` or ``step`` is not in ``0 .. 2**64 - 1``.
     """
     _check_range(seed, step)
-    return _mix(_mix(draw_key(subject, role) ^ _mix(seed)) ^ step) >> 32
+    return _next(_next(draw_key(subject, role) ^ _next(seed)) ^ step) >> 32
 
 
 def draw_u32_many(seed: int, step: int, keys: U64) -> U32:
@@ -60,28 +57,22 @@ def draw_u32_many(seed: int, step: int, keys: U64) -> U32:
     Equal to :func:`draw_u32` element by element.
     """
     _check_range(seed, step)
-    mixed = _mix_array(keys ^ np.uint64(_mix(seed)))
-    return (_mix_array(mixed ^ np.uint64(step)) >> np.uint64(32)).astype(np.uint32)
+    mixed = _next_words(keys ^ np.uint64(_next(seed)))
+    return (_next_words(mixed ^ np.uint64(step)) >> np.uint64(32)).astype(np.uint32)
 
 
 def _check_range(seed: int, step: int) -> None:
     for name, value in (("seed", seed), ("step", step)):
-        if not 0 <= value <= _MASK:
+        if not 0 <= value <= MASK:
             raise ValueError(f"{name}: {value} is not allowed; give an integer from 0 to 2**64 - 1")
 
 
-def _mix(value: int) -> int:
-    value = (value + _GAMMA) & _MASK
-    value = ((value ^ (value >> 30)) * _MIX1) & _MASK
-    value = ((value ^ (value >> 27)) * _MIX2) & _MASK
-    return value ^ (value >> 31)
+def _next(state: int) -> int:
+    return mix(state + GAMMA & MASK)
 
 
-def _mix_array(values: U64) -> U64:
-    mixed = values + np.uint64(_GAMMA)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MIX1)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MIX2)
-    return mixed ^ (mixed >> np.uint64(31))
+def _next_words(states: U64) -> U64:
+    return mix_words(states + np.uint64(GAMMA))
 
 
 @dataclass(frozen=True, slots=True)

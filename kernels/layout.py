@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Self
 
 from kernels.operators import Operand, Operator, OperatorError, Role, Shape, Work
-from kernels.windows import check_shape
+from kernels.windows import Shaped, check_shape
 
 
 def _check_channels(kind: str, shape: Shape, parts: tuple[int, ...]) -> None:
-    check_shape(kind, "shape", shape)
     check_shape(kind, "parts", parts)
     if len(shape) < 2 or sum(parts) != shape[1]:
         raise OperatorError(
@@ -24,7 +23,7 @@ def _slices(shape: Shape, parts: tuple[int, ...]) -> tuple[Shape, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Concat(Operator):
+class Concat(Shaped):
     """Joins tensors along the channel axis (axis 1).
 
     ``shape`` is the shape of the result, ``parts`` the channels of each input in order.
@@ -35,23 +34,18 @@ class Concat(Operator):
     ((1, 64, 28, 28), (1, 32, 28, 28))
     """
 
-    shape: Shape
     parts: tuple[int, ...]
 
     kind: ClassVar[str] = "concat"
 
     def __post_init__(self) -> None:
+        Shaped.__post_init__(self)
         _check_channels(self.kind, self.shape, self.parts)
 
     @property
     def inputs(self) -> tuple[Shape, ...]:
         """The slices, in order."""
         return _slices(self.shape, self.parts)
-
-    @property
-    def output(self) -> Shape:
-        """``shape``."""
-        return self.shape
 
     def work(self, role: Role) -> Work:
         """A copy of every element; dX is the copy back."""
@@ -66,13 +60,9 @@ class Concat(Operator):
         """The operator of its backward pass."""
         return Split(shape=self.shape, parts=self.parts)
 
-    def with_batch(self, batch: int) -> Self:
-        """The same join with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))
-
 
 @dataclass(frozen=True, slots=True)
-class Split(Operator):
+class Split(Shaped):
     """Cuts a tensor into channel slices: the backward pass of :class:`Concat`.
 
     ``output`` is the whole tensor again, the memory that all slices fill together;
@@ -84,23 +74,13 @@ class Split(Operator):
     ((1, 64, 28, 28), (1, 32, 28, 28))
     """
 
-    shape: Shape
     parts: tuple[int, ...]
 
     kind: ClassVar[str] = "split"
 
     def __post_init__(self) -> None:
+        Shaped.__post_init__(self)
         _check_channels(self.kind, self.shape, self.parts)
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
-
-    @property
-    def output(self) -> Shape:
-        """``shape``: all slices together."""
-        return self.shape
 
     @property
     def slices(self) -> tuple[Shape, ...]:
@@ -114,28 +94,14 @@ class Split(Operator):
         size = prod(self.shape)
         return Work(0, 0, (size,), size)
 
-    def with_batch(self, batch: int) -> Self:
-        """The same cut with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))
-
 
 @dataclass(frozen=True, slots=True)
-class Flatten(Operator):
+class Flatten(Shaped):
     """``(n, ...) -> (n, features)``: a view that no kernel computes."""
-
-    shape: Shape
 
     kind: ClassVar[str] = "flatten"
     is_view: ClassVar[bool] = True
     grad_is_view: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
 
     @property
     def output(self) -> Shape:
@@ -152,13 +118,9 @@ class Flatten(Operator):
         """A view reads nothing."""
         return Operator.operands(self, role) if role is Role.UPDATE else ()
 
-    def with_batch(self, batch: int) -> Self:
-        """The same view with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))
-
 
 @dataclass(frozen=True, slots=True)
-class LayoutTranspose(Operator):
+class LayoutTranspose(Shaped):
     """Permutes the axes of a tensor: output axis ``i`` is input axis ``perm[i]``.
 
     Examples
@@ -167,23 +129,17 @@ class LayoutTranspose(Operator):
     (8, 32, 32, 3)
     """
 
-    shape: Shape
     perm: tuple[int, ...]
 
     kind: ClassVar[str] = "transpose"
 
     def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
+        Shaped.__post_init__(self)
         if not isinstance(self.perm, tuple) or sorted(self.perm) != list(range(len(self.shape))):
             raise OperatorError(
                 f"{self.kind}: perm = {self.perm!r}; allowed: a permutation of the axes "
                 f"0..{len(self.shape) - 1} of shape = {self.shape!r}"
             )
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
 
     @property
     def output(self) -> Shape:
@@ -197,39 +153,23 @@ class LayoutTranspose(Operator):
         size = prod(self.shape)
         return Work(0, 0, (size,), size)
 
-    def with_batch(self, batch: int) -> Self:
-        """The same permutation with ``batch`` as leading axis of the input."""
-        return replace(self, shape=(batch, *self.shape[1:]))
-
 
 @dataclass(frozen=True, slots=True)
-class WeightRotate180(Operator):
+class WeightRotate180(Shaped):
     """Turns convolution kernels by 180 degrees in their window, for dX; channels stay.
 
     ``shape`` is ``(channels, channels, k_h, k_w)`` of the weight as it is given. A weight has no
     batch: ``batch`` is 1 and :meth:`with_batch` changes nothing.
     """
 
-    shape: Shape
-
     kind: ClassVar[str] = "rotate180"
 
     def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
+        Shaped.__post_init__(self)
         if len(self.shape) != 4:
             raise OperatorError(
                 f"{self.kind}: shape = {self.shape!r}; allowed: (channels, channels, k_h, k_w)"
             )
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
-
-    @property
-    def output(self) -> Shape:
-        """``shape``."""
-        return self.shape
 
     @property
     def batch(self) -> int:

@@ -17,6 +17,17 @@ from typing import ClassVar, Self
 Shape = tuple[int, ...]
 
 
+def channels_last(shape: Shape) -> Shape:
+    """Array shape of a tensor or weight that a spec describes as ``(n, c, h, w)``.
+
+    Examples
+    --------
+    >>> channels_last((8, 3, 32, 24)), channels_last((8, 10))
+    ((8, 32, 24, 3), (8, 10))
+    """
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+
+
 class Role(StrEnum):
     """What training does with an operator.
 

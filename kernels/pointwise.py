@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from kernels.operators import Operand, Operator, Role, Shape, Work
-from kernels.windows import check_int, check_shape
+from kernels.windows import Shaped, check_int
 
 
 @dataclass(frozen=True, slots=True)
-class Elementwise(Operator):
+class Elementwise(Shaped):
     """One input and one output of the same shape, batch first; base of this family.
 
     Subclasses state how many element operations a direction costs; ``None`` means that the
     direction does not exist.
     """
 
-    shape: Shape
-
     forward_ops: ClassVar[int]
     """Element operations per element, forward."""
     backward_ops: ClassVar[int | None] = None
     """Element operations per element of dX, or None where there is no dX."""
-
-    def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
-
-    @property
-    def output(self) -> Shape:
-        """``shape``."""
-        return self.shape
 
     def operands(self, role: Role) -> tuple[Operand, ...]:
         """Forward: input; dX: error, and the saved output or mask where one is needed."""
@@ -55,10 +40,6 @@ class Elementwise(Operator):
             reads = (size,) * len(self.operands(role))
             return Work(0, self.backward_ops * size, reads, size)
         raise self.no_role(role)
-
-    def with_batch(self, batch: int) -> Self:
-        """The same operator with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +87,7 @@ class Dropout(Elementwise):
 
 
 @dataclass(frozen=True, slots=True)
-class Add(Operator):
+class Add(Shaped):
     """Sum of ``terms`` tensors of one shape (a residual, or gradients at a fan-out).
 
     The gradient of each term is the error itself: no kernel runs in the backward pass. The role
@@ -118,25 +99,19 @@ class Add(Operator):
     (16, 16)
     """
 
-    shape: Shape
     terms: int = 2
 
     kind: ClassVar[str] = "add"
     grad_is_view: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
+        Shaped.__post_init__(self)
         check_int(self.kind, "terms", self.terms, 2)
 
     @property
     def inputs(self) -> tuple[Shape, ...]:
         """``shape``, once per term."""
         return (self.shape,) * self.terms
-
-    @property
-    def output(self) -> Shape:
-        """``shape``."""
-        return self.shape
 
     def operands(self, role: Role) -> tuple[Operand, ...]:
         """The terms, whichever direction."""
@@ -148,7 +123,3 @@ class Add(Operator):
             raise self.no_role(role)
         size = prod(self.shape)
         return Work(0, (self.terms - 1) * size, (size,) * self.terms, size)
-
-    def with_batch(self, batch: int) -> Self:
-        """The same sum with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))

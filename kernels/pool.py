@@ -9,6 +9,8 @@ from typing import ClassVar, Self
 from kernels.operators import Operand, Operator, OperatorError, Role, Shape, Work
 from kernels.windows import Pair, Windowed, check_fits, check_flag, check_sizes, window_count
 
+Window = tuple[int, int, int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class _Pool2d(Windowed):
@@ -60,6 +62,11 @@ class _Pool2d(Windowed):
         return (self.n, self.c, self.h_out, self.w_out)
 
     @property
+    def window(self) -> Window:
+        """Rows and columns of the window, stride, padding above and to the left."""
+        return self.k_h, self.k_w, self.stride, self.pad_h, self.pad_w
+
+    @property
     def window_ops(self) -> int:
         """Element operations of all windows: one per element of each full window."""
         return prod(self.output) * self.k_h * self.k_w
@@ -84,6 +91,12 @@ class MaxPool2d(_Pool2d):
 
     kind: ClassVar[str] = "max_pool"
     backward_needs_input: ClassVar[bool] = True
+
+    @property
+    def is_two_by_two(self) -> bool:
+        """Whether all windows are whole, 2 by 2 and apart: kernels have a shorter way then."""
+        whole = 2 * self.h_out <= self.h and 2 * self.w_out <= self.w
+        return whole and self.window == (2, 2, 2, 0, 0)
 
     def operands(self, role: Role) -> tuple[Operand, ...]:
         """Forward: input; dX: input, error."""
@@ -165,3 +178,16 @@ class GlobalAvgPool(Operator):
     def with_batch(self, batch: int) -> Self:
         """The same pooling on ``batch`` samples."""
         return replace(self, n=batch)
+
+
+def as_average(op: AvgPool2d | GlobalAvgPool) -> AvgPool2d:
+    """The pooling with windows that a mean of a whole map is: one window, met once.
+
+    Examples
+    --------
+    >>> as_average(GlobalAvgPool(n=1, c=512, h=7, w=5)).output
+    (1, 512, 1, 1)
+    """
+    if isinstance(op, AvgPool2d):
+        return op
+    return AvgPool2d(n=op.n, c=op.c, h=op.h, w=op.w, k=(op.h, op.w), stride=max(op.h, op.w))

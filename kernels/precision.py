@@ -7,13 +7,13 @@ They are put in when a plan is lowered and have no gradient of their own: only t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from kernels.operators import Operator, Role, Shape, Work
+from kernels.operators import Role, Shape, Work
 from kernels.pointwise import Elementwise
-from kernels.windows import check_shape
+from kernels.windows import Shaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Requantise(Elementwise):
 
 
 @dataclass(frozen=True, slots=True)
-class RescaleScan(Operator):
+class RescaleScan(Shaped):
     """``max |x|`` over an INT32 tensor, from which the shift of a rescale follows.
 
     Examples
@@ -50,17 +50,7 @@ class RescaleScan(Operator):
     1
     """
 
-    shape: Shape
-
     kind: ClassVar[str] = "rescale_scan"
-
-    def __post_init__(self) -> None:
-        check_shape(self.kind, "shape", self.shape)
-
-    @property
-    def inputs(self) -> tuple[Shape, ...]:
-        """``(shape,)``."""
-        return (self.shape,)
 
     @property
     def output(self) -> Shape:
@@ -73,7 +63,3 @@ class RescaleScan(Operator):
             raise self.no_role(role)
         size = prod(self.shape)
         return Work(0, 2 * size, (size,), 1)
-
-    def with_batch(self, batch: int) -> Self:
-        """The same scan with ``batch`` as leading axis."""
-        return replace(self, shape=(batch, *self.shape[1:]))

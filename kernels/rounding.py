@@ -2,9 +2,11 @@
 
 Training in integers stands and falls with these: a floor where NITI truncates biases every
 negative value by almost one unit and stops training. All rules are exact over the whole int32
-range (and int64), with no overflow on the way; ``shift`` 0 changes nothing. Three forms have the
-same names: :mod:`kernels.rounding_oracle` (Python integers, to be read), this module (NumPy),
-and :mod:`kernels.rounding_jit` (scalars inside compiled code).
+range (and int64), with no overflow on the way; ``shift`` 0 changes nothing. Two forms have the
+same names: :mod:`kernels.rounding_oracle` (Python integers, to be read) and this module (NumPy).
+Kernels run the rules as compiled loops that clip to INT8 and count what that cost:
+:mod:`kernels.int8.rescale_loops` on accumulators in memory, :mod:`kernels.int8.epilogue` on those
+that leave a product. The tests hold both to these forms.
 
 ==============  =================================  ==========================================
 rule            ties or draws                      who uses it

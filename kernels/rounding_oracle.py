@@ -2,7 +2,7 @@
 
 Each function takes any Python ``int`` and a right shift of 0 or more and follows the words of
 its rule, with no trick that depends on a machine's integers. :mod:`kernels.rounding` has the
-same names over NumPy arrays, :mod:`kernels.rounding_jit` over compiled scalars.
+same names over NumPy arrays.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Sliding windows and field checks: the rules shared by every operator that has sizes.
+"""Shapes, sliding windows and field checks: what operators that have sizes share.
 
 The output-size formula is that of convolution and pooling in
 every framework (floor mode), with PyTorch's rule for ceil mode.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
 
 from kernels.operators import Operator, OperatorError, Shape
 
@@ -69,6 +72,33 @@ def check_fits(kind: str, axis: str, count: int, size: int, k: int, pad: int) ->
             f"{kind}: {axis} = {size} with k_{axis} = {k}, pad_{axis} = {pad}; the window is "
             f"larger than the padded input; use a larger image or a smaller kernel"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped(Operator):
+    """An operator that the shape of its tensor describes; its axis 0 is the batch.
+
+    A subclass states what differs: more inputs, another output, a tensor without a batch.
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_shape(self.kind, "shape", self.shape)
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``(shape,)``."""
+        return (self.shape,)
+
+    @property
+    def output(self) -> Shape:
+        """``shape``."""
+        return self.shape
+
+    def with_batch(self, batch: int) -> Self:
+        """The same operator with ``batch`` as leading axis."""
+        return replace(self, shape=(batch, *self.shape[1:]))
 
 
 class Windowed(Operator):

@@ -1,8 +1,8 @@
 """Random numbers by key: the same everywhere, in any order, by any number of threads.
 
-A draw depends on its key and its index alone, so nothing has to be drawn in sequence. The
-function is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the finaliser over a counter. Unlike
-those of ``numpy.random``, its numbers do not depend on the version of a library.
+A draw depends on its key and its index alone, so nothing has to be drawn in sequence: it is
+SplitMix64 (:mod:`kernels.splitmix`). Unlike those of ``numpy.random``, its numbers do not depend
+on the version of a library.
 """
 
 from __future__ import annotations
@@ -12,15 +12,9 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.splitmix import GAMMA, mix_words
+
 Draws = NDArray[np.uint64]
-
-_GOLDEN = 0x9E3779B97F4A7C15
-
-
-def _mixed(z: Draws) -> Draws:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def key(*words: int | str) -> int:
@@ -53,7 +47,7 @@ def draws(a_key: int | Draws, indices: NDArray[np.integer]) -> Draws:
     >>> draws(0, np.array([1]))  # SplitMix64's first number for the seed 0
     array([16294208416658607535], dtype=uint64)
     """
-    return _mixed(np.asarray(a_key, np.uint64) + indices.astype(np.uint64) * np.uint64(_GOLDEN))
+    return mix_words(np.asarray(a_key, np.uint64) + indices.astype(np.uint64) * np.uint64(GAMMA))
 
 
 def below(bound: int, a_key: int, indices: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -6,21 +6,19 @@ channel filters of its own takes :mod:`kernels.fp32.depthwise`.
 
 from __future__ import annotations
 
+from kernels.arrays import Floats, check_floats, float_target
 from kernels.conv import Conv2d
 from kernels.fp32 import depthwise
-from kernels.fp32.arrays import Floats, check_array, target, thread_count
 from kernels.fp32.products import correlate, correlate_errors
 from kernels.fp32.sums import channel_sums
 from kernels.fp32.walks import forward_walk, input_grad_walks, reaches_all
+from kernels.operators import channels_last
+from kernels.threads import thread_count
 
 
 def _shapes(op: Conv2d) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Shapes of the input, the weights and the output, channels-last."""
-    return (
-        (op.n, op.h, op.w, op.c_in),
-        (op.c_out, op.k_h, op.k_w, op.c_in // op.groups),
-        (op.n, op.h_out, op.w_out, op.c_out),
-    )
+    return channels_last(op.inputs[0]), channels_last(op.weights[0]), channels_last(op.output)
 
 
 def _is_depthwise(op: Conv2d) -> bool:
@@ -60,7 +58,7 @@ def conv_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, or fewer than 1 thread.
 
     Examples
@@ -74,13 +72,13 @@ def conv_forward(
            [4., 6., 4.]], dtype=float32)
     """
     source, weights, result = _shapes(op)
-    check_array("x", x, source)
-    check_array("w", w, weights)
+    check_floats("x", x, source)
+    check_floats("w", w, weights)
     read: tuple[Floats, ...] = (x, w)
     if bias is not None:
-        check_array("bias", bias, (op.c_out,))
+        check_floats("bias", bias, (op.c_out,))
         read = (*read, bias)
-    y, count = target(out, result, *read), thread_count(threads)
+    y, count = float_target(out, result, *read), thread_count(threads)
     if _is_depthwise(op):
         depthwise.forward(x, w, bias, op, y, count)
     else:
@@ -122,13 +120,13 @@ def conv_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`conv_forward`.
     """
     source, weights, result = _shapes(op)
-    check_array("e", e, result)
-    check_array("w", w, weights)
-    dx, count = target(out, source, e, w), thread_count(threads)
+    check_floats("e", e, result)
+    check_floats("w", w, weights)
+    dx, count = float_target(out, source, e, w), thread_count(threads)
     if _is_depthwise(op):
         depthwise.input_grad(e, w, op, dx, count)
         return dx
@@ -170,13 +168,13 @@ def conv_weight_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`conv_forward`.
     """
     source, weights, result = _shapes(op)
-    check_array("x", x, source)
-    check_array("e", e, result)
-    dw, count = target(out, weights, x, e), thread_count(threads)
+    check_floats("x", x, source)
+    check_floats("e", e, result)
+    dw, count = float_target(out, weights, x, e), thread_count(threads)
     if _is_depthwise(op):
         depthwise.weight_grad(x, e, op, dw, count)
     else:
@@ -202,7 +200,7 @@ def bias_grad(e: Floats, *, threads: int | None = None) -> Floats:
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype or order, an empty one, or fewer than 1 thread.
     """
     return channel_sums(e, threads=threads)

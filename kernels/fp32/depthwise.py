@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.arrays import Floats
 from kernels.conv import Conv2d
-from kernels.fp32.arrays import Floats, scratch
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
+from kernels.workspace import float_scratch
 
 _SERIAL_MACS = 1 << 18
 """Work below which other threads do not help (tens of us)."""
@@ -118,7 +119,7 @@ def input_grad(e: Floats, w: Floats, op: Conv2d, out: Floats, threads: int) -> N
 def weight_grad(x: Floats, e: Floats, op: Conv2d, out: Floats, threads: int) -> None:
     """Fill ``out``, (c, k_h, k_w, 1), with dW: sums of the samples, in their order."""
     shape = (op.n, op.k_h, op.k_w, op.c_in)
-    parts = scratch("parts", int(np.prod(shape))).reshape(shape)
+    parts = float_scratch("parts", int(np.prod(shape))).reshape(shape)
 
     def work(first: int, last: int) -> None:
         _weight_grad_samples(x, e, parts, op.stride, op.pad_h, op.pad_w, op.dilation, first, last)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats
-from kernels.fp32.memory import clear, copy
+from kernels.arrays import Floats
 from kernels.fp32.tiles import TILE_ROWS, WIDTH
 from kernels.jit import compiled
+from kernels.memory import clear, copy
 
 Ints = NDArray[np.int64]
 
@@ -48,7 +48,7 @@ def gather(
             if begin < inside:
                 clear(out, to + begin, inside - begin)
             of = ((sample * height + y) * width + left) * pixel + channel - t * run
-            copy(out, to + inside, x, of + inside, after - inside)
+            copy(x, of + inside, out, to + inside, after - inside)
             if after < end:
                 clear(out, to + after, end - after)
         to += stride
@@ -79,7 +79,7 @@ def scatter(
         row = (line - sample * grid_h) * step + top
         place = (sample * height + row) * width + column * step + side
         to, of = place * pixel + channel + left, (position - first) * stride
-        copy(out, to, sums, of, right - left)
+        copy(sums, of, out, to, right - left)
         if added.size > 0:
             written = out[to : to + right - left]
             for j in range(added.size):
@@ -131,7 +131,7 @@ def pack_along(
             for column in range(0, columns, WIDTH):
                 to = (column * window.size + t * WIDTH) * rows + i * WIDTH
                 count = min(WIDTH, columns - column)
-                copy(panels, to, w, of + column, count)
+                copy(w, of + column, panels, to, count)
                 if count < WIDTH:
                     clear(panels, to + count, WIDTH - count)
 
@@ -151,7 +151,7 @@ def pack_error(
         for position in range(first, last):
             to, of = i * positions + position * TILE_ROWS, position * pixel + channel + i
             if count == TILE_ROWS:
-                copy(out, to, e, of, TILE_ROWS)
+                copy(e, of, out, to, TILE_ROWS)
             else:
                 clear(out, to, TILE_ROWS)
-                copy(out, to, e, of, count)
+                copy(e, of, out, to, count)

@@ -10,12 +10,36 @@ from math import prod, sqrt
 
 import numpy as np
 
+from kernels.arrays import ArrayError, Floats
 from kernels.conv import Conv2d
-from kernels.fp32.arrays import Floats, Fp32Error
 from kernels.linear import Linear
+from kernels.operators import channels_last
 
-RULES = ("xavier_normal", "xavier_uniform", "he_normal", "he_uniform")
-"""How the main weight of a layer may be drawn; see :func:`initial_weight`."""
+
+def _glorot_std(fan_in: int, fan_out: int) -> float:
+    return sqrt(2 / (fan_in + fan_out))
+
+
+def _he_std(fan_in: int, fan_out: int) -> float:
+    return sqrt(2 / fan_in)
+
+
+def _normal(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> Floats:
+    return generator.standard_normal(shape, np.float32) * np.float32(std)
+
+
+def _uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> Floats:
+    unit = generator.random(shape, np.float32) * np.float32(2) - np.float32(1)
+    return unit * np.float32(sqrt(3) * std)
+
+
+RULES = {
+    "xavier_normal": (_glorot_std, _normal),
+    "xavier_uniform": (_glorot_std, _uniform),
+    "he_normal": (_he_std, _normal),
+    "he_uniform": (_he_std, _uniform),
+}
+"""Spread and distribution of a layer's main weight, by name; see :func:`initial_weight`."""
 
 
 def fans(op: Conv2d | Linear) -> tuple[int, int]:
@@ -35,8 +59,7 @@ def fans(op: Conv2d | Linear) -> tuple[int, int]:
 
 def weight_shape(op: Conv2d | Linear) -> tuple[int, ...]:
     """Shape of the main weight in memory: ``(c_out, k_h, k_w, c_in / groups)`` or (c_out, c_in)."""
-    c_out, c_in, *window = op.weights[0]
-    return (c_out, *window, c_in)
+    return channels_last(op.weights[0])
 
 
 def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generator) -> Floats:
@@ -65,7 +88,7 @@ def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generato
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         No rule of that name.
 
     Examples
@@ -75,10 +98,6 @@ def initial_weight(op: Conv2d | Linear, rule: str, generator: np.random.Generato
     np.float32(0.14)
     """
     if rule not in RULES:
-        raise Fp32Error(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
-    shape, (fan_in, fan_out) = weight_shape(op), fans(op)
-    std = sqrt(2 / fan_in) if rule.startswith("he") else sqrt(2 / (fan_in + fan_out))
-    if rule.endswith("normal"):
-        return generator.standard_normal(shape, np.float32) * np.float32(std)
-    unit = generator.random(shape, np.float32) * np.float32(2) - np.float32(1)
-    return unit * np.float32(sqrt(3) * std)
+        raise ArrayError(f"rule is {rule!r}; allowed: {', '.join(RULES)}")
+    std, draw = RULES[rule]
+    return draw(weight_shape(op), std(*fans(op)), generator)

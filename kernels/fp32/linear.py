@@ -6,11 +6,12 @@ It is a 1x1 convolution of maps of one pixel, and is computed as that; the gradi
 
 from __future__ import annotations
 
+from kernels.arrays import Floats, check_floats, float_target
 from kernels.conv import Conv2d
-from kernels.fp32.arrays import Floats, check_array, target, thread_count
 from kernels.fp32.products import correlate, correlate_errors
 from kernels.fp32.walks import forward_walk, input_grad_walks
 from kernels.linear import Linear
+from kernels.threads import thread_count
 
 
 def _as_conv(op: Linear) -> Conv2d:
@@ -54,7 +55,7 @@ def linear_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, or fewer than 1 thread.
 
     Examples
@@ -64,13 +65,13 @@ def linear_forward(
     >>> linear_forward(np.array([[2, 3]], np.float32), np.array([[1, -1]], np.float32), op)
     array([[-1.]], dtype=float32)
     """
-    check_array("x", x, (op.n, op.c_in))
-    check_array("w", w, (op.c_out, op.c_in))
+    check_floats("x", x, (op.n, op.c_in))
+    check_floats("w", w, (op.c_out, op.c_in))
     read: tuple[Floats, ...] = (x, w)
     if bias is not None:
-        check_array("bias", bias, (op.c_out,))
+        check_floats("bias", bias, (op.c_out,))
         read = (*read, bias)
-    y, count = target(out, (op.n, op.c_out), *read), thread_count(threads)
+    y, count = float_target(out, (op.n, op.c_out), *read), thread_count(threads)
     correlate(_image(x), _image(w), forward_walk(_as_conv(op)), bias, _image(y), count)
     return y
 
@@ -96,12 +97,12 @@ def linear_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`linear_forward`.
     """
-    check_array("e", e, (op.n, op.c_out))
-    check_array("w", w, (op.c_out, op.c_in))
-    dx, count = target(out, (op.n, op.c_in), e, w), thread_count(threads)
+    check_floats("e", e, (op.n, op.c_out))
+    check_floats("w", w, (op.c_out, op.c_in))
+    dx, count = float_target(out, (op.n, op.c_in), e, w), thread_count(threads)
     (walk,) = input_grad_walks(_as_conv(op))
     correlate(_image(e), _image(w), walk, None, _image(dx), count, swapped=True)
     return dx
@@ -130,11 +131,11 @@ def linear_weight_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`linear_forward`.
     """
-    check_array("x", x, (op.n, op.c_in))
-    check_array("e", e, (op.n, op.c_out))
-    dw, count = target(out, (op.c_out, op.c_in), x, e), thread_count(threads)
+    check_floats("x", x, (op.n, op.c_in))
+    check_floats("e", e, (op.n, op.c_out))
+    dw, count = float_target(out, (op.c_out, op.c_in), x, e), thread_count(threads)
     correlate_errors(_image(x), _image(e), forward_walk(_as_conv(op)), _image(dw), count)
     return dw

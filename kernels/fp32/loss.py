@@ -10,22 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats, Fp32Error, check_array, target
+from kernels.arrays import Floats, check_floats, check_labels, float_target
 from kernels.loss import SoftmaxCrossEntropy
 
 Labels = NDArray[np.integer[Any]]
 
 
 def _check(logits: Floats, labels: Labels, op: SoftmaxCrossEntropy) -> None:
-    check_array("logits", logits, (op.n, op.classes))
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise Fp32Error(f"labels is {kind}; allowed: an array of integers, one class per sample")
-    if labels.shape != (op.n,):
-        raise Fp32Error(f"labels has shape {labels.shape}; allowed: {(op.n,)}")
-    wrong = labels[(labels < 0) | (labels >= op.classes)]
-    if wrong.size:
-        raise Fp32Error(f"labels holds {wrong[0]}; allowed: 0 to {op.classes - 1}")
+    check_floats("logits", logits, (op.n, op.classes))
+    check_labels(labels, op.n, op.classes)
 
 
 def _log_softmax(logits: Floats) -> NDArray[np.float64]:
@@ -49,7 +42,7 @@ def cross_entropy(logits: Floats, labels: Labels, op: SoftmaxCrossEntropy) -> fl
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, or a label out of range.
 
     Examples
@@ -81,7 +74,7 @@ def cross_entropy_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`cross_entropy`.
 
     Examples
@@ -91,7 +84,7 @@ def cross_entropy_grad(
     array([[ 0.5, -0.5]], dtype=float32)
     """
     _check(logits, labels, op)
-    e = target(out, (op.n, op.classes), logits)
+    e = float_target(out, (op.n, op.classes), logits)
     error = np.exp(_log_softmax(logits))
     error[np.arange(op.n), labels] -= 1
     e[:] = error / op.n

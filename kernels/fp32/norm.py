@@ -14,11 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats, Fp32Error, check_array, target, thread_count
+from kernels.arrays import ArrayError as Fp32Error
+from kernels.arrays import Floats
+from kernels.arrays import check_floats as check_array
+from kernels.arrays import float_target as target
 from kernels.fp32.sums import CHUNK, SERIAL_FLOATS, Doubles, in_chunks
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
 from kernels.norm import BatchNorm2d
+from kernels.threads import over_rows, thread_count
 
 Values = NDArray[np.float32] | NDArray[np.int8]
 Units = tuple[np.float32, np.float32]

@@ -8,16 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats, Fp32Error, check_array, check_floats, target, thread_count
-from kernels.gemm.threads import over_rows
+from kernels.arrays import ArrayError, Floats, check_array, check_floats, float_target
 from kernels.jit import compiled
+from kernels.threads import over_elements
 
 Mask = NDArray[np.int8]
-
-_BLOCK = 1 << 12
-"""Elements that are not worth sharing out further."""
-_SERIAL_FLOATS = 1 << 16
-"""Elements below which other threads do not help (tens of us)."""
 
 
 @compiled
@@ -76,14 +71,8 @@ def _add(a: Floats, b: Floats, y: Floats, first: int, last: int) -> None:
 
 def _over(kernel: Callable[..., None], arrays: Sequence[NDArray[Any]], threads: int | None) -> None:
     """Run ``kernel(*flat arrays, first, last)`` over all elements."""
-    flat, count = [array.reshape(-1) for array in arrays], thread_count(threads)
-    size = flat[0].size
-    over_rows(
-        lambda first, last: kernel(*flat, first, last),
-        size,
-        _BLOCK,
-        count if size > _SERIAL_FLOATS else 1,
-    )
+    flat = [array.reshape(-1) for array in arrays]
+    over_elements(lambda first, last: kernel(*flat, first, last), flat[0].size, threads, least=1)
 
 
 def _map(
@@ -93,9 +82,9 @@ def _map(
     arrays = list(read.values())
     check_floats(next(iter(read)), arrays[0])
     for name, array in read.items():
-        check_array(name, array, arrays[0].shape)
+        check_floats(name, array, arrays[0].shape)
     others = [array for array in arrays if array is not out]
-    y = target(out, arrays[0].shape, *others)
+    y = float_target(out, arrays[0].shape, *others)
     _over(kernel, [*arrays, y], threads)
     return y
 
@@ -119,7 +108,7 @@ def relu_forward(x: Floats, *, out: Floats | None = None, threads: int | None = 
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, an empty one, or fewer than 1 thread.
 
     Examples
@@ -176,13 +165,13 @@ def dropout(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`relu_forward`.
     """
     check_floats("x", x)
     shared = getattr(mask, "shape", None) == x.shape[1:]
-    check_array("mask", mask, x.shape[1:] if shared else x.shape, np.int8)
-    y = target(out, x.shape, *(() if out is x else (x,)))
+    check_array("mask", mask, np.int8, shape=x.shape[1:] if shared else x.shape)
+    y = float_target(out, x.shape, *(() if out is x else (x,)))
     flat = mask.reshape(-1)
     _over(
         lambda read, written, first, last: _drop(read, flat, written, first, last), [x, y], threads
@@ -198,7 +187,7 @@ def add(
     ``out`` may be the first term itself; else as :func:`relu_forward`.
     """
     if len(terms) < 2:
-        raise Fp32Error(f"terms has {len(terms)} arrays; allowed: 2 or more")
+        raise ArrayError(f"terms has {len(terms)} arrays; allowed: 2 or more")
     total = _map(_add, {"terms[0]": terms[0], "terms[1]": terms[1]}, out, threads)
     for number, term in enumerate(terms[2:], 2):
         _map(_add, {"the sum": total, f"terms[{number}]": term}, total, threads)
@@ -222,15 +211,15 @@ def concat(parts: Sequence[Floats], *, out: Floats | None = None) -> Floats:
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         No array, or one of another dtype, shape or order.
     """
     if not parts:
-        raise Fp32Error("parts is empty; allowed: 1 array or more")
+        raise ArrayError("parts is empty; allowed: 1 array or more")
     for number, part in enumerate(parts):
         check_floats(f"parts[{number}]", part)
-        check_array(f"parts[{number}]", part, (*parts[0].shape[:-1], part.shape[-1]))
-    y = target(out, (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)), *parts)
+        check_floats(f"parts[{number}]", part, (*parts[0].shape[:-1], part.shape[-1]))
+    y = float_target(out, (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)), *parts)
     np.concatenate(parts, axis=-1, out=y)
     return y
 
@@ -240,12 +229,12 @@ def split(x: Floats, channels: Sequence[int]) -> list[Floats]:
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype or order, or channels that do not add up to its last axis.
     """
     check_floats("x", x)
     if sum(channels) != x.shape[-1] or any(count < 1 for count in channels):
-        raise Fp32Error(
+        raise ArrayError(
             f"channels is {tuple(channels)}; allowed: positive sizes that add up to the last axis"
             f" of x, {x.shape[-1]}"
         )

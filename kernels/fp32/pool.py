@@ -8,32 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.fp32.arrays import Floats, check_array, target, thread_count
-from kernels.gemm.threads import over_rows
+from kernels.arrays import Floats, check_floats, float_target
 from kernels.jit import compiled
-from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+from kernels.operators import channels_last
+from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Window, as_average
+from kernels.threads import over_rows, thread_count
 
 _SERIAL_FLOATS = 1 << 16
 """Elements below which other threads do not help (tens of us)."""
-_Window = tuple[int, int, int, int, int]
-"""Window rows and columns, stride, padding above and to the left."""
-
-
-def _window(op: MaxPool2d | AvgPool2d) -> _Window:
-    return (op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w)
-
-
-def _source(op: MaxPool2d | AvgPool2d) -> tuple[int, ...]:
-    return (op.n, op.h, op.w, op.c)
-
-
-def _result(op: MaxPool2d | AvgPool2d) -> tuple[int, ...]:
-    return (op.n, op.h_out, op.w_out, op.c)
 
 
 def _threads(op: MaxPool2d | AvgPool2d, threads: int | None) -> int:
-    count = thread_count(threads)
-    return count if op.n * op.h * op.w * op.c > _SERIAL_FLOATS else 1
+    return thread_count(threads, shared=op.n * op.h * op.w * op.c > _SERIAL_FLOATS)
 
 
 @compiled
@@ -48,7 +34,7 @@ def _largest(x: Floats, sample: int, top: int, left: int, k_h: int, k_w: int, be
 
 
 @compiled
-def _max_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> None:
+def _max_rows(x: Floats, y: Floats, window: Window, first: int, last: int) -> None:
     """Rows ``first`` to ``last`` of all samples' output rows."""
     k_h, k_w, stride, pad_h, pad_w = window
     for line in range(first, last):
@@ -60,7 +46,7 @@ def _max_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> N
 
 @compiled
 def _route_samples(
-    x: Floats, e: Floats, dx: Floats, work: Floats, window: _Window, first: int, last: int
+    x: Floats, e: Floats, dx: Floats, work: Floats, window: Window, first: int, last: int
 ) -> None:
     """Samples ``first`` to ``last`` of dX; ``work`` is (2, c)."""
     k_h, k_w, stride, pad_h, pad_w = window
@@ -107,11 +93,6 @@ def _route_two(x: Floats, e: Floats, dx: Floats, first: int, last: int) -> None:
         dx[sample, :, 2 * e.shape[2] :] = zero
 
 
-def _is_two_by_two(op: MaxPool2d) -> bool:
-    whole = 2 * op.h_out <= op.h and 2 * op.w_out <= op.w
-    return whole and _window(op) == (2, 2, 2, 0, 0)
-
-
 def max_pool_forward(
     x: Floats, op: MaxPool2d, *, out: Floats | None = None, threads: int | None = None
 ) -> Floats:
@@ -135,7 +116,7 @@ def max_pool_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, or fewer than 1 thread.
 
     Examples
@@ -144,8 +125,8 @@ def max_pool_forward(
     >>> max_pool_forward(np.array([1, 4, 3, 2], np.float32).reshape(1, 2, 2, 1), op).item()
     4.0
     """
-    check_array("x", x, _source(op))
-    y, window = target(out, _result(op), x), _window(op)
+    check_floats("x", x, channels_last(op.inputs[0]))
+    y, window = float_target(out, channels_last(op.output), x), op.window
     over_rows(
         lambda first, last: _max_rows(x, y, window, first, last),
         op.n * op.h_out,
@@ -182,15 +163,15 @@ def max_pool_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
-    check_array("x", x, _source(op))
-    check_array("e", e, _result(op))
-    dx, window = target(out, _source(op), x, e), _window(op)
+    check_floats("x", x, channels_last(op.inputs[0]))
+    check_floats("e", e, channels_last(op.output))
+    dx, window = float_target(out, channels_last(op.inputs[0]), x, e), op.window
 
     def work(first: int, last: int) -> None:
-        if _is_two_by_two(op):
+        if op.is_two_by_two:
             _route_two(x, e, dx, first, last)
             return
         _route_samples(x, e, dx, np.empty((2, op.c), np.float32), window, first, last)
@@ -206,7 +187,7 @@ def _covered(at: int, k: int, size: int, pad: int) -> int:
 
 
 @compiled
-def _average_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) -> None:
+def _average_rows(x: Floats, y: Floats, window: Window, first: int, last: int) -> None:
     """Rows ``first`` to ``last`` of all samples' output rows."""
     k_h, k_w, stride, pad_h, pad_w = window
     for line in range(first, last):
@@ -227,7 +208,7 @@ def _average_rows(x: Floats, y: Floats, window: _Window, first: int, last: int) 
 
 
 @compiled
-def _spread_rows(e: Floats, dx: Floats, window: _Window, first: int, last: int) -> None:
+def _spread_rows(e: Floats, dx: Floats, window: Window, first: int, last: int) -> None:
     """Rows ``first`` to ``last`` of all samples' input rows."""
     k_h, k_w, stride, pad_h, pad_w = window
     for line in range(first, last):
@@ -244,12 +225,6 @@ def _spread_rows(e: Floats, dx: Floats, window: _Window, first: int, last: int) 
                 for j in range(max(left, 0), min(left + k_w, dx.shape[2])):
                     for c in range(dx.shape[3]):
                         dx[sample, i, j, c] += e[sample, row, column, c] / count
-
-
-def _as_average(op: AvgPool2d | GlobalAvgPool) -> AvgPool2d:
-    if isinstance(op, AvgPool2d):
-        return op
-    return AvgPool2d(n=op.n, c=op.c, h=op.h, w=op.w, k=(op.h, op.w), stride=1)
 
 
 def avg_pool_forward(
@@ -280,12 +255,12 @@ def avg_pool_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
-    pool = _as_average(op)
-    check_array("x", x, _source(pool))
-    y, window = target(out, _result(pool), x), _window(pool)
+    pool = as_average(op)
+    check_floats("x", x, channels_last(pool.inputs[0]))
+    y, window = float_target(out, channels_last(pool.output), x), pool.window
     over_rows(
         lambda first, last: _average_rows(x, y, window, first, last),
         pool.n * pool.h_out,
@@ -322,12 +297,12 @@ def avg_pool_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`max_pool_forward`.
     """
-    pool = _as_average(op)
-    check_array("e", e, _result(pool))
-    dx, window = target(out, _source(pool), e), _window(pool)
+    pool = as_average(op)
+    check_floats("e", e, channels_last(pool.output))
+    dx, window = float_target(out, channels_last(pool.inputs[0]), e), pool.window
     over_rows(
         lambda first, last: _spread_rows(e, dx, window, first, last),
         pool.n * pool.h,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.fp32.arrays import Floats, scratch
+from kernels.arrays import Floats
 from kernels.fp32.gather import Ints, gather, pack_across, pack_along, pack_error, scatter
 from kernels.fp32.tiles import TILE, TILE_ROWS, WIDTH
 from kernels.fp32.walks import Walk
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
+from kernels.workspace import float_scratch
 
 _DEPTH = 256
 """K per pass: a panel of it is 32 KiB, and stays in L1."""
@@ -77,7 +78,7 @@ def _positions(
 def _panels(w: Floats, walk: Walk, swapped: bool, threads: int) -> Floats:
     """B of a walk, packed: (columns / WIDTH, depth, WIDTH), flat, in kept working memory."""
     count, row, inner = -(-walk.columns // WIDTH), w[0].size, w.shape[3]
-    panels = scratch("panels", count * walk.depth * WIDTH)
+    panels = float_scratch("panels", count * walk.depth * WIDTH)
     flat, window, columns, rows = w.reshape(-1), walk.window, walk.columns, walk.channels
     many = threads if panels.size > _SERIAL_FLOATS else 1
 
@@ -130,7 +131,8 @@ def correlate(
     shares = -(-padded // wide)
 
     def work(first: int, last: int) -> None:
-        gathered, sums = scratch("gathered", _BLOCK * _DEPTH), scratch("sums", _BLOCK * wide)
+        gathered = float_scratch("gathered", _BLOCK * _DEPTH)
+        sums = float_scratch("sums", _BLOCK * wide)
         for item in range(first, last):
             top, left = item // shares * _BLOCK, item % shares * wide
             _positions(
@@ -197,7 +199,7 @@ def correlate_errors(x: Floats, e: Floats, walk: Walk, out: Floats, threads: int
     pixel = walk.target[2]
     positions = e.size // pixel
     tiles = -(-columns // TILE_ROWS)
-    packed = scratch("error", tiles * TILE_ROWS * positions)
+    packed = float_scratch("error", tiles * TILE_ROWS * positions)
     source, error, written = x.reshape(-1), e.reshape(-1), out.reshape(-1)
     over_rows(
         lambda first, last: pack_error(error, pixel, walk.first_out, columns, packed, first, last),
@@ -209,13 +211,11 @@ def correlate_errors(x: Floats, e: Floats, walk: Walk, out: Floats, threads: int
     splits = max(1, min(positions // _SPLIT, -(-_ITEMS // count)))
     share = -(-positions // splits)
     size, at = columns * depth, walk.first_out * depth
-    parts = written if splits == 1 else scratch("parts", splits * size)
+    parts = written if splits == 1 else float_scratch("parts", splits * size)
 
     def work(first: int, last: int) -> None:
-        gathered, sums = (
-            scratch("panel", _DEPTH * WIDTH),
-            scratch("sums", tiles * TILE_ROWS * WIDTH),
-        )
+        gathered = float_scratch("panel", _DEPTH * WIDTH)
+        sums = float_scratch("sums", tiles * TILE_ROWS * WIDTH)
         for item in range(first, last):
             split, column = item // count, item % count * WIDTH
             top = split * share

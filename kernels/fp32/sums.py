@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.arrays import Floats, check_floats, thread_count
-from kernels.gemm.threads import over_rows
+from kernels.arrays import Floats, check_floats
 from kernels.jit import compiled
+from kernels.threads import over_rows, thread_count
 
 Doubles = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def channel_sums(x: Floats, *, threads: int | None = None) -> Floats:
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype or order, an empty one, or fewer than 1 thread.
 
     Examples

@@ -12,61 +12,41 @@ from typing import Any, cast
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from kernels.emit import (
+    I64,
+    Values,
+    array_data,
+    declare,
+    fresh_or_held,
+    load,
+    rows_up_to,
+    splat,
+    sum_over_steps,
+    vector_at,
+)
+
 VECTORS = 2
-_F32, _I64 = ir.FloatType(), ir.IntType(64)
-_Values = list[ir.Value]
-_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
+_F32 = ir.FloatType()
 
 
-def _sums(
-    builder: ir.IRBuilder,
-    rows: _Values,
-    k_stride: ir.Value,
-    panel: ir.Value,
-    steps: ir.Value,
-    starts: list[tuple[ir.Block, _Values]],
-    lanes: int,
-) -> _Values:
-    """The loop over K: returns the sums, row by row, and leaves ``builder`` after it.
-
-    ``starts`` are the blocks that branch here, each with the sums that it starts from.
-    """
+def _step(
+    builder: ir.IRBuilder, rows: Values, along: ir.Value, panel: ir.Value, at: ir.Value,
+    sums: Values, lanes: int,
+) -> Values:  # fmt: skip
+    """The sums, row by row, after one more K: ``along`` it in a row, ``at`` it in the panel."""
     kind = ir.VectorType(_F32, lanes)
-    add = _declare(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{lanes}f32")
-    loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
-    for block, _ in starts:
-        with builder.goto_block(block):
-            builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(_I64)
-    sums = [builder.phi(kind) for _ in starts[0][1]]
-    for block, values in starts:
-        step.add_incoming(_I64(0), block)
-        for total, value in zip(sums, values, strict=True):
-            total.add_incoming(value, block)
-    columns = []
-    for v in range(VECTORS):
-        at = builder.add(builder.mul(step, _I64(VECTORS * lanes)), _I64(v * lanes))
-        place = builder.bitcast(builder.gep(panel, [at]), kind.as_pointer())
-        columns.append(builder.load(place, align=4))
-    along, added = builder.mul(step, k_stride), []
+    add = declare(builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{lanes}f32")
+    columns = [
+        load(builder, panel, builder.add(at, I64(v * lanes)), kind, align=4) for v in range(VECTORS)
+    ]
+    added: Values = []
     for r, row in enumerate(rows):
-        value = builder.load(builder.gep(row, [along]))
-        first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I64(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        spread = builder.shuffle_vector(first, first, zeros)
-        for v in range(VECTORS):
-            added.append(builder.call(add, [spread, columns[v], sums[r * VECTORS + v]]))
-    for total, value in zip(sums, added, strict=True):
-        total.add_incoming(value, loop)
-    following = builder.add(step, _I64(1))
-    step.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-    builder.position_at_end(done)
+        spread = splat(builder, builder.load(builder.gep(row, [along])), lanes)
+        for v, column in enumerate(columns):
+            added.append(builder.call(add, [spread, column, sums[r * VECTORS + v]]))
     return added
 
 
@@ -81,29 +61,27 @@ def tile(tile_rows: int, lanes: int) -> Callable[..., None]:
     ``fresh`` is not 0, from what ``out`` holds otherwise.
     """
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
-        def data(index: int) -> ir.Value:
-            return context.make_array(signature.args[index])(context, builder, args[index]).data
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Values) -> ir.Value:
+        def data(number: int, place: ir.Value) -> ir.Value:
+            return builder.gep(array_data(context, builder, signature, args, number), [place])
+
+        def step_of(step: ir.Value, sums: Values) -> Values:
+            along, at = builder.mul(step, k_stride), builder.mul(step, I64(VECTORS * lanes))
+            return _step(builder, rows, along, panel, at, sums, lanes)
 
         kind = ir.VectorType(_F32, lanes)
         _, a_at, a_stride, k_stride, last, _, panel_at, steps, fresh, _, out_at, out_stride = args
         rows, places = [], []
-        for r in range(tile_rows):
-            i = builder.select(builder.icmp_signed("<", _I64(r), last), _I64(r), last)
-            rows.append(builder.gep(data(0), [builder.add(a_at, builder.mul(i, a_stride))]))
-            row = builder.gep(data(9), [builder.add(out_at, builder.mul(i, out_stride))])
-            for v in range(VECTORS):
-                place = builder.gep(row, [_I64(v * lanes)])
-                places.append(builder.bitcast(place, kind.as_pointer()))
-        panel = builder.gep(data(5), [panel_at])
-        begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
-        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
-        zero = ir.Constant(kind, [0.0] * lanes)
-        builder.position_at_end(resume)
-        resumed = [builder.load(place, align=4) for place in places]
-        starts = [(begin, [zero] * len(places)), (resume, resumed)]
-        sums = _sums(builder, rows, k_stride, panel, steps, starts, lanes)
-        for total, place in zip(sums, places, strict=True):
+        for i in rows_up_to(builder, tile_rows, last):
+            rows.append(data(0, builder.add(a_at, builder.mul(i, a_stride))))
+            row = data(9, builder.add(out_at, builder.mul(i, out_stride)))
+            places += [vector_at(builder, row, I64(v * lanes), kind) for v in range(VECTORS)]
+        panel = data(5, panel_at)
+        zeros = [ir.Constant(kind, [0.0] * lanes)] * len(places)
+        starts = fresh_or_held(builder, fresh, lambda: zeros, places)
+        for total, place in zip(
+            sum_over_steps(builder, starts, step_of, steps), places, strict=True
+        ):
             builder.store(total, place, align=4)
         return context.get_dummy_value()
 

@@ -6,14 +6,9 @@ from math import isfinite
 
 import numpy as np
 
-from kernels.fp32.arrays import Floats, Fp32Error, check_array, check_floats, thread_count
-from kernels.gemm.threads import over_rows
+from kernels.arrays import ArrayError, Floats, check_floats
 from kernels.jit import compiled
-
-_BLOCK = 1 << 12
-"""Parameters that are not worth sharing out further."""
-_SERIAL_FLOATS = 1 << 16
-"""Parameters below which other threads do not help (tens of us)."""
+from kernels.threads import over_elements
 
 
 @compiled
@@ -39,7 +34,7 @@ def _with_momentum(
 def _factor(name: str, value: float, most: float) -> np.float32:
     if not (isfinite(value) and 0 <= value <= most):
         bound = "0 or more" if most == np.inf else f"0 to {most:g}"
-        raise Fp32Error(f"{name} is {value!r}; allowed: {bound}")
+        raise ArrayError(f"{name} is {value!r}; allowed: {bound}")
     return np.float32(value)
 
 
@@ -75,7 +70,7 @@ def sgd_update(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order, a factor out of range, momentum without a
         velocity, or fewer than 1 thread.
 
@@ -87,29 +82,28 @@ def sgd_update(
     (array([0.5], dtype=float32), array([2.], dtype=float32))
     """
     check_floats("w", w)
-    check_array("g", g, w.shape)
+    check_floats("g", g, w.shape)
     step, decay = _factor("rate", rate, np.inf), _factor("weight_decay", weight_decay, np.inf)
     kept = _factor("momentum", momentum, 1.0)
     flat, gradient = w.reshape(-1), g.reshape(-1)
-    count = thread_count(threads) if w.size > _SERIAL_FLOATS else 1
     if velocity is None:
         if momentum != 0:
-            raise Fp32Error(
+            raise ArrayError(
                 f"momentum is {momentum!r} without a velocity; give zeros of the shape of w, and"
                 " the same array at each step"
             )
-        over_rows(
+        over_elements(
             lambda first, last: _plain(flat, gradient, step, decay, first, last),
             w.size,
-            _BLOCK,
-            count,
+            threads,
+            least=1,
         )
         return
-    check_array("velocity", velocity, w.shape)
+    check_floats("velocity", velocity, w.shape)
     moved = velocity.reshape(-1)
-    over_rows(
+    over_elements(
         lambda first, last: _with_momentum(flat, gradient, moved, step, kept, decay, first, last),
         w.size,
-        _BLOCK,
-        count,
+        threads,
+        least=1,
     )

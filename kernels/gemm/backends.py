@@ -28,7 +28,7 @@ _NEEDS = {
 
 
 class GemmError(ValueError):
-    """A matrix or back-end that the product does not take; the message says what it takes."""
+    """A back-end that cannot be used, or a sum that INT32 may not hold; it says what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

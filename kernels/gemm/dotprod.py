@@ -20,13 +20,25 @@ from typing import Any, cast
 import numpy as np
 from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.emit import (
+    I8,
+    I32,
+    I64,
+    Values,
+    array_data,
+    declare,
+    fresh_or_held,
+    load,
+    rows_up_to,
+    sum_over_steps,
+    vector_at,
+)
 from kernels.gemm.backends import cpu_has
-from kernels.gemm.threads import over_rows
 from kernels.jit import compiled
+from kernels.threads import over_rows
 
 TILE_ROWS, WIDTH, CHUNK = 6, 16, 16
 """Rows and columns of a tile, and bytes of K that it reads at a time."""
@@ -39,11 +51,8 @@ _SERIAL_BYTES = 1 << 19
 """Size of B up to which other threads do not help to pack it."""
 
 _LANES, _VECTORS, _STEPS = 4, WIDTH // 4, CHUNK // 4
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_BYTES, _INTS = ir.VectorType(_I8, 4 * _LANES), ir.VectorType(_I32, _LANES)
-_Values = list[ir.Value]
+_BYTES, _INTS = ir.VectorType(I8, 4 * _LANES), ir.VectorType(I32, _LANES)
 Dot = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
-_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
 
 _PROBE = """
 target triple = "{triple}"
@@ -89,12 +98,12 @@ def sdot(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir
     """The instruction: ``total[i] + sum over j < 4 of a[4 i + j] b[4 i + j]``."""
     kind = ir.FunctionType(_INTS, [_INTS, _BYTES, _BYTES])
     name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
-    return builder.call(_declare(builder.module, kind, name), [total, a, b])
+    return builder.call(declare(builder.module, kind, name), [total, a, b])
 
 
 def spelled_out(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
     """What :func:`sdot` computes, for CPUs without it."""
-    wide = ir.VectorType(_I32, 4 * _LANES)
+    wide = ir.VectorType(I32, 4 * _LANES)
     products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
     for j in range(4):
         index = ir.Constant(_INTS, list(range(j, 4 * _LANES, 4)))
@@ -102,18 +111,13 @@ def spelled_out(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value
     return total
 
 
-def _load(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
-    place = builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
-    return builder.load(place, align=1)
-
-
 def _chunk(
-    builder: ir.IRBuilder, dot: Dot, rows: _Values, panel: ir.Value, chunk: ir.Value, sums: _Values
-) -> _Values:
+    builder: ir.IRBuilder, dot: Dot, rows: Values, panel: ir.Value, chunk: ir.Value, sums: Values
+) -> Values:
     """The sums after one more chunk of K."""
-    at = builder.mul(chunk, _I64(CHUNK))
-    fours = [_load(builder, row, at, _INTS) for row in rows]
-    here = builder.mul(chunk, _I64(CHUNK * WIDTH))
+    at = builder.mul(chunk, I64(CHUNK))
+    fours = [load(builder, row, at, _INTS, align=1) for row in rows]
+    here = builder.mul(chunk, I64(CHUNK * WIDTH))
     sums = list(sums)
     for step in range(_STEPS):
         spread = [
@@ -123,8 +127,8 @@ def _chunk(
             for four in fours
         ]
         for v in range(_VECTORS):
-            offset = builder.add(here, _I64(4 * _LANES * (step * _VECTORS + v)))
-            column = _load(builder, panel, offset, _BYTES)
+            offset = builder.add(here, I64(4 * _LANES * (step * _VECTORS + v)))
+            column = load(builder, panel, offset, _BYTES, align=1)
             for r in range(TILE_ROWS):
                 i = r * _VECTORS + v
                 sums[i] = dot(builder, sums[i], column, spread[r])
@@ -156,39 +160,17 @@ def emit_tile(
     out, out_stride
         First int32 of the result, and int32 from row to row.
     """
-    index = [
-        builder.select(builder.icmp_signed("<", _I64(r), last), _I64(r), last)
-        for r in range(TILE_ROWS)
-    ]
+    index = rows_up_to(builder, TILE_ROWS, last)
     rows = [builder.gep(a, [builder.mul(i, stride)]) for i in index]
-    places = []
+    places: Values = []
     for i in index:
         row = builder.gep(out, [builder.mul(i, out_stride)])
-        for v in range(_VECTORS):
-            place = builder.gep(row, [_I64(v * _LANES)])
-            places.append(builder.bitcast(place, _INTS.as_pointer()))
-    entry = builder.block
-    resume, loop, done = (builder.append_basic_block(name) for name in ("resume", "chunk", "done"))
-    builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), loop, resume)
-    builder.position_at_end(resume)
-    resumed = [builder.load(place, align=4) for place in places]
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    chunk = builder.phi(_I64)
-    sums = [builder.phi(_INTS) for _ in places]
-    added = _chunk(builder, dot, rows, panel, chunk, sums)
-    following = builder.add(chunk, _I64(1))
-    for value, first in ((entry, _I64(0)), (resume, _I64(0)), (loop, following)):
-        chunk.add_incoming(first, value)
-    zeros = ir.Constant(_INTS, [0] * _LANES)
-    for total, held, value in zip(sums, resumed, added, strict=True):
-        total.add_incoming(zeros, entry)
-        total.add_incoming(held, resume)
-        total.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed("<", following, chunks), loop, done)
-
-    builder.position_at_end(done)
+        places += [vector_at(builder, row, I64(v * _LANES), _INTS) for v in range(_VECTORS)]
+    zeros = [ir.Constant(_INTS, [0] * _LANES)] * len(places)
+    starts = fresh_or_held(builder, fresh, lambda: zeros, places)
+    added = sum_over_steps(
+        builder, starts, lambda chunk, sums: _chunk(builder, dot, rows, panel, chunk, sums), chunks
+    )
     for value, place in zip(added, places, strict=True):
         builder.store(value, place, align=4)
 
@@ -203,10 +185,10 @@ def _typed(
     if any(array.dtype != kind for array, kind in kinds):
         return None
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
-        def at(index: int) -> ir.Value:
-            array = context.make_array(signature.args[index])(context, builder, args[index])
-            return builder.gep(array.data, [args[index + 1]])
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Values) -> ir.Value:
+        def at(number: int) -> ir.Value:
+            data = array_data(context, builder, signature, args, number)
+            return builder.gep(data, [args[number + 1]])
 
         emit_tile(
             builder, sdot if cpu_has("dotprod") else spelled_out,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.arrays import ArrayError, check_array, target
 from kernels.gemm.backends import GemmError, chosen, load
-from kernels.gemm.threads import available_threads
+from kernels.threads import thread_count
 
 MAX_K = 2**17 - 1
 """Longest sum of INT8 products that always fits INT32."""
@@ -42,29 +43,9 @@ class PackedB:
 
 
 def _check_matrix(name: str, matrix: NDArray[Any], dtype: type[np.generic]) -> None:
-    if not isinstance(matrix, np.ndarray) or matrix.dtype != dtype:
-        kind = getattr(matrix, "dtype", type(matrix).__name__)
-        raise GemmError(
-            f"{name} is {kind}; allowed: an array of {dtype.__name__}; convert it, after a clip if"
-            " values may lie outside"
-        )
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise GemmError(
-            f"{name} has shape {matrix.shape}; allowed: two axes, 1 or more long; reshape it"
-        )
-    if not matrix.flags.c_contiguous:
-        raise GemmError(
-            f"{name} is not C-contiguous (strides {matrix.strides}); copy it once with"
-            f" numpy.ascontiguousarray({name})"
-        )
-
-
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        return available_threads()
-    if threads < 1:
-        raise GemmError(f"threads is {threads}; allowed: 1 or more, or None for every core")
-    return threads
+    check_array(name, matrix, dtype)
+    if matrix.ndim != 2:
+        raise ArrayError(f"{name} has shape {matrix.shape}; allowed: two axes; reshape it")
 
 
 def pack_b(b: NDArray[np.int8], backend: str | None = None, threads: int | None = None) -> PackedB:
@@ -81,8 +62,10 @@ def pack_b(b: NDArray[np.int8], backend: str | None = None, threads: int | None 
 
     Raises
     ------
+    ArrayError
+        A matrix or number of threads that is not allowed.
     GemmError
-        A matrix, back-end or number of threads that is not allowed.
+        A K too long for int32, or a back-end that is unknown or that the CPU cannot run.
     """
     _check_matrix("b", b, np.int8)
     depth, columns = b.shape
@@ -92,7 +75,7 @@ def pack_b(b: NDArray[np.int8], backend: str | None = None, threads: int | None 
             " parts in int64"
         )
     name = chosen(backend)
-    return PackedB(name, depth, columns, load(name).pack(b, _threads(threads)))
+    return PackedB(name, depth, columns, load(name).pack(b, thread_count(threads)))
 
 
 def _packed(b: NDArray[np.int8] | PackedB, backend: str | None, threads: int) -> PackedB:
@@ -104,23 +87,6 @@ def _packed(b: NDArray[np.int8] | PackedB, backend: str | None, threads: int) ->
             " pack b again"
         )
     return b
-
-
-def _target(
-    out: NDArray[np.int32] | None, a: NDArray[np.int8], b: NDArray[np.int8] | PackedB, columns: int
-) -> NDArray[np.int32]:
-    shape = (a.shape[0], columns)
-    if out is None:
-        return np.empty(shape, np.int32)
-    _check_matrix("out", out, np.int32)
-    if out.shape != shape:
-        raise GemmError(f"out has shape {out.shape}; allowed: {shape}, the rows of a, columns of b")
-    if not out.flags.writeable:
-        raise GemmError("out is read-only; give an array that can be written, or leave it out")
-    read = (a, b.panels if isinstance(b, PackedB) else b)
-    if any(np.may_share_memory(out, matrix) for matrix in read):
-        raise GemmError("out shares memory with a or b; give an array of its own")
-    return out
 
 
 def gemm_s8s8s32(
@@ -155,9 +121,10 @@ def gemm_s8s8s32(
 
     Raises
     ------
+    ArrayError
+        A wrong dtype, shape or memory order, an empty matrix, or fewer than 1 thread.
     GemmError
-        A wrong dtype, shape or memory order, an empty matrix, a K too long for int32, a
-        back-end that is unknown or that the CPU cannot run, or fewer than 1 thread.
+        A K too long for int32, or a back-end that is unknown or that the CPU cannot run.
 
     Examples
     --------
@@ -166,15 +133,16 @@ def gemm_s8s8s32(
     array([[16387]], dtype=int32)
     """
     _check_matrix("a", a, np.int8)
-    count = _threads(threads)
+    count = thread_count(threads)
     packed = _packed(b, backend, count)
     if a.shape[1] != packed.depth:
-        raise GemmError(
+        raise ArrayError(
             f"a has shape {a.shape} and b ({packed.depth}, {packed.columns}); the columns of a must"
             " be the rows of b"
         )
-    target = _target(out, a, b, packed.columns)
+    read = packed.panels if isinstance(b, PackedB) else b
+    product = target(out, (len(a), packed.columns), np.int32, a, read)
     if a.size * packed.columns < _SERIAL_MACS:
         count = 1
-    load(packed.backend).multiply(a, packed.panels, target, count)
-    return target
+    load(packed.backend).multiply(a, packed.panels, product, count)
+    return product

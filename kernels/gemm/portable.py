@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
 from kernels.gemm.tiles import TILE_ROWS, product, tile_kind
 from kernels.jit import compiled
+from kernels.threads import over_rows
 
 _KIND = tile_kind("portable")
 _CODE, _WIDTH = _KIND.code, _KIND.width

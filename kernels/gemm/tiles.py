@@ -22,10 +22,23 @@ from typing import Any, cast
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.emit import (
+    I8,
+    I16,
+    I32,
+    I64,
+    Values,
+    array_data,
+    fresh_or_held,
+    load,
+    splat,
+    sum_over_steps,
+    vector_at,
+    vpdpbusd,
+)
 from kernels.gemm.backends import GemmError, cpu_has, lacking
 from kernels.gemm.dotprod import sdot
 from kernels.jit import compiled
@@ -34,10 +47,7 @@ TILE_ROWS = 6
 _DEPTH = 256
 """Words of K per pass over a panel: 64 KiB of a wide one, well inside L2."""
 
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_Values = list[ir.Value]
 _Dot = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
-_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
 
 Words = NDArray[np.uint32]
 Int32s = NDArray[np.int32]
@@ -66,36 +76,16 @@ class TileKind:
     flip: int = 0
 
 
-def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(_I32, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(vector, [0] * lanes))
-
-
-def _dot_bytes(
-    builder: ir.IRBuilder, total: ir.Value, unsigned: ir.Value, signed: ir.Value
-) -> ir.Value:
-    lanes = total.type.count
-    sums_in, bytes_in = total.type, ir.VectorType(ir.IntType(8), 4 * lanes)
-    dot = _declare(
-        builder.module,
-        ir.FunctionType(sums_in, [sums_in, bytes_in, bytes_in]),
-        f"llvm.x86.avx512.vpdpbusd.{32 * lanes}",
-    )
-    operands = [builder.bitcast(value, bytes_in) for value in (unsigned, signed)]
-    return builder.call(dot, [total, *operands])
-
-
 def _dot_signed(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
-    bytes_in = ir.VectorType(ir.IntType(8), 4 * total.type.count)
+    bytes_in = ir.VectorType(I8, 4 * total.type.count)
     return sdot(builder, total, builder.bitcast(a, bytes_in), builder.bitcast(b, bytes_in))
 
 
 def _dot_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
     """Even products plus odd ones: the form in which LLVM knows ``vpmaddwd``."""
     lanes = total.type.count
-    pairs, wide = ir.VectorType(_I16, 2 * lanes), ir.VectorType(_I32, 2 * lanes)
-    index = ir.VectorType(_I32, lanes)
+    pairs, wide = ir.VectorType(I16, 2 * lanes), ir.VectorType(I32, 2 * lanes)
+    index = ir.VectorType(I32, lanes)
     left, right = (builder.sext(builder.bitcast(value, pairs), wide) for value in (a, b))
     products = builder.mul(left, right, flags=("nsw",))
     even, odd = (
@@ -107,81 +97,55 @@ def _dot_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value)
     return builder.add(total, builder.add(even, odd, flags=("nsw",)))
 
 
-def _load(builder: ir.IRBuilder, base: ir.Value, at: ir.Value, kind: ir.Type) -> ir.Value:
-    return builder.load(builder.bitcast(builder.gep(base, [at]), kind.as_pointer()), align=4)
-
-
-def _steps(
-    builder: ir.IRBuilder,
-    rows: _Values,
-    offsets: ir.Value,
-    panel: ir.Value,
-    steps: ir.Value,
-    starts: list[tuple[ir.Block, _Values]],
-    dot: _Dot,
-) -> _Values:
-    """The loop over K, a word at a time: the sums, row by row; leaves ``builder`` after it.
-
-    ``starts`` are the blocks that branch here, each with the sums that it starts from.
-    """
-    kind = starts[0][1][0].type
-    lanes, vectors = kind.count, len(starts[0][1]) // len(rows)
-    loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
-    for block, _ in starts:
-        with builder.goto_block(block):
-            builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(_I64)
-    totals = [builder.phi(kind) for _ in starts[0][1]]
-    offset = builder.load(builder.gep(offsets, [step]))
-    here = builder.mul(step, _I64(vectors * lanes))
+def _step(
+    builder: ir.IRBuilder, rows: Values, offset: ir.Value, panel: ir.Value, here: ir.Value,
+    totals: Values, dot: _Dot,
+) -> Values:  # fmt: skip
+    """The sums, row by row, after one more word: ``here`` in the panel, ``offset`` in a row."""
+    kind = totals[0].type
+    lanes, vectors = kind.count, len(totals) // len(rows)
     columns = [
-        _load(builder, panel, builder.add(here, _I64(v * lanes)), kind) for v in range(vectors)
+        load(builder, panel, builder.add(here, I64(v * lanes)), kind, align=4)
+        for v in range(vectors)
     ]
-    added: _Values = []
+    added: Values = []
     for r, pointer in enumerate(rows):
-        spread = _splat(builder, builder.load(builder.gep(pointer, [offset])), lanes)
+        spread = splat(builder, builder.load(builder.gep(pointer, [offset])), lanes)
         added += [dot(builder, totals[r * vectors + v], spread, columns[v]) for v in range(vectors)]
-    following = builder.add(step, _I64(1))
-    for block, first, values in (
-        *((block, _I64(0), values) for block, values in starts),
-        (loop, following, added),
-    ):
-        step.add_incoming(first, block)
-        for total, value in zip(totals, values, strict=True):
-            total.add_incoming(value, block)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-    builder.position_at_end(done)
     return added
 
 
 def _emit_tile(vectors: int, lanes: int, dot: _Dot) -> Callable[..., ir.Value]:
     """What :func:`_tile` compiles to."""
-    kind = ir.VectorType(_I32, lanes)
+    kind = ir.VectorType(I32, lanes)
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
-        def at(index: int, place: ir.Value) -> ir.Value:
-            data = context.make_array(signature.args[index])(context, builder, args[index]).data
-            return builder.gep(data, [place])
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Values) -> ir.Value:
+        def at(number: int, place: ir.Value) -> ir.Value:
+            return builder.gep(array_data(context, builder, signature, args, number), [place])
+
+        def begun() -> Values:
+            first = [load(builder, start, I64(v * lanes), kind, align=4) for v in range(vectors)]
+            return first * TILE_ROWS
+
+        def step_of(step: ir.Value, totals: Values) -> Values:
+            offset = builder.load(builder.gep(offsets, [step]))
+            here = builder.mul(step, I64(vectors * lanes))
+            return _step(builder, rows, offset, panel, here, totals, dot)
 
         base_at, offset_at, steps, panel_at, start_at, fresh, sums_at = (
             args[i] for i in (2, 4, 5, 7, 9, 10, 12)
         )
-        rows = [at(0, builder.load(at(1, builder.add(base_at, _I64(r))))) for r in range(TILE_ROWS)]
+        rows = [at(0, builder.load(at(1, builder.add(base_at, I64(r))))) for r in range(TILE_ROWS)]
         offsets, panel = at(3, offset_at), at(6, panel_at)
         start, held = at(8, start_at), at(11, sums_at)
-        places = [_I64(i * lanes) for i in range(TILE_ROWS * vectors)]
-        begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
-        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
-        builder.position_at_end(begin)
-        begun = [_load(builder, start, place, kind) for place in places[:vectors]] * TILE_ROWS
-        builder.position_at_end(resume)
-        resumed = [_load(builder, held, place, kind) for place in places]
-        starts = [(begin, begun), (resume, resumed)]
-        sums = _steps(builder, rows, offsets, panel, steps, starts, dot)
-        for value, place in zip(sums, places, strict=True):
-            target = builder.bitcast(builder.gep(held, [place]), kind.as_pointer())
-            builder.store(value, target, align=4)
+        places = [
+            vector_at(builder, held, I64(i * lanes), kind) for i in range(TILE_ROWS * vectors)
+        ]
+        starts = fresh_or_held(builder, fresh, begun, places)
+        for value, place in zip(
+            sum_over_steps(builder, starts, step_of, steps), places, strict=True
+        ):
+            builder.store(value, place, align=4)
         return context.get_dummy_value()
 
     return emit
@@ -222,8 +186,8 @@ def _portable_shape() -> tuple[int, int]:
 
 
 _VECTORS, _LANES = _portable_shape()
-_TILE_512 = _tile(4, 16, _dot_bytes)
-_TILE_256 = _tile(2, 8, _dot_bytes)
+_TILE_512 = _tile(4, 16, vpdpbusd)
+_TILE_256 = _tile(2, 8, vpdpbusd)
 _TILE_DOTPROD = _tile(4, 4, _dot_signed)
 _TILE_PORTABLE = _tile(_VECTORS, _LANES, _dot_pairs)
 _WIDTH = _VECTORS * _LANES

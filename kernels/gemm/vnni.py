@@ -14,17 +14,33 @@ stay in L2.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
+from kernels.emit import (
+    I8,
+    I32,
+    I64,
+    Values,
+    array_data,
+    declare,
+    fresh_or_held,
+    load,
+    rows_up_to,
+    splat,
+    sum_over_steps,
+    vector_at,
+    vpdpbusd,
+)
 from kernels.jit import compiled
+from kernels.threads import over_rows
+from kernels.workspace import aligned
 
 TILE_ROWS = 6
 WIDTH_512, WIDTH_256 = 64, 16
@@ -36,75 +52,26 @@ _DEPTH = 512
 _FLIP = np.uint32(0x80808080)
 _SERIAL_BYTES = 1 << 20
 """Size of B up to which other threads do not help to pack it (50 us)."""
-_LINE = 64
-"""Alignment of panels, in bytes: a vector never straddles two cache lines."""
-
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_Values = list[ir.Value]
-_declare: Callable[..., ir.Value] = cgutils.get_or_insert_function
 
 
-def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(_I32, lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(vector, [0] * lanes))
-
-
-def _load(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
-    place = builder.bitcast(builder.gep(base, [offset]), kind.as_pointer())
-    return builder.load(place, align=1)
-
-
-def _steps(
-    builder: ir.IRBuilder,
-    rows: _Values,
-    panel: ir.Value,
-    starts: list[tuple[ir.Block, _Values]],
-    steps: ir.Value,
-    lanes: int,
+def _step(
+    builder: ir.IRBuilder, rows: Values, panel: ir.Value, step: ir.Value, sums: Values, lanes: int,
     target: tuple[ir.Value, ir.Value],
-) -> _Values:
-    """The loop over K in steps of 4: returns the sums, row by row, and leaves ``builder`` after.
-
-    ``starts`` are the blocks that branch here, each with the sums that it starts from.
-    """
-    sums_in, bytes_in = ir.VectorType(_I32, lanes), ir.VectorType(_I8, 4 * lanes)
-    vectors = len(starts[0][1]) // len(rows)
-    dot = _declare(
-        builder.module,
-        ir.FunctionType(sums_in, [sums_in, bytes_in, bytes_in]),
-        f"llvm.x86.avx512.vpdpbusd.{32 * lanes}",
-    )
-    loop = builder.append_basic_block("step")
-    done = builder.append_basic_block("done")
-    for block, _ in starts:
-        with builder.goto_block(block):
-            builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(_I64)
-    sums = [builder.phi(sums_in) for _ in starts[0][1]]
-    for block, values in starts:
-        step.add_incoming(_I64(0), block)
-        for total, value in zip(sums, values, strict=True):
-            total.add_incoming(value, block)
-    here = builder.mul(step, _I64(4 * vectors * lanes))
+) -> Values:  # fmt: skip
+    """The sums, row by row, after four more of K."""
+    bytes_in, vectors = ir.VectorType(I8, 4 * lanes), len(sums) // len(rows)
+    here = builder.mul(step, I64(4 * vectors * lanes))
     columns = [
-        _load(builder, panel, builder.add(here, _I64(4 * lanes * v)), bytes_in)
+        load(builder, panel, builder.add(here, I64(4 * lanes * v)), bytes_in, align=1)
         for v in range(vectors)
     ]
     _prefetch_to_write(builder, step, *target)
-    added = []
+    added: Values = []
     for r, row in enumerate(rows):
-        four = _load(builder, row, builder.mul(step, _I64(4)), _I32)
-        spread = builder.bitcast(_splat(builder, four, lanes), bytes_in)
-        for v in range(vectors):
-            added.append(builder.call(dot, [sums[r * vectors + v], columns[v], spread]))
-    for total, value in zip(sums, added, strict=True):
-        total.add_incoming(value, loop)
-    following = builder.add(step, _I64(1))
-    step.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-    builder.position_at_end(done)
+        four = load(builder, row, builder.mul(step, I64(4)), I32, align=1)
+        spread = splat(builder, four, lanes)
+        for v, column in enumerate(columns):
+            added.append(vpdpbusd(builder, sums[r * vectors + v], column, spread))
     return added
 
 
@@ -117,39 +84,31 @@ def _tile(vectors: int, lanes: int) -> Callable[..., Any]:
     Sums start from ``start`` where ``fresh``, from what ``out`` holds otherwise.
     """
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: _Values) -> ir.Value:
-        def data(index: int) -> ir.Value:
-            return context.make_array(signature.args[index])(context, builder, args[index]).data
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Values) -> ir.Value:
+        def data(number: int, place: ir.Value) -> ir.Value:
+            return builder.gep(array_data(context, builder, signature, args, number), [place])
 
-        kind = ir.VectorType(_I32, lanes)
+        def begun() -> Values:
+            found = [builder.load(data(7, builder.add(start_at, i))) for i in index]
+            return [splat(builder, start, lanes) for start in found for _ in range(vectors)]
+
+        def step_of(step: ir.Value, sums: Values) -> Values:
+            return _step(builder, rows, panel, step, sums, lanes, target)
+
+        kind = ir.VectorType(I32, lanes)
         _, a_at, a_stride, last, _, panel_at, steps, _, start_at, fresh, _, out_at, out_stride = (
             args
         )
-        index = [
-            builder.select(builder.icmp_signed("<", _I64(r), last), _I64(r), last)
-            for r in range(TILE_ROWS)
-        ]
-        rows = [builder.gep(data(0), [builder.add(a_at, builder.mul(i, a_stride))]) for i in index]
-        places = []
+        index = rows_up_to(builder, TILE_ROWS, last)
+        rows = [data(0, builder.add(a_at, builder.mul(i, a_stride))) for i in index]
+        places: Values = []
         for i in index:
-            row = builder.gep(data(10), [builder.add(out_at, builder.mul(i, out_stride))])
-            for v in range(vectors):
-                place = builder.gep(row, [_I64(v * lanes)])
-                places.append(builder.bitcast(place, kind.as_pointer()))
-        panel = builder.gep(data(4), [panel_at])
-        target = builder.gep(data(10), [out_at]), out_stride
-        begin, resume = builder.append_basic_block("begin"), builder.append_basic_block("resume")
-        builder.cbranch(builder.icmp_signed("!=", fresh, _I64(0)), begin, resume)
-        builder.position_at_end(begin)
-        begun: _Values = []
-        for i in index:
-            start = builder.load(builder.gep(data(7), [builder.add(start_at, i)]))
-            begun += [_splat(builder, start, lanes)] * vectors
-        builder.position_at_end(resume)
-        resumed = [builder.load(place, align=4) for place in places]
-        starts = [(begin, begun), (resume, resumed)]
+            row = data(10, builder.add(out_at, builder.mul(i, out_stride)))
+            places += [vector_at(builder, row, I64(v * lanes), kind) for v in range(vectors)]
+        panel, target = data(4, panel_at), (data(10, out_at), out_stride)
+        starts = fresh_or_held(builder, fresh, begun, places)
         for total, place in zip(
-            _steps(builder, rows, panel, starts, steps, lanes, target), places, strict=True
+            sum_over_steps(builder, starts, step_of, steps), places, strict=True
         ):
             builder.store(total, place, align=4)
         return context.get_dummy_value()
@@ -173,16 +132,16 @@ def _prefetch_to_write(
 
     32 steps walk 8 rows of 4 lines; what lies outside the tile is asked for in vain, at worst.
     """
-    byte = _I8.as_pointer()
-    prefetch = _declare(
+    byte = I8.as_pointer()
+    prefetch = declare(
         builder.module,
-        ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
+        ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]),
         "llvm.prefetch.p0",
     )
-    row = builder.mul(builder.and_(step, _I64(7)), stride)
-    line = builder.shl(builder.and_(builder.lshr(step, _I64(3)), _I64(3)), _I64(4))
+    row = builder.mul(builder.and_(step, I64(7)), stride)
+    line = builder.shl(builder.and_(builder.lshr(step, I64(3)), I64(3)), I64(4))
     place = builder.gep(target, [builder.add(row, line)])
-    builder.call(prefetch, [builder.bitcast(place, byte), _I32(1), _I32(3), _I32(1)])
+    builder.call(prefetch, [builder.bitcast(place, byte), I32(1), I32(3), I32(1)])
 
 
 _TILE_512 = _tile(4, 16)
@@ -270,17 +229,11 @@ def _rows_256(
                     )  # fmt: skip
 
 
-def _aligned(shape: tuple[int, ...]) -> NDArray[np.uint32]:
-    size = 4 * int(np.prod(shape))
-    raw = np.empty(size + _LINE, np.uint8)
-    skip = -raw.ctypes.data % _LINE
-    return raw[skip : skip + size].view(np.uint32).reshape(shape)
-
-
 def _pack(b: NDArray[np.int8], width: int, threads: int) -> NDArray[np.uint32]:
     depth, columns = b.shape
     steps = -(-depth // 4)
-    panels = _aligned((-(-columns // width), steps, width))
+    shape = (-(-columns // width), steps, width)
+    panels: NDArray[np.uint32] = aligned(prod(shape), np.uint32).reshape(shape)
     source = b.view(np.uint8)
     over_rows(
         lambda first, last: _fill_panels(source, panels, first, last),

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import over_elements, target
+from kernels.arrays import target
 from kernels.jit import compiled
 from kernels.quantised import BITS, EXPONENT_RANGE, QTensor, QuantError
 from kernels.rounding import NITI_CLIP
+from kernels.threads import over_elements
 
 _ALWAYS_FITS = 96
 """Exponent up to which every int32 is a finite float32: ``2^31 * 2^96``."""

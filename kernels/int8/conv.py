@@ -17,36 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.arrays import check_array, target
 from kernels.conv import Conv2d
 from kernels.gemm import GemmError
 from kernels.gemm.backends import chosen
 from kernels.gemm.tiles import KINDS
 from kernels.int8 import conv_plain, conv_tiled, depthwise
-from kernels.int8.checks import (
-    check_array,
-    check_bias,
-    check_depth,
-    check_threads,
-    grad_target,
-    target,
-)
+from kernels.int8.accumulators import check_bias, check_depth, grad_target
 from kernels.int8.epilogue import amax_block, recipe, requantise_block
-from kernels.int8.stored import Store, Stored
+from kernels.int8.stored import Store, Stored, stored_dtype
+from kernels.operators import channels_last
+from kernels.threads import thread_count
 
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
-
-
-def _weight_shape(op: Conv2d) -> tuple[int, ...]:
-    return (op.c_out, op.k_h, op.k_w, op.c_in // op.groups)
-
-
-def _input_shape(op: Conv2d) -> tuple[int, ...]:
-    return (op.n, op.h, op.w, op.c_in)
-
-
-def _output_shape(op: Conv2d) -> tuple[int, ...]:
-    return (op.n, op.h_out, op.w_out, op.c_out)
 
 
 def _stored(acc: Int32s, store: Store | None, out: NDArray[Any]) -> Stored:
@@ -97,9 +81,11 @@ def conv_forward(
 
     Raises
     ------
+    ArrayError
+        A wrong dtype, shape or memory order; fewer than 1 thread.
     GemmError
-        A wrong dtype, shape or memory order; sums that INT32 does not always hold; a back-end
-        that is unknown or that the CPU cannot run; fewer than 1 thread.
+        Sums that INT32 does not always hold; a back-end that is unknown or that the CPU cannot
+        run.
 
     Examples
     --------
@@ -109,14 +95,14 @@ def conv_forward(
     >>> y.values.item(), y.amax
     (-23, 366)
     """
-    check_array("x", x, (np.int8,), _input_shape(op))
-    check_array("w", w, (np.int8,), _weight_shape(op))
+    check_array("x", x, np.int8, shape=channels_last(op.inputs[0]))
+    check_array("w", w, np.int8, shape=channels_last(op.weights[0]))
     depth = op.k_h * op.k_w * (op.c_in // op.groups)
     check_depth("forward", depth)
     if bias is not None:
         check_bias(bias, op.c_out, depth)
-    count, name = check_threads(threads), chosen(backend)
-    result = target(out, store, _output_shape(op), (x, w))
+    count, name = thread_count(threads), chosen(backend)
+    result = target(out, channels_last(op.output), stored_dtype(store), x, w)
     if name in KINDS:
         numbers = recipe(store)
         if op.depthwise:
@@ -153,19 +139,19 @@ def conv_input_grad(
 
     Raises
     ------
-    GemmError
+    ArrayError, GemmError
         As :func:`conv_forward`.
     """
-    check_array("e", e, (np.int8,), _output_shape(op))
-    check_array("w", w, (np.int8,), _weight_shape(op))
+    check_array("e", e, np.int8, shape=channels_last(op.output))
+    check_array("w", w, np.int8, shape=channels_last(op.weights[0]))
     check_depth("input_grad", op.k_h * op.k_w * (op.c_out // op.groups))
-    count, name = check_threads(threads), chosen(backend)
-    result = target(out, store, _input_shape(op), (e, w))
+    count, name = thread_count(threads), chosen(backend)
+    result = target(out, channels_last(op.inputs[0]), stored_dtype(store), e, w)
     numbers = recipe(store)
     if name in KINDS and op.depthwise and op.c_out > op.c_in:
-        parts = np.empty((*_input_shape(op)[:3], op.c_out), np.int32)
+        parts = np.empty((*channels_last(op.inputs[0])[:3], op.c_out), np.int32)
         depthwise.input_grad(e, w, op, recipe(None), parts, count)
-        shared = parts.reshape(*_input_shape(op), -1).sum(axis=4, dtype=np.int32)
+        shared = parts.reshape(*channels_last(op.inputs[0]), -1).sum(axis=4, dtype=np.int32)
         return _stored(shared, store, result)
     if name in KINDS and op.depthwise:
         return Stored(result, *depthwise.input_grad(e, w, op, numbers, result, count))
@@ -213,14 +199,14 @@ def conv_weight_grad(
 
     Raises
     ------
-    GemmError
+    ArrayError, GemmError
         As :func:`conv_forward`; or a sum in an int32 ``into`` left int32: nothing wraps silently,
         and what ``into`` holds is then of no use.
     """
-    check_array("x", x, (np.int8,), _input_shape(op))
-    check_array("e", e, (np.int8,), _output_shape(op))
-    count, name = check_threads(threads), chosen(backend)
-    total = grad_target(into, out, wide, _weight_shape(op), op.n * op.h_out * op.w_out)
+    check_array("x", x, np.int8, shape=channels_last(op.inputs[0]))
+    check_array("e", e, np.int8, shape=channels_last(op.output))
+    count, name = thread_count(threads), chosen(backend)
+    total = grad_target(into, out, wide, channels_last(op.weights[0]), op.n * op.h_out * op.w_out)
     if name in KINDS and op.depthwise:
         amax, wrapped = depthwise.weight_grad(x, e, op, into is None, total, count)
     elif name in KINDS:

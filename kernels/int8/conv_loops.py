@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from kernels.gemm.tiles import TILE_ROWS, product
 from kernels.int8.epilogue import Recipe, amax_block, requantise_block
-from kernels.int8.shuffles import BLOCK, copy, transpose_16
+from kernels.int8.shuffles import BLOCK, transpose_16
 from kernels.jit import compiled
+from kernels.memory import copy
 
 BLOCK_ROWS = 96
 """Rows of a block: whole tiles, and whole blocks of a transpose."""

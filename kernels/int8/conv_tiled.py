@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.conv import Conv2d
-from kernels.gemm.threads import over_rows
 from kernels.gemm.tiles import TILE_ROWS, TileKind, tile_kind
 from kernels.int8.conv_loops import BLOCK_ROWS, column_sums, convolve, weight_blocks
 from kernels.int8.conv_pack import gather_rows, interleave, transpose_panels
@@ -27,7 +26,8 @@ from kernels.int8.conv_plan import (
 )
 from kernels.int8.epilogue import Counts, Recipe, combined
 from kernels.int8.shuffles import BLOCK
-from kernels.int8.workspace import scratch
+from kernels.threads import over_rows
+from kernels.workspace import scratch
 
 _SERIAL_MACS = 1 << 22
 """Work below which other threads cost more than they save."""

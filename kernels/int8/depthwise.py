@@ -18,14 +18,15 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.conv import Conv2d
-from kernels.gemm.threads import over_rows
+from kernels.emit import I8, I32, I64, Values, array_data, load, sum_over_steps, vector_at
 from kernels.int8.conv_loops import BLOCK_ROWS, Four, find_rows, write_rows
 from kernels.int8.conv_pack import gather_rows
 from kernels.int8.conv_plan import MapPlan, Pass, forward_plan, input_grad_plan
 from kernels.int8.epilogue import Counts, Recipe, amax_block, combined, requantise_block
-from kernels.int8.shuffles import copy
-from kernels.int8.workspace import scratch
 from kernels.jit import compiled
+from kernels.memory import copy
+from kernels.threads import over_rows
+from kernels.workspace import scratch
 
 LANES = 16
 _BLOCK_SUMS = 1 << 13
@@ -46,43 +47,30 @@ def _products(vectors: int) -> Callable[..., Any]:
     ``sums[to + c] += sum over k of a[at + a_offsets[k] + c] * b[bt + b_offsets[k] + c]`` for
     ``16 * vectors`` channels ``c``.
     """
-    i8, i32, i64 = (ir.IntType(bits) for bits in (8, 32, 64))
-    sums_in, bytes_in = ir.VectorType(i32, LANES), ir.VectorType(i8, LANES)
+    sums_in, bytes_in = ir.VectorType(I32, LANES), ir.VectorType(I8, LANES)
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: list[ir.Value]) -> ir.Value:
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, args: Values) -> ir.Value:
         def at(number: int, place: ir.Value) -> ir.Value:
-            base = context.make_array(signature.args[number])(context, builder, args[number]).data
-            return builder.gep(base, [place])
+            return builder.gep(array_data(context, builder, signature, args, number), [place])
 
-        def lanes(pointer: ir.Value, vector: int, kind: ir.Type, align: int) -> ir.Value:
-            place = builder.gep(pointer, [i64(vector * LANES)])
-            return builder.load(builder.bitcast(place, kind.as_pointer()), align=align)
+        def lanes(pointer: ir.Value, vector: int) -> ir.Value:
+            values = load(builder, pointer, I64(vector * LANES), bytes_in, align=1)
+            return builder.sext(values, sums_in)
+
+        def step_of(step: ir.Value, totals: Values) -> Values:
+            left = at(0, builder.add(args[1], builder.load(at(2, step))))
+            right = at(3, builder.add(args[4], builder.load(at(5, step))))
+            return [
+                builder.add(total, builder.mul(lanes(left, v), lanes(right, v)))
+                for v, total in enumerate(totals)
+            ]
 
         target = at(8, args[9])
-        held = [lanes(target, v, sums_in, 4) for v in range(vectors)]
-        entry, loop = builder.block, builder.append_basic_block("step")
-        done = builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        step = builder.phi(i64)
-        totals = [builder.phi(sums_in) for _ in held]
-        left = at(0, builder.add(args[1], builder.load(at(2, step))))
-        right = at(3, builder.add(args[4], builder.load(at(5, step))))
-        added = []
-        for v, total in enumerate(totals):
-            a, b = (builder.sext(lanes(p, v, bytes_in, 1), sums_in) for p in (left, right))
-            added.append(builder.add(total, builder.mul(a, b)))
-        following = builder.add(step, i64(1))
-        step.add_incoming(args[6], entry)
-        step.add_incoming(following, loop)
-        for total, first, value in zip(totals, held, added, strict=True):
-            total.add_incoming(first, entry)
-            total.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, args[7]), loop, done)
-        builder.position_at_end(done)
-        for v, value in enumerate(added):
-            place = builder.gep(target, [i64(v * LANES)])
-            builder.store(value, builder.bitcast(place, sums_in.as_pointer()), align=4)
+        places = [vector_at(builder, target, I64(v * LANES), sums_in) for v in range(vectors)]
+        starts = [(builder.block, [builder.load(place, align=4) for place in places])]
+        sums = sum_over_steps(builder, starts, step_of, args[7], first=args[6])
+        for total, place in zip(sums, places, strict=True):
+            builder.store(total, place, align=4)
         return context.get_dummy_value()
 
     def products(

@@ -34,18 +34,18 @@ def recipe(store: Store | None) -> Recipe:
     """The numbers of ``store`` for :func:`requantise_block`; loop 0 without one."""
     if store is None:
         return _AS_IS, 0, 0, 0, 0, 0, 0
-    shift, rule = store.shift, store.rounding
+    shift = store.shift
     if shift <= 0:
         return _LEFT, min(-shift, _ENOUGH_LEFT), 0, 0, 0, *store.clip
-    half = 1 << shift - 1
-    if rule is Rounding.HALF_UP:
-        return _FLOOR, shift, 0, half - 1, 0, *store.clip
-    if rule is Rounding.HALF_EVEN:
-        return _FLOOR, shift, 1, half, 0, *store.clip
-    if rule is Rounding.PSTO:
-        low_bits = shift // 2
-        return _MAGNITUDE, shift, low_bits, (1 << low_bits) - 1, shift % 2, *store.clip
-    return _MAGNITUDE, shift, shift - (rule is Rounding.HALF_AWAY), 0, 0, *store.clip
+    half, low_bits = 1 << shift - 1, shift // 2
+    loop, first, second, third = {
+        Rounding.TRUNC: (_MAGNITUDE, shift, 0, 0),
+        Rounding.HALF_AWAY: (_MAGNITUDE, shift - 1, 0, 0),
+        Rounding.PSTO: (_MAGNITUDE, low_bits, (1 << low_bits) - 1, shift % 2),
+        Rounding.HALF_UP: (_FLOOR, 0, half - 1, 0),
+        Rounding.HALF_EVEN: (_FLOOR, 1, half, 0),
+    }[store.rounding]
+    return loop, shift, first, second, third, *store.clip
 
 
 def combined(found: list[Counts]) -> Counts:

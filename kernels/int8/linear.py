@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.arrays import check_array
 from kernels.conv import Conv2d
-from kernels.int8.checks import check_array
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
-from kernels.int8.stored import Store, Stored
+from kernels.int8.stored import Store, Stored, stored_dtype
 from kernels.linear import Linear
 
 Int8s = NDArray[np.int8]
@@ -63,7 +63,7 @@ def linear_forward(
 
     Raises
     ------
-    GemmError
+    ArrayError, GemmError
         As :func:`kernels.int8.conv.conv_forward`.
 
     Examples
@@ -72,8 +72,8 @@ def linear_forward(
     >>> linear_forward(x, w, Linear(n=1, c_in=2, c_out=2)).values
     array([[ -253, 16384]], dtype=int32)
     """
-    check_array("x", x, (np.int8,), (op.n, op.c_in))
-    check_array("w", w, (np.int8,), (op.c_out, op.c_in))
+    check_array("x", x, np.int8, shape=(op.n, op.c_in))
+    check_array("w", w, np.int8, shape=(op.c_out, op.c_in))
     _check_out(out, store, (op.n, op.c_out))
     return _flat(
         conv_forward(
@@ -95,8 +95,8 @@ def linear_input_grad(
     threads: int | None = None,
 ) -> Stored:
     """dX = ``e w``, exactly: (n, c_in) from ``e`` (n, c_out). See :func:`linear_forward`."""
-    check_array("e", e, (np.int8,), (op.n, op.c_out))
-    check_array("w", w, (np.int8,), (op.c_out, op.c_in))
+    check_array("e", e, np.int8, shape=(op.n, op.c_out))
+    check_array("w", w, np.int8, shape=(op.c_out, op.c_in))
     _check_out(out, store, (op.n, op.c_in))
     return _flat(
         conv_input_grad(
@@ -121,11 +121,11 @@ def linear_weight_grad(
 
     See :func:`kernels.int8.conv.conv_weight_grad`.
     """
-    check_array("x", x, (np.int8,), (op.n, op.c_in))
-    check_array("e", e, (np.int8,), (op.n, op.c_out))
+    check_array("x", x, np.int8, shape=(op.n, op.c_in))
+    check_array("e", e, np.int8, shape=(op.n, op.c_out))
     for name, total in (("into", into), ("out", out)):
         if total is not None:
-            check_array(name, total, (np.int32, np.int64), (op.c_out, op.c_in))
+            check_array(name, total, np.int32, np.int64, shape=(op.c_out, op.c_in))
     return _flat(
         conv_weight_grad(
             _map(x), _map(e), _conv(op),
@@ -137,4 +137,4 @@ def linear_weight_grad(
 
 def _check_out(out: NDArray[Any] | None, store: Store | None, shape: tuple[int, ...]) -> None:
     if out is not None:
-        check_array("out", out, (np.int32 if store is None else np.int8,), shape)
+        check_array("out", out, stored_dtype(store), shape=shape)

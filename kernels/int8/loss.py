@@ -15,13 +15,14 @@ softmax, accurate to ``2^-19``, of the mean loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import ArrayError, int8_mantissa
+from kernels.arrays import ArrayError, check_labels, int8_mantissa
 from kernels.int8.rescale import requantise, requantise_stochastic, rescale
 from kernels.int8.stored import Store
 from kernels.jit import compiled
@@ -49,15 +50,7 @@ def _check(logits: QTensor, labels: NDArray[Any]) -> NDArray[np.int8]:
     s = int8_mantissa("logits", logits)
     if s.ndim != 2:
         raise ArrayError(f"logits have shape {s.shape}; allowed: (n, classes); reshape them")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise ArrayError(f"labels are {kind}; allowed: an array of integers")
-    if labels.shape != s.shape[:1]:
-        raise ArrayError(f"labels have shape {labels.shape}; allowed: {s.shape[:1]}, one a sample")
-    if labels.min() < 0 or labels.max() >= s.shape[1]:
-        raise ArrayError(
-            f"labels span {labels.min()} .. {labels.max()}; allowed: 0 .. {s.shape[1] - 1}"
-        )
+    check_labels(labels, *s.shape)
     return s
 
 
@@ -291,12 +284,12 @@ def loss_error(
     ArrayError, QuantError, DrawError
         As the rule.
     """
-    if profile.loss is LossRule.NITI_V1:
-        return niti_v1_error(logits, labels, key)
-    if profile.loss is LossRule.NITI_V2:
-        return niti_v2_error(logits, labels, key)
-    if profile.loss is LossRule.MANDHELING:
-        return mandheling_error(logits, labels)
+    return _ERRORS[profile.loss](logits, labels, profile, key)
+
+
+def _sandbox_error(
+    logits: QTensor, labels: NDArray[Any], profile: NumericProfile, key: int
+) -> QTensor:
     exact = softmax_error(logits, labels)
     if profile.clip_stops_error:
         _stop_at_clip(exact.mantissa, logits.int8, profile.activation.clip)
@@ -307,6 +300,14 @@ def _stop_at_clip(error: NDArray[Any], logits: NDArray[np.int8], clip: tuple[int
     """Set to 0, in place, what would push a logit beyond the clip that holds it."""
     low, high = clip
     error[(logits >= high) & (error < 0) | (logits <= low) & (error > 0)] = 0
+
+
+_ERRORS: dict[LossRule, Callable[[QTensor, NDArray[Any], NumericProfile, int], QTensor]] = {
+    LossRule.NITI_V1: lambda logits, labels, _, key: niti_v1_error(logits, labels, key),
+    LossRule.NITI_V2: lambda logits, labels, _, key: niti_v2_error(logits, labels, key),
+    LossRule.MANDHELING: lambda logits, labels, _, key: mandheling_error(logits, labels),
+    LossRule.SANDBOX: _sandbox_error,
+}
 
 
 def cross_entropy(logits: QTensor, labels: NDArray[Any]) -> float:

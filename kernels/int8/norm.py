@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.arrays import int8_mantissa, target
 from kernels.fp32.norm import (
     EPS,
     MOMENTUM,
@@ -24,13 +25,12 @@ from kernels.fp32.norm import (
     statistics,
 )
 from kernels.fp32.sums import CHUNK, SERIAL_FLOATS, in_chunks
-from kernels.gemm.threads import over_rows
-from kernels.int8.arrays import int8_mantissa, target, thread_count
 from kernels.int8.border import exponent_of, float_amax, magnitude_of_bits, rounded, unit_of
 from kernels.jit import compiled
 from kernels.norm import BatchNorm2d
 from kernels.quantised import QTensor
 from kernels.rounding import NITI_CLIP
+from kernels.threads import over_rows, thread_count
 
 Floats = NDArray[np.float32]
 Int8s = NDArray[np.int8]

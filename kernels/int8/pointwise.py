@@ -8,18 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
-from kernels.int8.arrays import (
-    ArrayError,
-    check_array,
-    int8_mantissa,
-    over_elements,
-    target,
-    thread_count,
-)
+from kernels.arrays import ArrayError, check_array, int8_mantissa, target
 from kernels.int8.draws import check_key, draw
 from kernels.jit import compiled
 from kernels.quantised import QTensor
+from kernels.threads import over_elements, over_rows, thread_count
 
 Int8s = NDArray[np.int8]
 _WORTHWHILE = 1 << 18

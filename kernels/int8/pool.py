@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.gemm.threads import over_rows
-from kernels.int8.arrays import Array, check_array, int8_mantissa, target, thread_count
+from kernels.arrays import Array, check_array, int8_mantissa, target
 from kernels.jit import compiled
-from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+from kernels.operators import channels_last
+from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Window, as_average
 from kernels.quantised import QTensor
+from kernels.threads import over_rows, thread_count
 
 AVERAGE_BITS = 23
 """An average is ``sum * round(2^23 / count)``: at most ``2^30 + 64 * count`` in magnitude."""
@@ -24,22 +25,10 @@ _WORTHWHILE = 1 << 15
 
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
-_Window = tuple[int, int, int, int, int]
-"""k_h, k_w, stride, pad_h, pad_w."""
-
-
-def _window(op: MaxPool2d | AvgPool2d) -> _Window:
-    return op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w
-
-
-def _last(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Channels-last form of an (n, c, h, w) shape."""
-    n, c, h, w = shape
-    return n, h, w, c
 
 
 @compiled
-def _max_rows(x: Int8s, y: Int8s, window: _Window, first: int, last: int) -> None:
+def _max_rows(x: Int8s, y: Int8s, window: Window, first: int, last: int) -> None:
     """Output rows ``first`` to ``last`` of all samples' rows, one after the other."""
     k_h, k_w, stride, pad_h, pad_w = window
     height, width, channels = x.shape[1:]
@@ -59,7 +48,7 @@ def _max_rows(x: Int8s, y: Int8s, window: _Window, first: int, last: int) -> Non
 
 @compiled
 def _route_rows(
-    x: Int8s, e: Int8s, dx: Array, window: _Window, scratch: Int8s, first: int, last: int
+    x: Int8s, e: Int8s, dx: Array, window: Window, scratch: Int8s, first: int, last: int
 ) -> None:
     """Samples ``first`` to ``last``: each error goes to the first maximum of its window."""
     k_h, k_w, stride, pad_h, pad_w = window
@@ -150,9 +139,9 @@ def max_pool_forward(
     >>> max_pool_forward(x, MaxPool2d(n=1, c=1, h=2, w=2, k=2, stride=2)).item()
     7
     """
-    check_array("x", x, np.int8, shape=_last(op.inputs[0]))
-    y = target(out, _last(op.output), np.int8)
-    window = _window(op)
+    check_array("x", x, np.int8, shape=channels_last(op.inputs[0]))
+    y = target(out, channels_last(op.output), np.int8)
+    window = op.window
     least = max(1, _WORTHWHILE // (op.k_h * op.k_w * op.w_out * op.c))
     over_rows(
         lambda first, last: _max_rows(x, y, window, first, last),
@@ -200,17 +189,15 @@ def max_pool_input_grad(
     ArrayError
         Another dtype, shape or memory order.
     """
-    check_array("x", x, np.int8, shape=_last(op.inputs[0]))
-    check_array("e", e, np.int8, shape=_last(op.output))
+    check_array("x", x, np.int8, shape=channels_last(op.inputs[0]))
+    check_array("e", e, np.int8, shape=channels_last(op.output))
     overlap = max_pool_overlaps(op)
     dx = target(out, x.shape, np.int32 if overlap else np.int8)
-    window = _window(op)
-    whole = 2 * op.h_out <= op.h and 2 * op.w_out <= op.w
-    two = window == (2, 2, 2, 0, 0) and whole
+    window = op.window
 
     def block(first: int, last: int) -> None:
         scratch = np.empty((2, op.c), np.int8)
-        if two:
+        if op.is_two_by_two:
             _route_two(x, e, dx, scratch, first, last)
         else:
             _route_rows(x, e, dx, window, scratch, first, last)
@@ -238,7 +225,7 @@ def average_multipliers(op: AvgPool2d) -> Int32s:
 
 @compiled
 def _average_rows(
-    x: Int8s, y: Int32s, scale: Int32s, window: _Window, first: int, last: int
+    x: Int8s, y: Int32s, scale: Int32s, window: Window, first: int, last: int
 ) -> None:
     k_h, k_w, stride, pad_h, pad_w = window
     height, width, channels = x.shape[1:]
@@ -261,7 +248,7 @@ def _average_rows(
 
 @compiled
 def _spread_rows(
-    e: Int8s, dx: Int32s, scale: Int32s, window: _Window, first: int, last: int
+    e: Int8s, dx: Int32s, scale: Int32s, window: Window, first: int, last: int
 ) -> None:
     """Samples ``first`` to ``last``: each error times its multiplier, over its window."""
     k_h, k_w, stride, pad_h, pad_w = window
@@ -279,12 +266,6 @@ def _spread_rows(
                         result = dx[n, h, w]
                         for c in range(channels):
                             result[c] = np.int32(result[c] + np.int32(np.int32(error[c]) * by))
-
-
-def _as_average(op: AvgPool2d | GlobalAvgPool) -> AvgPool2d:
-    if isinstance(op, AvgPool2d):
-        return op
-    return AvgPool2d(n=op.n, c=op.c, h=op.h, w=op.w, k=(op.h, op.w), stride=max(op.h, op.w))
 
 
 def _spread_scale(op: AvgPool2d) -> tuple[Int32s, int]:
@@ -331,10 +312,10 @@ def avg_pool_forward(
     >>> avg_pool_forward(x, GlobalAvgPool(n=1, c=1, h=1, w=2)).dequantise().item() * 2**7
     3.5
     """
-    op = _as_average(op)
-    source = int8_mantissa("x", x, _last(op.inputs[0]))
-    y = target(out, _last(op.output), np.int32)
-    scale, window = average_multipliers(op), _window(op)
+    op = as_average(op)
+    source = int8_mantissa("x", x, channels_last(op.inputs[0]))
+    y = target(out, channels_last(op.output), np.int32)
+    scale, window = average_multipliers(op), op.window
     least = max(1, _WORTHWHILE // (op.k_h * op.k_w * op.w_out * op.c))
     over_rows(
         lambda first, last: _average_rows(source, y, scale, window, first, last),
@@ -372,10 +353,10 @@ def avg_pool_input_grad(
     ArrayError, QuantError
         As :func:`avg_pool_forward`.
     """
-    op = _as_average(op)
-    errors = int8_mantissa("e", e, _last(op.output))
-    dx = target(out, _last(op.inputs[0]), np.int32)
-    (scale, bits), window = _spread_scale(op), _window(op)
+    op = as_average(op)
+    errors = int8_mantissa("e", e, channels_last(op.output))
+    dx = target(out, channels_last(op.inputs[0]), np.int32)
+    (scale, bits), window = _spread_scale(op), op.window
     over_rows(
         lambda first, last: _spread_rows(errors, dx, scale, window, first, last),
         op.n,

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import Array, check_array, over_elements, target
+from kernels.arrays import Array, check_array, target
 from kernels.int8.draws import check_key
 from kernels.int8.rescale_loops import Counts, amax_of, plan_of, shift_block, stochastic_block
 from kernels.int8.stored import Store, Stored
 from kernels.profiles import DROPPED, RescaleRule, Small
 from kernels.quantised import QTensor
 from kernels.rounding import NITI_CLIP, Rounding
+from kernels.threads import over_elements
 
 
 def amax(acc: Array, threads: int | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import Array
+from kernels.arrays import Array
 from kernels.int8.draws import draw
 from kernels.int8.stored import Store
 from kernels.jit import compiled

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels.rounding import NITI_CLIP, Rounding
@@ -73,6 +74,11 @@ class Store:
                 f"clip is {self.clip}; allowed: a pair of -128 .. -1 and 1 .. 127; clip once more"
                 " after the store for a range on one side"
             )
+
+
+def stored_dtype(store: Store | None) -> type[np.int8] | type[np.int32]:
+    """What a kernel stores: int8 with a store, int32 accumulators without."""
+    return np.int32 if store is None else np.int8
 
 
 @dataclass(frozen=True, slots=True, eq=False)

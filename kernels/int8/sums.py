@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import Array, ArrayError, check_array, int8_mantissa, over_elements, target
+from kernels.arrays import Array, ArrayError, check_array, int8_mantissa, target
 from kernels.int8.rescale import Rescaled, amax, requantise, rescale, stored
 from kernels.int8.rescale_loops import Counts, amax_of, plan_of, shift_block
 from kernels.int8.stored import Store, Stored
@@ -21,6 +21,7 @@ from kernels.jit import compiled
 from kernels.profiles import RescaleRule, Small
 from kernels.quantised import QTensor
 from kernels.rounding import Rounding, shift_right
+from kernels.threads import over_elements
 
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.int8.arrays import check_array, over_elements, target
+from kernels.arrays import check_array, target
 from kernels.jit import compiled
 from kernels.quantised import BITS, Floats, QTensor, QuantError, quantise_input_v2, shift_for
 from kernels.rounding import NITI_CLIP
+from kernels.threads import over_elements
 
 MASTER_BITS = 26
 """Magnitude bits of the largest initial weight; 5 more are left for growth."""

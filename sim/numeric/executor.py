@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.device import Device
+from kernels.operators import channels_last
 from kernels.profiles import PROFILES, NumericProfile
 from kernels.quantised import QTensor
 from sim.autodiff import LABEL, LOSS
@@ -32,7 +33,7 @@ from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
 from sim.numeric.trained import Hyper
-from sim.numeric.values import Floats, Pool, channels_last
+from sim.numeric.values import Floats, Pool
 from sim.plan import Plan
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from kernels.conv import Conv2d
 from kernels.fp32 import conv, linear, loss, pointwise, pool
 from kernels.int8.pointwise import dropout_mask
 from kernels.layout import Split
-from kernels.linear import Linear
 from kernels.loss import SoftmaxCrossEntropy
-from kernels.operators import Role
+from kernels.operators import Role, channels_last
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from kernels.quantised import QTensor
 from sim.draft import Item
-from sim.numeric.frame import Frame, numeric
-from sim.numeric.values import Floats, as_floats, channels_last
+from sim.numeric.frame import Frame, numeric, rows
+from sim.numeric.values import Floats, as_floats
 
-
-def _rows(x: Floats) -> Floats:
-    return x.reshape(len(x), -1)
+_Kernel = Callable[..., Floats]
+_FORWARD: dict[str, _Kernel] = {"conv2d": conv.conv_forward, "linear": linear.linear_forward}
+_INPUT_GRAD: dict[str, _Kernel] = {
+    "conv2d": conv.conv_input_grad,
+    "linear": linear.linear_input_grad,
+}
+_WEIGHT_GRAD: dict[str, _Kernel] = {
+    "conv2d": conv.conv_weight_grad,
+    "linear": linear.linear_weight_grad,
+}
 
 
 def _new(frame: Frame, item: Item, batch: int | None = None) -> Floats:
@@ -34,43 +41,30 @@ def _new(frame: Frame, item: Item, batch: int | None = None) -> Floats:
 @numeric("conv2d", "fp32")
 @numeric("linear", "fp32")
 def _forward(frame: Frame, item: Item) -> None:
-    x, weight, op = frame.floats(item.reads[0]), frame.floats(item.reads[1]), item.op
+    x, weight = frame.floats(item.reads[0]), frame.floats(item.reads[1])
     bias = frame.floats(item.reads[2]) if len(item.reads) > 2 else None
     out = _new(frame, item, len(x))
-    source, result = x[frame.part], out[frame.part]
-    if isinstance(op, Conv2d):
-        conv.conv_forward(source, weight, op, bias=bias, out=result, threads=frame.threads)
-    else:
-        assert isinstance(op, Linear)
-        linear.linear_forward(
-            _rows(source), weight, op, bias=bias, out=_rows(result), threads=frame.threads
-        )
+    source, result = rows(item, x[frame.part]), rows(item, out[frame.part])
+    _FORWARD[item.op.kind](source, weight, item.op, bias=bias, out=result, threads=frame.threads)
     frame.put(item.writes[0], out)
 
 
 @numeric("conv2d", "fp32", Role.INPUT_GRAD)
 @numeric("linear", "fp32", Role.INPUT_GRAD)
 def _input_grad(frame: Frame, item: Item) -> None:
-    (error, weight), op = (frame.floats(name) for name in item.reads[:2]), item.op
+    error, weight = (frame.floats(name) for name in item.reads[:2])
     out = _new(frame, item, len(error))
-    source, result = error[frame.part], out[frame.part]
-    if isinstance(op, Conv2d):
-        conv.conv_input_grad(source, weight, op, out=result, threads=frame.threads)
-    else:
-        assert isinstance(op, Linear)
-        linear.linear_input_grad(source, weight, op, out=_rows(result), threads=frame.threads)
+    source, result = error[frame.part], rows(item, out[frame.part])
+    _INPUT_GRAD[item.op.kind](source, weight, item.op, out=result, threads=frame.threads)
     frame.put(item.writes[0], out)
 
 
 @numeric("conv2d", "fp32", Role.WEIGHT_GRAD)
 @numeric("linear", "fp32", Role.WEIGHT_GRAD)
 def _weight_grad(frame: Frame, item: Item) -> None:
-    (x, error), op = (frame.floats(name)[frame.part] for name in item.reads[:2]), item.op
-    if isinstance(op, Conv2d):
-        gradient = conv.conv_weight_grad(x, error, op, threads=frame.threads)
-    else:
-        assert isinstance(op, Linear)
-        gradient = linear.linear_weight_grad(_rows(x), error, op, threads=frame.threads)
+    x, error = (frame.floats(name)[frame.part] for name in item.reads[:2])
+    kernel = _WEIGHT_GRAD[item.op.kind]
+    gradient = kernel(rows(item, x), error, item.op, threads=frame.threads)
     gradients = [gradient]
     if len(item.writes) > 1:
         gradients.append(conv.bias_grad(error, threads=frame.threads))
@@ -114,32 +108,37 @@ def _dropout_grad(frame: Frame, item: Item) -> None:
 
 
 @numeric("max_pool", "fp32")
-@numeric("avg_pool", "fp32")
-@numeric("global_avg_pool", "fp32")
-def _pool(frame: Frame, item: Item) -> None:
+def _max_pool(frame: Frame, item: Item) -> None:
     x, op = frame.floats(item.reads[0]), item.op
+    assert isinstance(op, MaxPool2d)
     out = _new(frame, item, len(x))
-    if isinstance(op, MaxPool2d):
-        pool.max_pool_forward(x, op, out=out, threads=frame.threads)
-    else:
-        assert isinstance(op, AvgPool2d | GlobalAvgPool)
-        pool.avg_pool_forward(x, op, out=out, threads=frame.threads)
-    frame.put(item.writes[0], out)
+    frame.put(item.writes[0], pool.max_pool_forward(x, op, out=out, threads=frame.threads))
 
 
 @numeric("max_pool", "fp32", Role.INPUT_GRAD)
+def _max_pool_grad(frame: Frame, item: Item) -> None:
+    (x, error), op = (frame.floats(name) for name in item.reads), item.op
+    assert isinstance(op, MaxPool2d)
+    dx = pool.max_pool_input_grad(x, error, op, out=_new(frame, item), threads=frame.threads)
+    frame.put(item.writes[0], dx)
+
+
+@numeric("avg_pool", "fp32")
+@numeric("global_avg_pool", "fp32")
+def _avg_pool(frame: Frame, item: Item) -> None:
+    x, op = frame.floats(item.reads[0]), item.op
+    assert isinstance(op, AvgPool2d | GlobalAvgPool)
+    out = _new(frame, item, len(x))
+    frame.put(item.writes[0], pool.avg_pool_forward(x, op, out=out, threads=frame.threads))
+
+
 @numeric("avg_pool", "fp32", Role.INPUT_GRAD)
 @numeric("global_avg_pool", "fp32", Role.INPUT_GRAD)
-def _pool_grad(frame: Frame, item: Item) -> None:
-    op, out = item.op, _new(frame, item)
-    error = frame.floats(item.reads[-1])
-    if isinstance(op, MaxPool2d):
-        x = frame.floats(item.reads[0])
-        pool.max_pool_input_grad(x, error, op, out=out, threads=frame.threads)
-    else:
-        assert isinstance(op, AvgPool2d | GlobalAvgPool)
-        pool.avg_pool_input_grad(error, op, out=out, threads=frame.threads)
-    frame.put(item.writes[0], out)
+def _avg_pool_grad(frame: Frame, item: Item) -> None:
+    error, op = frame.floats(item.reads[-1]), item.op
+    assert isinstance(op, AvgPool2d | GlobalAvgPool)
+    dx = pool.avg_pool_input_grad(error, op, out=_new(frame, item), threads=frame.threads)
+    frame.put(item.writes[0], dx)
 
 
 @numeric("add", "fp32", Role.FORWARD, Role.INPUT_GRAD)
@@ -167,12 +166,14 @@ def _split(frame: Frame, item: Item) -> None:
 @numeric("softmax_cross_entropy", "fp32")
 def _loss(frame: Frame, item: Item) -> None:
     assert isinstance(item.op, SoftmaxCrossEntropy)
-    logits, labels = _rows(frame.floats(item.reads[0])), frame.labels(item.reads[1])
+    logits = frame.floats(item.reads[0]).reshape(item.op.inputs[0])
+    labels = frame.labels(item.reads[1])
     frame.loss = loss.cross_entropy(logits, labels, item.op)
 
 
 @numeric("softmax_cross_entropy", "fp32", Role.INPUT_GRAD)
 def _loss_error(frame: Frame, item: Item) -> None:
     assert isinstance(item.op, SoftmaxCrossEntropy)
-    logits, labels = _rows(frame.floats(item.reads[0])), frame.labels(item.reads[1])
+    logits = frame.floats(item.reads[0]).reshape(item.op.inputs[0])
+    labels = frame.labels(item.reads[1])
     frame.put(item.writes[0], loss.cross_entropy_grad(logits, labels, item.op))

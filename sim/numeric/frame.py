@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from cost_models.draws import draw_u32
 from kernels.int8.border import dequantise
-from kernels.operators import Role
+from kernels.operators import Role, channels_last
 from kernels.profiles import NumericProfile, RescaleRule, TensorRole, rule_of
 from kernels.quantised import QTensor
 from sim.draft import Draft, Item
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
-from sim.numeric.values import Accumulator, Floats, Pool, Value, array_of, as_floats, channels_last
+from sim.numeric.values import Accumulator, Floats, Pool, Value, array_of, as_floats
 
 _TENSOR_ROLE = {
     Role.FORWARD: TensorRole.ACTIVATION,
@@ -180,6 +180,11 @@ class Frame:
         """Note what a rescale met; micro-batches of one tensor are joined."""
         known = self.records.get(subject)
         self.records[subject] = record if known is None else known.joined(record)
+
+
+def rows(item: Item, array: NDArray[Any]) -> NDArray[Any]:
+    """View a tensor as the kernel of an item has it: a linear layer's is rows of features."""
+    return array.reshape(len(array), -1) if item.op.kind == "linear" else array
 
 
 def _mismatch(name: str, value: Value, wanted: str) -> NumericError:

@@ -26,7 +26,7 @@ from kernels.profiles import RescaleRule, Small, SplitRule
 from kernels.quantised import QTensor
 from kernels.rounding import NITI_CLIP, ceil_log2
 from sim.draft import Item
-from sim.numeric.frame import Frame, numeric
+from sim.numeric.frame import Frame, numeric, rows
 from sim.numeric.records import ShiftRecord
 from sim.numeric.values import Accumulator
 
@@ -48,7 +48,7 @@ def forward(frame: Frame, item: Item) -> None:
     kernel = FORWARD[item.op.kind]
 
     def run(**how: Any) -> Stored:
-        source = _rows(item, x.mantissa[frame.part])
+        source = rows(item, x.mantissa[frame.part])
         return kernel(source, weight.mantissa, item.op, bias=bias, **how)
 
     _store(frame, item, len(x.mantissa), exponent, run)
@@ -76,7 +76,7 @@ def weight_grad(frame: Frame, item: Item) -> None:
     apart = part != slice(None) and frame.profile.split is SplitRule.ALIGN_TRUNC
     before = frame.accumulator(name) if item.accumulates else None
     stored = WEIGHT_GRAD[item.op.kind](
-        _rows(item, x.mantissa[part]),
+        rows(item, x.mantissa[part]),
         error.mantissa[part],
         item.op,
         into=None if apart or before is None else before.sums,
@@ -179,7 +179,7 @@ def _store(frame: Frame, item: Item, batch: int, exponent: int, run: Callable[..
         shift = frame.inputs.used[item.subject]
         out = _whole(frame, name, shape, np.int8)
         stored = run(
-            store=Store(shift, rule.rounding, rule.clip), out=_rows(item, out[frame.part]), **how
+            store=Store(shift, rule.rounding, rule.clip), out=rows(item, out[frame.part]), **how
         )
         record = ShiftRecord(
             rule.shift(stored.amax), shift, False, stored.saturated, stored.lost, stored.values.size
@@ -188,7 +188,7 @@ def _store(frame: Frame, item: Item, batch: int, exponent: int, run: Callable[..
         frame.put(name, QTensor(out, exponent + shift))
         return
     out = _whole(frame, name, shape, np.int32)
-    stored = run(out=_rows(item, out[frame.part]), **how)
+    stored = run(out=rows(item, out[frame.part]), **how)
     before = frame.values.get(name)
     amax = max(stored.amax, before.amax if isinstance(before, Accumulator) else 0)
     frame.put(name, Accumulator(out, exponent, amax))
@@ -197,11 +197,6 @@ def _store(frame: Frame, item: Item, batch: int, exponent: int, run: Callable[..
         shift = rule.shift(amax) if scanned else frame.inputs.used[item.subject]
         sums = Accumulator(out, exponent, amax)
         _rescale(frame, item, sums, shift, name, scanned=scanned)
-
-
-def _rows(item: Item, out: NDArray[Any]) -> NDArray[Any]:
-    """View a result as its kernel writes it: a linear layer's are rows of features."""
-    return out.reshape(len(out), -1) if item.op.kind == "linear" else out
 
 
 def _whole(

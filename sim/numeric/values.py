@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.operators import Shape
+from kernels.operators import Shape, channels_last
 from kernels.quantised import QTensor
 
 Floats = NDArray[np.float32]
@@ -32,11 +32,6 @@ class Accumulator:
 
 Value = QTensor | Accumulator | Floats | NDArray[np.int64] | int
 """INT8 tensor, INT32 accumulator, FP32 tensor, labels, or a scanned shift."""
-
-
-def channels_last(shape: Shape) -> tuple[int, ...]:
-    """Array shape of a tensor or weight that a spec describes as ``(n, c, h, w)``."""
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
 
 
 class Pool:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from cost_models.draws import KNOTS, InverseCdf, _mix, draw_key, draw_u32, draw_u32_many
+from cost_models.draws import KNOTS, InverseCdf, draw_key, draw_u32, draw_u32_many
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -29,11 +29,9 @@ def test_array_form_equals_scalar_form(seed: int, step: int, names: list[tuple[s
 def test_draws_are_the_same_everywhere() -> None:
     assert draw_u32(0, 0, "conv1", "forward") == 562804217
     assert draw_u32(7, 3, "conv1", "weight_grad") == 1388215557
-
-
-def test_mixing_is_splitmix64() -> None:
-    """First output of the reference implementation (prng.di.unimi.it) for seed 1234567."""
-    assert _mix(1234567) == 6457827717110365317
+    assert draw_key("conv1", "forward") == 9772183034410639215
+    keys = np.array([draw_key("conv1", "weight_grad"), 0, 2**64 - 1], np.uint64)
+    assert draw_u32_many(7, 3, keys).tolist() == [1388215557, 429835543, 3141994889]
 
 
 def test_each_part_of_the_key_matters() -> None:

@@ -57,6 +57,18 @@ def test_keys_differ_by_each_word_and_its_place() -> None:
         key("order", -1)
 
 
+def test_draws_are_the_same_everywhere() -> None:
+    order = key("order", 7, 3)
+    assert order == 6296740653648091530
+    assert draws(order, np.arange(3)).tolist() == [
+        16599106388503670847,
+        16169399098209936887,
+        3350238906840446904,
+    ]
+    assert below(10, order, np.arange(8)).tolist() == [8, 8, 1, 4, 3, 6, 6, 3]
+    assert permutation(8, order).tolist() == [2, 7, 4, 3, 6, 5, 1, 0]
+
+
 @given(st.integers(1, 2**32), st.integers(0, 2**64 - 1))
 def test_bounded_draws_are_in_range(bound: int, a_key: int) -> None:
     drawn = below(bound, a_key, np.arange(100))

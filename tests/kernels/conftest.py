@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kernels.int8 import arrays, pointwise, pool
+from kernels import threads
+from kernels.int8 import pointwise, pool
 
 
 @pytest.fixture
@@ -14,6 +15,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     A kernel hands over only what is worth it, tens of thousands of elements; ten thousand cases
     of that size would take hours.
     """
-    monkeypatch.setattr(arrays, "_TILE", 16)
-    for module in (arrays, pool, pointwise):
+    monkeypatch.setattr(threads, "_TILE", 16)
+    for module in (threads, pool, pointwise):
         monkeypatch.setattr(module, "_WORTHWHILE", 1)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from conv_cases import extremes, small
 
+from kernels.int8.epilogue import recipe, requantise_block
+from kernels.int8.rescale import requantise
 from kernels.int8.stored import Store
 from kernels.profiles import DROPPED, RescaleRule, Small
 from kernels.rounding import HEXAGON_CLIP, NITI_CLIP, Rounding, ceil_log2, shift_right
@@ -91,6 +93,21 @@ def requantised(acc: np.ndarray, store: Store) -> tuple[np.ndarray, int, int]:
         exact = np.clip(acc, -(2**31), 2**31).astype(np.int64) << -store.shift
     clipped = np.clip(exact, *store.clip)
     return clipped, int((clipped != exact).sum()), int(((exact == 0) & (acc != 0)).sum())
+
+
+def compiled_loops(
+    x: np.ndarray, shift: int, rule: Rounding, clip: tuple[int, int]
+) -> list[np.ndarray]:
+    """INT8 by the loops that kernels run: on accumulators in memory, and as they leave a product.
+
+    Accumulators of int64 leave no product.
+    """
+    store = Store(shift, rule, clip)
+    found = [requantise(x, store).values]
+    if x.dtype == np.int32:
+        found.append(np.empty(x.size, np.int8))
+        requantise_block(x, x.size, recipe(store), found[-1])
+    return found
 
 
 def shift_in_words(amax: int, rule: RescaleRule) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kernels.arrays import ArrayError
 from kernels.conv import Conv2d
 from kernels.fp32 import init, loss, norm, oracle, pointwise, pool
-from kernels.fp32.arrays import Fp32Error
 from kernels.fp32.update import sgd_update
 from kernels.int8.pointwise import dropout_mask
 from kernels.linear import Linear
@@ -293,13 +293,13 @@ def test_wrong_input_is_refused_by_name() -> None:
         (lambda: norm.norm_forward(x, c, c[:2].copy(), batch), "beta has shape"),
         (lambda: norm.norm_forward(x, c, c, batch, eps=0.0), "eps is 0.0"),
         (lambda: norm.norm_forward(x, c, c, batch, momentum=1.5), "momentum is 1.5"),
-        (lambda: loss.cross_entropy(logits, np.array([0, 3]), op), "labels holds 3"),
-        (lambda: loss.cross_entropy(logits, np.array([0.0, 1.0]), op), "labels is float64"),
-        (lambda: loss.cross_entropy_grad(logits, np.array([0]), op), "labels has shape"),
+        (lambda: loss.cross_entropy(logits, np.array([0, 3]), op), r"labels span 0 \.\. 3"),
+        (lambda: loss.cross_entropy(logits, np.array([0.0, 1.0]), op), "labels are float64"),
+        (lambda: loss.cross_entropy_grad(logits, np.array([0]), op), "labels have shape"),
         (lambda: sgd_update(c, c.copy(), rate=-1), "rate is -1"),
         (lambda: sgd_update(c, c.copy(), rate=0.1, momentum=0.9), "without a velocity"),
         (lambda: init.initial_weight(Linear(n=1, c_in=1, c_out=1), "zeros", None), "rule is"),
     ]
     for call, message in bad:
-        with pytest.raises(Fp32Error, match=message):
+        with pytest.raises(ArrayError, match=message):
             call()

@@ -19,7 +19,7 @@ from int8_cases import (
     threads_of,
 )
 
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.border import dequantise, float_amax, quantise
 from kernels.quantised import QTensor, QuantError, quantise_input_v2
 from kernels.rounding import HEXAGON_CLIP, NITI_CLIP

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from int8_cases import ACCEPT_CASES, CASES, Check, compare, int8s
 
 import kernels.rounding_oracle as oracle
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.draws import draw_oracle
 from kernels.int8.loss import (
     cross_entropy,

@@ -21,7 +21,7 @@ from int8_cases import (
     threads_of,
 )
 
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.draws import DrawError, draw_oracle
 from kernels.int8.pointwise import (
     NO_BOUND,

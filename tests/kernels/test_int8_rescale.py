@@ -28,7 +28,7 @@ from int8_cases import (
     threads_of,
 )
 
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.draws import DrawError, draw, draw_key, draw_oracle
 from kernels.int8.rescale import amax, requantise, requantise_stochastic, rescale
 from kernels.int8.stored import Store, StoreError
@@ -221,6 +221,17 @@ def test_the_draw_is_splitmix64() -> None:
         3203168211198807973,
         9817491932198370423,
     ]
+
+
+def test_draws_and_keys_are_the_same_everywhere() -> None:
+    key = draw_key(7, 3, 1)
+    assert key == 6990374536830237290
+    assert [int(draw(np.uint64(key), i)) for i in range(3)] == [
+        7538235444083763819,
+        10103353688859852378,
+        8093969987481909143,
+    ]
+    assert int(draw(np.uint64(2**64 - 1), 2**40)) == 7550352060150933567
 
 
 def test_keys_tell_words_apart() -> None:

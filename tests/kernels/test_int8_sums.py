@@ -26,7 +26,7 @@ from int8_cases import (
 )
 
 import kernels.rounding_oracle as oracle
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.rescale import rescale
 from kernels.int8.sums import AlignedSum, add, add_niti_v1, align_split_gradients, concat, split
 from kernels.profiles import PROFILES, RescaleRule, Small

@@ -20,7 +20,7 @@ from int8_cases import (
 )
 
 import kernels.rounding_oracle as oracle
-from kernels.int8.arrays import ArrayError
+from kernels.arrays import ArrayError
 from kernels.int8.update import (
     DECAY_UNIT,
     MASTER_BITS,

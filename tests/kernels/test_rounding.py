@@ -1,19 +1,23 @@
-"""Each rounding rule: its oracle, its NumPy form and its compiled form are one function."""
+"""Each rounding rule: its oracle, its NumPy form and the compiled loops are one function."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from int8_cases import compiled_loops
 
 import kernels.rounding as fast
-import kernels.rounding_jit as jit
 import kernels.rounding_oracle as oracle
-from kernels.rounding import Rounding, RoundingError
+from kernels.int8.draws import draw_oracle
+from kernels.int8.rescale import requantise, requantise_stochastic
+from kernels.int8.stored import Store
+from kernels.rounding import HEXAGON_CLIP, NITI_CLIP, Rounding, RoundingError
 
 INT32 = np.iinfo(np.int32)
 INT64 = np.iinfo(np.int64)
@@ -22,6 +26,11 @@ SMALL = np.arange(-70_000, 70_001, dtype=np.int32)
 EDGES = [INT32.min, INT32.min + 1, -(2**24), -129, -128, -1, 0, 1, 127, 128, INT32.max - 1]
 quick = settings(max_examples=150, derandomize=True, deadline=None)
 int32s = st.integers(INT32.min, INT32.max) | st.sampled_from([*EDGES, INT32.max])
+
+
+def near(x: Any, shift: int) -> Any:
+    """As many upper bits of int32 as ``shift`` leaves within INT8."""
+    return x >> max(24 - shift, 0)
 
 
 def drawn_int32(count: int, seed: int) -> np.ndarray:
@@ -33,11 +42,22 @@ def drawn_int32(count: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("shift", [*range(33), 40, 62])
 @pytest.mark.parametrize("rule", PLAIN)
-def test_the_three_forms_agree_over_int32(rule: str, shift: int) -> None:
+def test_the_numpy_form_is_the_oracle_over_int32(rule: str, shift: int) -> None:
     x = drawn_int32(60, shift)
     want = [getattr(oracle, rule)(int(value), shift) for value in x]
     assert getattr(fast, rule)(x, shift).tolist() == want
-    assert [getattr(jit, rule)(int(value), shift) for value in x] == want
+
+
+@pytest.mark.parametrize("shift", range(32))
+@pytest.mark.parametrize("rule", PLAIN)
+def test_the_compiled_loops_are_the_rule_clipped(rule: str, shift: int) -> None:
+    x = drawn_int32(300, shift)
+    x = np.concatenate([x, near(x, shift)])
+    exact = np.array([getattr(oracle, rule)(int(value), shift) for value in x])
+    assert (np.abs(exact) < 128).sum() > x.size // 2
+    for clip in (NITI_CLIP, HEXAGON_CLIP):
+        for stored in compiled_loops(x, shift, Rounding(rule), clip):
+            assert np.array_equal(stored, exact.clip(*clip))
 
 
 @quick
@@ -46,7 +66,10 @@ def test_int64_does_not_overflow(x: int, shift: int) -> None:
     for rule in PLAIN:
         want = getattr(oracle, rule)(x, shift)
         assert getattr(fast, rule)(np.array([x]), shift).tolist() == [want], rule
-        assert getattr(jit, rule)(x, shift) == want, rule
+        if shift <= 31:  # what a store takes
+            store = Store(shift, Rounding(rule), HEXAGON_CLIP)
+            clipped = min(max(want, -128), 127)
+            assert requantise(np.array([x]), store).values.tolist() == [clipped], rule
 
 
 @quick
@@ -63,12 +86,21 @@ def test_oracles_say_what_their_names_say(x: int, shift: int) -> None:
 
 @quick
 @given(int32s, st.integers(0, 31), st.data())
-def test_stochastic_agrees_in_its_three_forms(x: int, shift: int, data: st.DataObject) -> None:
+def test_stochastic_in_numpy_is_the_oracle(x: int, shift: int, data: st.DataObject) -> None:
     draw = data.draw(st.integers(0, 2**shift - 1))
     want = oracle.stochastic(x, shift, draw)
     assert fast.stochastic(np.array([x]), shift, np.array([draw])).tolist() == [want]
-    assert jit.stochastic(x, shift, draw) == want
     assert fast.stochastic(np.array([-x]), shift, np.array([draw])).tolist() == [-want]
+
+
+@quick
+@given(int32s, st.integers(1, 31), st.integers(0, 2**64 - 1))
+def test_stochastic_is_compiled_with_the_draws_of_a_key(x: int, shift: int, key: int) -> None:
+    acc = np.array([x, near(x, shift)], np.int32)
+    draws = [draw_oracle(key, i) >> 64 - shift for i in range(2)]
+    want = [oracle.stochastic(int(v), shift, d) for v, d in zip(acc, draws, strict=True)]
+    stored = requantise_stochastic(acc, shift, key, HEXAGON_CLIP).values
+    assert stored.tolist() == np.clip(want, *HEXAGON_CLIP).tolist()
 
 
 @pytest.mark.parametrize("shift", range(1, 16))
@@ -83,6 +115,21 @@ def test_identities_on_every_value_up_to_70000(shift: int) -> None:
     differ = np.flatnonzero(fast.half_up(x, shift) != fast.half_away(x, shift))
     ties = np.flatnonzero((x < 0) & (x % 2**shift == 2 ** (shift - 1)))
     assert np.array_equal(differ, ties)  # half_up and half_away part on negative ties only
+
+
+@pytest.mark.parametrize("shift", range(1, 16))
+def test_psto_is_odd_on_every_value_up_to_70000(shift: int) -> None:
+    """In the oracle, and in the loops that run; INT8 keeps each pattern of dropped bits."""
+    exact = [oracle.psto(x, shift) for x in range(70_001)]
+    assert [-oracle.psto(-x, shift) for x in range(70_001)] == exact
+    assert fast.psto(SMALL[70_000:], shift).tolist() == exact
+    want = fast.psto(SMALL, shift).clip(*NITI_CLIP)
+    for x in (SMALL, SMALL.astype(np.int64)):
+        up = compiled_loops(x, shift, Rounding.PSTO, NITI_CLIP)
+        down = compiled_loops(-x, shift, Rounding.PSTO, NITI_CLIP)
+        for one, other in zip(up, down, strict=True):
+            assert np.array_equal(other, -one)
+            assert np.array_equal(one, want)
 
 
 @pytest.mark.parametrize("shift", range(1, 16))

@@ -13,6 +13,7 @@ from kernels.gemm import available_backends
 from kernels.int8.inputs import quantise_input
 from kernels.int8.loss import loss_error
 from kernels.int8.rescale import rescale
+from kernels.operators import channels_last
 from kernels.profiles import PROFILES
 from kernels.quantised import QTensor, QuantError
 from kernels.rounding import ceil_log2, psto
@@ -22,7 +23,7 @@ from sim.lowering import lowering
 from sim.model import INPUT, ForwardModel, ModelBuilder
 from sim.numeric import Hyper, NumericError, NumericExecutor, StepInputs, TrainingSession
 from sim.numeric.frame import Frame
-from sim.numeric.values import Value, channels_last
+from sim.numeric.values import Value
 from sim.plan import Plan
 from sim.policies.build import build_plan
 from sim.run import simulate
