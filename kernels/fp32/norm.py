@@ -14,10 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.arrays import ArrayError as Fp32Error
-from kernels.arrays import Floats
-from kernels.arrays import check_floats as check_array
-from kernels.arrays import float_target as target
+from kernels.arrays import ArrayError, Floats, check_floats, float_target
 from kernels.fp32.sums import CHUNK, SERIAL_FLOATS, Doubles, in_chunks
 from kernels.jit import compiled
 from kernels.norm import BatchNorm2d
@@ -151,7 +148,7 @@ def _shape(op: BatchNorm2d) -> tuple[int, ...]:
 def check_channels(op: BatchNorm2d, **arrays: Floats) -> None:
     """Refuse arrays that are not (c,) float32."""
     for name, array in arrays.items():
-        check_array(name, array, (op.c,))
+        check_floats(name, array, (op.c,))
 
 
 def check_settings(
@@ -162,12 +159,12 @@ def check_settings(
 ) -> None:
     """Refuse numbers out of range, and running statistics of other channels."""
     if not (isfinite(eps) and eps > 0):
-        raise Fp32Error(f"eps is {eps!r}; allowed: a number above 0, as {EPS}")
+        raise ArrayError(f"eps is {eps!r}; allowed: a number above 0, as {EPS}")
     if not 0 <= momentum <= 1:
-        raise Fp32Error(f"momentum is {momentum!r}; allowed: 0 to 1")
+        raise ArrayError(f"momentum is {momentum!r}; allowed: 0 to 1")
     if running is not None:
-        check_array("running.mean", running.mean, (op.c,))
-        check_array("running.var", running.var, (op.c,))
+        check_floats("running.mean", running.mean, (op.c,))
+        check_floats("running.var", running.var, (op.c,))
 
 
 def _threads(op: BatchNorm2d, threads: int | None) -> int:
@@ -216,14 +213,14 @@ def norm_forward(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         An array of another dtype, shape or order; ``eps``, ``momentum`` or ``threads`` outside
         what is allowed.
     """
-    check_array("x", x, _shape(op))
+    check_floats("x", x, _shape(op))
     check_channels(op, gamma=gamma, beta=beta)
     check_settings(op, eps, running, momentum)
-    y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
+    y, count = float_target(out, _shape(op), x, gamma, beta), _threads(op, threads)
     rows, size = x.reshape(-1, op.c), op.n * op.h * op.w
     total, squares = in_chunks(
         lambda first, last, part: _add_moments(rows, first, last, part),
@@ -270,13 +267,13 @@ def norm_evaluate(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`norm_forward`.
     """
-    check_array("x", x, _shape(op))
+    check_floats("x", x, _shape(op))
     check_channels(op, gamma=gamma, beta=beta)
     check_settings(op, eps, running)
-    y, count = target(out, _shape(op), x, gamma, beta), _threads(op, threads)
+    y, count = float_target(out, _shape(op), x, gamma, beta), _threads(op, threads)
     scale = (gamma / np.sqrt(running.var.astype(np.float64) + eps)).astype(np.float32)
     rows, written = x.reshape(-1, op.c), y.reshape(-1, op.c)
     over_rows(
@@ -315,11 +312,11 @@ def norm_weight_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`norm_forward`.
     """
-    check_array("x", x, _shape(op))
-    check_array("e", e, _shape(op))
+    check_floats("x", x, _shape(op))
+    check_floats("e", e, _shape(op))
     check_channels(op, mean=mean, inv_std=inv_std)
     rows, errors = x.reshape(-1, op.c), e.reshape(-1, op.c)
     dgamma, dbeta = in_chunks(
@@ -369,13 +366,13 @@ def norm_input_grad(
 
     Raises
     ------
-    Fp32Error
+    ArrayError
         As :func:`norm_forward`.
     """
-    check_array("x", x, _shape(op))
-    check_array("e", e, _shape(op))
+    check_floats("x", x, _shape(op))
+    check_floats("e", e, _shape(op))
     check_channels(op, gamma=gamma, mean=mean, inv_std=inv_std, dgamma=dgamma, dbeta=dbeta)
-    dx = target(out, _shape(op), x, e)
+    dx = float_target(out, _shape(op), x, e)
     rows, errors, written = (array.reshape(-1, op.c) for array in (x, e, dx))
     scale, slope, offset = input_grad_factors(gamma, inv_std, dgamma, dbeta, op)
     over_rows(

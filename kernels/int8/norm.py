@@ -132,7 +132,7 @@ def norm_forward(
 
     Raises
     ------
-    ArrayError, Fp32Error
+    ArrayError
         Arrays of another dtype, shape or order; numbers outside what is allowed.
     QuantError
         Values above float32, or an output with NaN or infinity.
@@ -193,7 +193,7 @@ def norm_weight_grad(
 
     Raises
     ------
-    ArrayError, Fp32Error, QuantError
+    ArrayError, QuantError
         As :func:`norm_forward`.
     """
     rows, x_unit, count = _entry("x", x, op, threads)
@@ -236,7 +236,7 @@ def norm_input_grad(
 
     Raises
     ------
-    ArrayError, Fp32Error, QuantError
+    ArrayError, QuantError
         As :func:`norm_forward`.
     """
     rows, x_unit, count = _entry("x", x, op, threads)
