@@ -71,8 +71,10 @@ def estimate(nests: Sequence[Nest], hierarchy: Hierarchy) -> Estimate:
     >>> from kernels.operators import Role
     >>> from kernels.pointwise import Relu
     >>> relu = kernel_nests(KernelCall(Relu((8, 64, 32, 32)), Role.FORWARD, "int8"), "cpu")
-    >>> estimate(relu, Hierarchy((Level("L1", 32768, 4, 64),))).memory_bytes  # 512 KiB in, as many allocated, written
+    >>> estimate(relu, Hierarchy((Level("L1", 32768, 4, 64),))).memory_bytes
     1572864
+
+    512 KiB are read, as many are loaded because they will be written, and then written back.
     """
     levels = []
     for index, level in enumerate(hierarchy.levels):
@@ -86,6 +88,11 @@ def estimate(nests: Sequence[Nest], hierarchy: Hierarchy) -> Estimate:
             if ref.port is Port.SCRATCHPAD:
                 touched[ref.store] += ref.length * _repeats(nest, ref)
     return Estimate(tuple(levels), *touched)
+
+
+def accesses(nests: Sequence[Nest]) -> int:
+    """Accesses of a kernel, exactly: how long its trace is."""
+    return sum(_repeats(nest, ref) for nest in nests for ref in nest.refs)
 
 
 # -- how often, and how far -------------------------------------------------------------------
