@@ -190,18 +190,25 @@ def _lattice(nest: Nest, ref: Ref, depth: int, offsets: Sequence[int]) -> Lattic
     return sorted(found)
 
 
-def lines_and_ways(
-    lattice: Lattice, length: int, level: Level, start: int = 0
-) -> tuple[float, float]:
-    """Lines that runs of ``length`` bytes on a lattice touch, and the ways that they need.
+class Footprint(NamedTuple):
+    """Lines that are touched, the share of the sets they fall into, and ways needed in these.
 
-    ``start`` is the address of the first run.
+    ``share`` is 1 where they spread evenly: then ``ways`` may be a fraction.
+    """
+
+    lines: float
+    ways: float
+    share: float
+
+
+def footprint(lattice: Lattice, length: int, level: Level, start: int = 0) -> Footprint:
+    """What runs of ``length`` bytes on a lattice touch; ``start`` is the address of the first.
 
     >>> l1 = Level("L1", 32 * 1024, ways=4, line_bytes=64)
-    >>> lines_and_ways([(64, 512)], 64, l1)  # 32 KiB in one piece: all four ways
-    (512.0, 4.0)
-    >>> lines_and_ways([(8192, 16)], 64, l1)  # a column of 16 lines, all in one set
-    (16.0, 16.0)
+    >>> footprint([(64, 512)], 64, l1)  # 32 KiB in one piece: all four ways
+    Footprint(lines=512.0, ways=4.0, share=1.0)
+    >>> footprint([(8192, 16)], 64, l1)  # a column of 16 lines, all in one of 128 sets
+    Footprint(lines=16.0, ways=16.0, share=0.0078125)
     """
     run = float(length)
     apart: Lattice = []
@@ -217,21 +224,22 @@ def lines_and_ways(
     grain = gcd(line, *(stride for stride, _ in apart))
     begins = range(start % grain, line, grain) if apart else (start % line,)
     lines = sum((begin + run - 1) // line + 1 for begin in begins) / len(begins)
-    reach = min(float(sets), float(-(-run // line)))
+    span, wide, reach, common = sets * line, lines, lines, sets * line
     for stride, count in apart:
         lines *= count
-        cycle = sets * line // gcd(sets * line, stride)  # positions until the sets repeat
-        reach = min(float(sets), reach * min(count, cycle))
-    crowded = reach < sets and lines > reach * 1.5
-    return lines, lines / (reach if crowded else sets)
+        reach *= min(count, span // gcd(span, stride))  # positions until the sets repeat
+        common = gcd(common, stride)
+    reach = min(reach, wide * (span // common), float(sets))
+    if reach < sets and lines > reach * 1.5:
+        return Footprint(lines, lines / reach, reach / sets)
+    return Footprint(lines, lines / sets, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
-    """An array in one nest: lines and ways by the depth of the body, and what finds it again."""
+    """An array in one nest: footprints by the depth of the body, and what finds it again."""
 
-    lines: list[float]
-    ways: list[float]
+    prints: list[Footprint]
     deepest: int
     stored: bool
     offset: int
@@ -260,22 +268,20 @@ def _arrays(nest: Nest, level: Level, entering: Sequence[Port]) -> dict[int, _To
     found: dict[int, _Touched] = {}
     for ref, offsets in groups.values():
         base = ref.array.base
-        pairs = [
-            lines_and_ways(
+        prints = [
+            footprint(
                 _lattice(nest, ref, depth, sorted(offsets)), ref.length, level, base + min(offsets)
             )
             for depth in range(len(nest.loops) + 1)
         ]
-        lines, ways = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         deepest = ref.depth
         if base in found:
             old = found[base]
-            lines = [max(a, b) for a, b in zip(lines, old.lines, strict=True)]
-            ways = [max(a, b) for a, b in zip(ways, old.ways, strict=True)]
+            prints = [max(a, b) for a, b in zip(prints, old.prints, strict=True)]
             deepest = max(deepest, old.deepest)
         strides = {abs(s): extents[part] for part, s in ref.strides.items() if s}
         reach = sorted(strides.items(), reverse=True)
-        found[base] = _Touched(lines, ways, deepest, base in stored, min(offsets), reach)
+        found[base] = _Touched(prints, deepest, base in stored, min(offsets), reach)
     return found
 
 
@@ -298,12 +304,11 @@ def _level_lines(
     seen: dict[int, list[_Seen]] = {}
     for nest in nests:
         arrays = _arrays(nest, level, entering)
-        total = sum(array.lines[0] for array in arrays.values())
-        shares = _shares(nest, arrays, level)
+        total = sum(array.prints[0].lines for array in arrays.values())
         for base, array in arrays.items():
             loaded = sum(
-                share * array.lines[depth] * _bodies(nest, depth)
-                for share, depth in ((share, min(d, array.deepest)) for d, share in shares)
+                share * array.prints[depth].lines * _bodies(nest, depth)
+                for depth, share in _shares(nest, array, arrays, level)
             )
             shared, last = max(
                 ((array.overlap(s.offset, level.line_bytes), s) for s in seen.get(base, [])),
@@ -313,30 +318,46 @@ def _level_lines(
             kept = 0.0
             if last is not None:
                 share = _surviving(last.nest_lines, total, between - last.then, capacity)
-                kept = shared * share * min(last.lines, array.lines[0], loaded)
+                kept = shared * share * min(last.lines, array.prints[0].lines, loaded)
             misses += loaded - kept
             was_dirty = last is not None and last.dirty
             if array.stored:
                 evictions += loaded - (kept if was_dirty else 0.0)
             dirty = array.stored or (was_dirty and kept > 0)
-            left = _Seen(array.offset, array.lines[0], total, between + total, dirty)
+            left = _Seen(array.offset, array.prints[0].lines, total, between + total, dirty)
             seen[base] = [left, *seen.get(base, [])]
         between += total
     return misses, evictions
 
 
-def _shares(nest: Nest, arrays: dict[int, _Touched], level: Level) -> list[tuple[int, float]]:
-    """Depths of bodies over which each line is loaded once, with the share of sets it holds for.
+def _shares(
+    nest: Nest, array: _Touched, arrays: dict[int, _Touched], level: Level
+) -> list[tuple[int, float]]:
+    """Depths of bodies over which an array's lines are loaded once, with the share that holds for.
 
-    A body that needs less than one way too many overflows that share of the sets only.
+    Sets where a body needs less than one way too many overflow in that share.
     """
+
+    def fits(ways: float) -> float:
+        return min(1.0, max(0.0, level.ways + 1 - ways))
+
     found, fitting = [], 0.0
     for depth in range(len(nest.loops) + 1):
-        ways = sum(array.ways[depth] for array in arrays.values())
-        fits = min(1.0, max(0.0, level.ways + 1 - ways)) if depth < len(nest.loops) else 1.0
-        if fits > fitting:
-            found.append((max(0, depth - 1), fits - fitting))
-            fitting = fits
+        even = sum(a.prints[depth].ways for a in arrays.values() if a.prints[depth].share == 1)
+        crowded = [a.prints[depth] for a in arrays.values() if a.prints[depth].share < 1]
+        own = array.prints[depth]
+        if depth == len(nest.loops):
+            here = 1.0
+        elif own.share < 1:
+            here = fits(even + own.ways)
+        else:
+            free = max(0.0, 1 - sum(one.share for one in crowded))
+            here = free * fits(even)
+            here += sum(min(one.share, 1 - free) * fits(even + one.ways) for one in crowded)
+            here = min(1.0, here)
+        if here > fitting:
+            found.append((min(max(0, depth - 1), array.deepest), here - fitting))
+            fitting = here
     return found
 
 
