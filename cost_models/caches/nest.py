@@ -174,14 +174,6 @@ class Nest:
             return sizes[part] - 1
         return (sizes[part] - 1) // steps[-1] * steps[-1] if steps else 0
 
-    def start_steps(self, loop: int) -> int:
-        """Positions that a loop spans: the step of the loop around it on its axis, or the axis."""
-        axis = self.loops[loop].axis
-        for outer in range(loop - 1, -1, -1):
-            if self.loops[outer].axis == axis:
-                return self.loops[outer].step
-        return self.axes[axis].size
-
 
 class Arena:
     """Lays arrays out one after the other, as an allocator with one block of memory does."""

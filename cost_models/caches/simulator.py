@@ -50,16 +50,6 @@ class Chunk(NamedTuple):
     lengths: Int32s
     codes: Codes
 
-    @property
-    def entries(self) -> NDArray[np.uint8]:
-        """Level where each access enters."""
-        return (self.codes >> 1).astype(np.uint8)
-
-    @property
-    def stores(self) -> NDArray[np.uint8]:
-        """1 for accesses that write, else 0."""
-        return (self.codes & np.uint8(1)).astype(np.uint8)
-
 
 @compiled
 def _place(
