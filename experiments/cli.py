@@ -19,6 +19,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
     from typer.core import TyperGroup
 
     from experiments import (
+        cli_caches,
         cli_compare,
         cli_federated,
         cli_memory,
@@ -108,6 +109,7 @@ app.command()(cli_show.models)
 app.command()(cli_memory.vtcm)
 app.command()(cli_memory.sweep)
 app.command()(cli_memory.reuse)
+app.command()(cli_caches.caches)
 app.command()(cli_compare.demo)
 
 
