@@ -32,17 +32,20 @@ int map_open(struct job *job, struct map *m)
     size_t places = (size_t)m->n * m->rows_h * m->rows_w;
     m->rows = m->n * m->out_h * m->out_w;
     m->data = job_zeros(job, places * m->channels);
-    m->from = job_memory(job, (size_t)m->rows * 4);
+    m->starts = job_memory(job, STARTS(m->rows));
     m->sums = job_memory(job, round_up(m->rows, WORDS) * 4);
-    if (!m->data || !m->from || !m->sums)
+    if (!m->data || !m->starts || !m->sums)
         return 0;
-    int32_t *from = m->from, step = m->stride * m->channels;
+    const int8_t **to = m->starts;
+    size_t step = (size_t)m->stride * m->channels;
     for (int n = 0; n < m->n; n++)
         for (int i = 0; i < m->out_h; i++) {
-            int32_t at = (n * m->rows_h + i * m->stride) * m->rows_w * m->channels;
+            size_t line = (size_t)(n * m->rows_h + i * m->stride) * m->rows_w;
+            const int8_t *at = m->data + line * m->channels;
             for (int j = 0; j < m->out_w; j++, at += step)
-                *from++ = at;
+                *to++ = at;
         }
+    fill_starts(m->starts, m->rows);
     return 1;
 }
 
@@ -135,15 +138,15 @@ int map_fill(struct job *job, struct map *m, const int8_t *source, int all, int 
     return sum_windows(job, m);
 }
 
-void map_pieces(const struct map *m, struct piece *pieces, int *count, int *steps)
+int map_runs(const struct map *m, struct gap *gaps, int *steps)
 {
-    int joined = m->dilation == 1, runs = joined ? 1 : m->k_w;
-    int length = joined ? m->k_w * m->channels : m->channels;
+    int joined = m->dilation == 1, length = joined ? m->k_w * m->channels : m->channels;
+    int along = joined ? 1 : m->k_w, count = m->k_h * along;
     *steps = length / DEPTH_STEP;
-    *count = m->k_h * runs;
-    for (int i = 0; i < m->k_h; i++)
-        for (int j = 0; j < runs; j++) {
-            int place = m->dilation * (i * m->rows_w + j);
-            pieces[i * runs + j] = (struct piece){place * m->channels, (i * runs + j) * *steps};
-        }
+    for (int i = 0; i < count; i++) {
+        int next = i + 1, here = i / along * m->rows_w + i % along;
+        int there = next / along * m->rows_w + next % along;
+        gaps[i] = (struct gap){(there - here) * m->dilation * m->channels - length, 0};
+    }
+    return count;
 }

@@ -14,8 +14,8 @@ struct map {
     /* Filled in by map_open and map_fill. */
     int8_t *data;
     int rows;       /* windows: n * out_h * out_w */
-    int32_t *from;  /* where each window starts, in bytes of data */
-    int32_t *sums;  /* 128 times the sum of each window */
+    const int8_t **starts; /* of each window, in data */
+    int32_t *sums;         /* 128 times the sum of each window */
 };
 
 struct map map_forward(const struct layer *l, int channels);
@@ -27,7 +27,8 @@ int map_open(struct job *job, struct map *m);
 /* Copy `width` channels from `first` on of a map with `all` channels; sum its windows. */
 int map_fill(struct job *job, struct map *m, const int8_t *source, int all, int first, int width);
 
-/* The pieces of a window: one per row of it where columns touch, else one per tap. */
-void map_pieces(const struct map *m, struct piece *pieces, int *count, int *steps);
+/* The runs of a window: one per row of it where columns touch, else one per tap. Gives how many,
+   the gaps behind them, and the steps in each. */
+int map_runs(const struct map *m, struct gap *gaps, int *steps);
 
 #endif

@@ -48,13 +48,11 @@ static const int32_t *padded_bias(struct job *job, const struct layer *l, int gr
 static int run_group(struct job *job, const struct map *m, const HVX_Vector *panels, size_t panel,
                      int columns, struct sink *sink)
 {
-    struct piece *pieces = job_memory(job, (size_t)m->k_h * m->k_w * sizeof *pieces);
-    if (!pieces)
+    struct gap *gaps = job_memory(job, (size_t)m->k_h * m->k_w * sizeof *gaps);
+    if (!gaps)
         return 0;
-    int count, steps;
-    map_pieces(m, pieces, &count, &steps);
-    struct product product = {m->rows, columns, m->data, m->from, panels, panel, pieces, count,
-                              steps};
+    struct product product = {m->rows, columns, m->starts, panels, panel, gaps, 0, 0};
+    product.runs = map_runs(m, gaps, &product.steps);
     sink->rows = m->sums;
     product_run(&product, sink, &job->team);
     return 1;

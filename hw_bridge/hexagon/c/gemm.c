@@ -47,19 +47,20 @@ int run_gemm(struct job *job)
     size_t panel = (size_t)depth / 2, panels = round_up(n, TILE_COLUMNS) / TILE_COLUMNS;
     HVX_Vector *packed = job_memory(job, panels * panel * VLEN);
     const int8_t *rows = padded_rows(job, job->in[0].data, (int)m, (int)k, depth);
-    int32_t *from = job_memory(job, m * 4), *sums = job_memory(job, round_up(m, WORDS) * 4);
-    if (!packed || !rows || !from || !sums
+    const int8_t **starts = job_memory(job, STARTS(m));
+    int32_t *sums = job_memory(job, round_up(m, WORDS) * 4);
+    if (!packed || !rows || !starts || !sums
         || !sink_new(job, &sink, bytes, &store, m * n, n))
         return 0;
     pack_columns(job->in[1].data, n, (int)k, depth, (int)n, 0x80, packed, panel, 0);
     for (int i = 0; i < m; i++)
-        from[i] = i * depth;
+        starts[i] = rows + (size_t)i * depth;
+    fill_starts(starts, (int)m);
     struct sums task = {rows, depth, sums};
     team_run(&job->team, sum_rows, &task, (int)m, WORDS);
     sink.rows = sums;
-    struct piece whole = {0, 0};
-    struct product product = {(int)m, (int)n, rows, from, packed, panel, &whole, 1,
-                              depth / DEPTH_STEP};
+    struct gap none = {0, 0};
+    struct product product = {(int)m, (int)n, starts, packed, panel, &none, 1, depth / DEPTH_STEP};
     product_run(&product, &sink, &job->team);
     sink_values(job, &sink);
     return 1;

@@ -2,26 +2,27 @@
 
 /* Eight rows by 64 columns: 16 of the 32 vector registers hold sums. A step is 32 multiplies in 16
    packets, with 8 scalar and 4 vector loads beside them: 256 MAC per packet at best. */
-INLINE void multiply_tile(const struct product *p, int row, const HVX_Vector *panel,
-                          HVX_Vector *tile)
+INLINE void multiply_tile(const struct product *p, const struct sink *sink, int row, int column,
+                          const HVX_Vector *panel, HVX_Vector *tile)
 {
-    HVX_Vector sums[TILE_VECTORS];
-    const int8_t *rows[TILE_ROWS];
+    HVX_Vector sums[TILE_VECTORS], bias[2] = {Q6_V_vzero(), Q6_V_vzero()};
+    const uint64_t *at[TILE_ROWS];
+    if (sink->columns) {
+        bias[0] = *(const HVX_Vector *)(sink->columns + column);
+        bias[1] = *(const HVX_Vector *)(sink->columns + column + WORDS);
+    }
 #pragma unroll
-    for (int i = 0; i < TILE_VECTORS; i++)
-        sums[i] = Q6_V_vzero();
-#pragma unroll
-    for (int i = 0; i < TILE_ROWS; i++) /* behind the last row that row again, not stored */
-        rows[i] = p->base + p->from[row + i < p->rows ? row + i : p->rows - 1];
-    for (int piece = 0; piece < p->piece_count; piece++) {
-        const uint64_t *at[TILE_ROWS];
-        const HVX_Vector *columns = panel + p->pieces[piece].column_steps * STEP_VECTORS;
-#pragma unroll
-        for (int i = 0; i < TILE_ROWS; i++)
-            at[i] = (const uint64_t *)(rows[i] + p->pieces[piece].row_bytes);
+    for (int i = 0; i < TILE_ROWS; i++) {
+        HVX_Vector extra = Q6_V_vsplat_R(sink->rows[row + i]);
+        sums[2 * i] = Q6_Vw_vsub_VwVw(bias[0], extra);
+        sums[2 * i + 1] = Q6_Vw_vsub_VwVw(bias[1], extra);
+        at[i] = (const uint64_t *)p->starts[row + i];
+    }
+    const struct gap *gap = p->gaps, *last = gap + p->runs;
+    do {
         for (int step = 0; step < p->steps; step++) {
-            HVX_Vector a = columns[0], b = columns[1], c = columns[2], d = columns[3];
-            columns += STEP_VECTORS;
+            HVX_Vector a = panel[0], b = panel[1], c = panel[2], d = panel[3];
+            panel += STEP_VECTORS;
 #pragma unroll
             for (int i = 0; i < TILE_ROWS; i++) {
                 uint64_t eight = *at[i]++;
@@ -32,7 +33,11 @@ INLINE void multiply_tile(const struct product *p, int row, const HVX_Vector *pa
                 sums[2 * i + 1] = Q6_Vw_vrmpyacc_VwVubRb(sums[2 * i + 1], d, second);
             }
         }
-    }
+#pragma unroll
+        for (int i = 0; i < TILE_ROWS; i++)
+            at[i] = (const uint64_t *)((const char *)at[i] + gap->row_bytes);
+        panel += gap->column_vectors;
+    } while (++gap < last);
 #pragma unroll
     for (int i = 0; i < TILE_VECTORS; i++)
         tile[i] = sums[i];
@@ -53,7 +58,7 @@ static void run_rows(void *context, int first, int last, int thread)
         const HVX_Vector *panel = p->panels + column / TILE_COLUMNS * p->panel_vectors;
         int columns = (int)least(p->columns - column, TILE_COLUMNS);
         for (int row = first; row < last; row += TILE_ROWS) {
-            multiply_tile(p, row, panel, tile);
+            multiply_tile(p, run->sink, row, column, panel, tile);
             outlet_write(&outlet, tile, row, (int)least(last - row, TILE_ROWS), column, columns);
         }
     }

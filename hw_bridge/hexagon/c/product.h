@@ -17,21 +17,30 @@
 #define DEPTH_STEP 8
 #define STEP_VECTORS 4 /* packed vectors for DEPTH_STEP of 64 columns */
 
-/* A run of the depth that lies in one piece in both operands. */
-struct piece {
-    int32_t row_bytes;   /* from where a row starts */
-    int32_t column_steps; /* from where a panel starts, in steps of the depth */
+/* The depth is made of runs that lie in one piece in both operands; after one, both move on. */
+struct gap {
+    int32_t row_bytes;
+    int32_t column_vectors;
 };
 
 struct product {
     int rows, columns;
-    const int8_t *base;    /* rows: base + from[row], 8-byte aligned */
-    const int32_t *from;
+    const int8_t *const *starts; /* of each row, 8-byte aligned; filled up by fill_starts */
     const HVX_Vector *panels;
-    size_t panel_vectors;  /* from one panel of 64 columns to the next */
-    const struct piece *pieces;
-    int piece_count, steps; /* steps of the depth in each piece */
+    size_t panel_vectors; /* from one panel of 64 columns to the next */
+    const struct gap *gaps; /* one per run; that of the last counts for nothing */
+    int runs, steps;        /* steps of the depth in each run */
 };
+
+/* Room for the starts of this many rows: a tile reads eight, whatever there are. */
+#define STARTS(rows) (round_up(rows, TILE_ROWS) * sizeof(const int8_t *))
+
+/* Repeat the last row's start up to a multiple of eight; those sums are not stored. */
+INLINE void fill_starts(const int8_t **starts, int rows)
+{
+    for (int i = rows; i % TILE_ROWS; i++)
+        starts[i] = starts[rows - 1];
+}
 
 /* Compute and store all rows and columns, on the team's threads. */
 void product_run(const struct product *product, struct sink *sink, struct team *team);

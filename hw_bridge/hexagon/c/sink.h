@@ -25,7 +25,6 @@ struct sink {
 /* The constants and counts of one thread. */
 struct outlet {
     struct sink *sink;
-    struct rounder rounder;
     struct tally tally;
     HVX_Vector wrapped;
 };
@@ -33,8 +32,8 @@ struct outlet {
 struct outlet outlet_open(struct sink *sink);
 void outlet_close(struct outlet *outlet, int thread);
 
-/* Store a tile: rows x columns of it count, from (row, column) of the output on. */
-void outlet_write(struct outlet *outlet, HVX_Vector *tile, int row, int rows, int column,
+/* Store a tile, zero point and bias already in it: rows x columns of it count, from (row, column) of the output on. */
+void outlet_write(struct outlet *outlet, const HVX_Vector *tile, int row, int rows, int column,
                   int columns);
 
 /* All threads together. */

@@ -87,18 +87,19 @@ static int grad_open(struct job *job, const struct layer *l, struct grad *g)
     return g->panels && g->strip && g->errors;
 }
 
-/* The depth of a tap: a row of outputs in one piece, or one place each under a stride. */
-static int grad_pieces(const struct grad *g, struct piece *pieces, int *steps)
+/* The depth of a tap: a row of outputs in one run, or one place each under a stride. The errors
+   lie in one piece, the inputs leave out what the taps of a row do not see. */
+static int grad_runs(const struct grad *g, struct gap *gaps, int *steps)
 {
     const struct layer *l = g->l;
-    int run = l->stride == 1 ? l->w_out : 1, count = 0;
+    int along = l->stride == 1 ? 1 : l->w_out, count = l->h_out * along;
+    int run = l->w_out / along; /* places of the map in one run */
     *steps = run * g->depth / DEPTH_STEP;
-    for (int i = 0; i < l->h_out; i++)
-        for (int j = 0; j < l->w_out; j += run)
-            pieces[count++] = (struct piece){
-                (i * l->w_out + j) * g->depth,
-                (i * g->rows_w + j) * l->stride * g->depth / DEPTH_STEP,
-            };
+    for (int i = 0; i < count; i++) {
+        int next = i + 1, here = (i / along * g->rows_w + i % along) * l->stride;
+        int there = (next / along * g->rows_w + next % along) * l->stride;
+        gaps[i] = (struct gap){0, (there - here - run) * g->depth / DEPTH_STEP * STEP_VECTORS};
+    }
     return count;
 }
 
@@ -108,16 +109,17 @@ static int run_group(struct job *job, struct grad *g, struct sink *sink, int32_t
     team_run(&job->team, pack_inputs, g, g->rows_h, 1);
     team_run(&job->team, pack_errors, g, l->h_out * l->w_out, 1);
     team_run(&job->team, turn_errors, g, (int)round_up(l->outs, WORDS), WORDS);
-    int32_t *from = job_memory(job, (size_t)l->outs * 4);
+    const int8_t **starts = job_memory(job, STARTS(l->outs));
     int32_t *sums = job_memory(job, round_up(l->outs, WORDS) * 4);
-    struct piece *pieces = job_memory(job, (size_t)l->h_out * l->w_out * sizeof *pieces);
-    if (!from || !sums || !pieces)
+    struct gap *gaps = job_memory(job, (size_t)l->h_out * l->w_out * sizeof *gaps);
+    if (!starts || !sums || !gaps)
         return 0;
     row_sums(g->errors, g->length, l->outs, (int)g->length, sums);
     for (int i = 0; i < l->outs; i++)
-        from[i] = (int32_t)(i * g->length);
-    struct product product = {l->outs, l->ins, g->errors, from, g->panels, g->panel, pieces, 0, 0};
-    product.piece_count = grad_pieces(g, pieces, &product.steps);
+        starts[i] = g->errors + i * g->length;
+    fill_starts(starts, l->outs);
+    struct product product = {l->outs, l->ins, starts, g->panels, g->panel, gaps, 0, 0};
+    product.runs = grad_runs(g, gaps, &product.steps);
     sink->rows = sums;
     for (int i = 0; i < l->k_h; i++)
         for (int j = 0; j < l->k_w; j++) {
