@@ -31,6 +31,20 @@ class Kernel(IntEnum):
     CONV_FORWARD = 2
     CONV_INPUT_GRAD = 3
     CONV_WEIGHT_GRAD = 4
+    AMAX = 5
+    REQUANTISE = 6
+    RESCALE = 7
+    RELU_FORWARD = 8
+    RELU_INPUT_GRAD = 9
+    MAX_POOL_FORWARD = 10
+    MAX_POOL_INPUT_GRAD = 11
+    ADD = 12
+    TRANSPOSE = 13
+    TO_D32 = 14
+    FROM_D32 = 15
+    ROTATE180 = 16
+    NITI_UPDATE = 17
+    WIDE_UPDATE = 18
 
 
 class Status(IntEnum):
