@@ -1,6 +1,6 @@
 """HVX kernels in C, and the emulator that runs them: what a DSP would compute, bit for bit."""
 
-from hw_bridge.hexagon.errors import HexagonError, KernelRefusal, RunnerError, ToolError
+from hw_bridge.hexagon.errors import HexagonError, KernelError, RunnerError, ToolError
 from hw_bridge.hexagon.protocol import Answer, Counts, Kernel
 from hw_bridge.hexagon.runner import Runner
 
@@ -9,7 +9,7 @@ __all__ = [
     "Counts",
     "HexagonError",
     "Kernel",
-    "KernelRefusal",
+    "KernelError",
     "Runner",
     "RunnerError",
     "ToolError",

@@ -68,7 +68,7 @@ class HexagonKernels:
 
     Raises
     ------
-    KernelRefusal
+    KernelError
         From every call whose arrays do not fit its layer.
     """
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hw_bridge.hexagon.words import ROUNDINGS
 from kernels.conv import Conv2d
 from kernels.int8.stored import Store
 from kernels.operators import OperatorError
 from kernels.pool import MaxPool2d
 from kernels.profiles import PROFILES, RescaleRule, TensorRole, rule_of
 from kernels.rounding import HEXAGON_CLIP, NITI_CLIP
-
-from hw_bridge.hexagon.words import ROUNDINGS
 
 Rng = np.random.Generator
 _CLIPS = (NITI_CLIP, HEXAGON_CLIP, (-4, 4), (-1, 1))

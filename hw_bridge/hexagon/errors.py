@@ -19,7 +19,7 @@ class RunnerError(HexagonError):
     """The runner crashed, hung or could not be started; its last words are in the message."""
 
 
-class KernelRefusal(HexagonError):
+class KernelError(HexagonError):
     """The runner refused a call, and runs on.
 
     Attributes

@@ -42,7 +42,7 @@ def stored(acc: NDArray[np.int64], store: Store | None) -> Stored:
     else:
         rounded = acc << min(-store.shift, 31)
     clipped = np.clip(rounded, *store.clip)
-    lost = np.count_nonzero((rounded == 0) & (acc != 0))
+    lost = int(np.count_nonzero((rounded == 0) & (acc != 0)))
     return Stored(clipped.astype(np.int8), amax, int(np.count_nonzero(clipped != rounded)), lost)
 
 
@@ -141,7 +141,10 @@ def _max_pool_forward(rng: np.random.Generator, dsp: HexagonKernels) -> Found:
 
 def _max_pool_input_grad(rng: np.random.Generator, dsp: HexagonKernels) -> Found:
     op = draws.max_pool(rng)
-    x, e = draws.int8s(rng, op.n, op.h, op.w, op.c), draws.int8s(rng, op.n, op.h_out, op.w_out, op.c)
+    x, e = (
+        draws.int8s(rng, op.n, op.h, op.w, op.c),
+        draws.int8s(rng, op.n, op.h_out, op.w_out, op.c),
+    )
     ran = dsp.max_pool_input_grad(x, e, op)
     return [(ran.result, max_pool_input_grad(x, e, op, threads=1))], ran.counts
 

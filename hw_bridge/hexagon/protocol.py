@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_bridge.hexagon.errors import FrameError, KernelRefusal
+from hw_bridge.hexagon.errors import FrameError, KernelError
 
 VERSION = 1
 REQUEST_MAGIC, ANSWER_MAGIC = b"MHQ1", b"MHA1"
@@ -19,7 +19,11 @@ MOST_PAYLOAD = 1 << 29
 """Bytes; the runner refuses more."""
 _REQUEST, _ANSWER, _TENSOR = struct.Struct("<4s5IQ"), struct.Struct("<4s5I5Q"), struct.Struct("<2I")
 ANSWER_BYTES = _ANSWER.size
-_DTYPES = {1: np.dtype("<i1"), 4: np.dtype("<i4"), 8: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<i1"),
+    4: np.dtype("<i4"),
+    8: np.dtype("<i8"),
+}
 _MOST_TENSORS, _MOST_VALUES = 8, 8
 
 
@@ -179,19 +183,19 @@ def read_answer(head: Head, payload: bytes) -> Answer:
     ------
     FrameError
         Sizes that do not fit.
-    KernelRefusal
+    KernelError
         The kernel ended with another status than DONE.
     """
     if len(payload) != head.payload:
         raise FrameError(f"a payload has {len(payload)} bytes; expected {head.payload}")
     if head.status != Status.DONE:
         text = payload[len(payload) - head.text :].decode("utf-8", "replace")
-        raise KernelRefusal(head.status, f"{Status(head.status).name}: {text}")
+        raise KernelError(head.status, f"{Status(head.status).name}: {text}")
     at = 8 * head.values
     values = struct.unpack(f"<{head.values}q", payload[:at])
     shapes = [_TENSOR.unpack_from(payload, at + 8 * i) for i in range(head.tensors)]
     at += 8 * head.tensors
-    tensors = []
+    tensors: list[NDArray[Any]] = []
     for size, count in shapes:
         if size not in _DTYPES or at + size * count > len(payload) - head.text:
             raise FrameError(f"a tensor of {count} elements of {size} bytes is not in the payload")

@@ -85,7 +85,7 @@ class Runner:
 
         Raises
         ------
-        KernelRefusal
+        KernelError
             The runner refused the call.
         RunnerError, FrameError
             It crashed, hung, or answered with something else than an answer.

@@ -82,7 +82,9 @@ def emulator() -> Tool:
             [path, "--version"], capture_output=True, text=True, timeout=_ANSWER_S, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise ToolError(f"{path} does not start ({error}); install it: {EMULATOR_INSTALL}") from None
+        raise ToolError(
+            f"{path} does not start ({error}); install it: {EMULATOR_INSTALL}"
+        ) from None
     return Tool((path,), said.splitlines()[0] if said else "unknown version")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hw_bridge.hexagon.backend import HexagonKernels
-from hw_bridge.hexagon.errors import KernelRefusal
+from hw_bridge.hexagon.errors import KernelError
 from hw_bridge.hexagon.expected import CHECKS
 from hw_bridge.hexagon.protocol import Kernel
 from hw_bridge.hexagon.runner import Runner
@@ -63,7 +63,7 @@ def run_case(runner: Runner, kernel: Kernel, seed: int, case: int) -> tuple[bool
     dsp = HexagonKernels(runner, threads=int(rng.integers(1, 5)))
     try:
         pairs, counts = CHECKS[kernel](rng, dsp)
-    except KernelRefusal:
+    except KernelError:
         return False, 0
     return all(same(got, want) for got, want in pairs), counts.packets
 

@@ -13,7 +13,7 @@ static int pack_forward(struct job *job, const struct layer *l, const int8_t *w,
     int taps = l->k_h * l->k_w, depth = taps * channels;
     const int8_t *own = w + (size_t)group * l->outs * taps * l->ins;
     if (channels != l->ins) {
-        int8_t *copy = job_zeros(job, (size_t)l->outs * depth);
+        int8_t *copy = job_zeros(job, (uint64_t)l->outs * depth);
         if (!copy)
             return 0;
         for (int i = 0; i < l->outs * taps; i++)
@@ -84,7 +84,7 @@ int run_conv_forward(struct job *job)
     if (!sink_new(job, &sink, bytes, &store, outputs, l.c_out))
         return 0;
     char *out = sink.out;
-    HVX_Vector *panels = job_memory(job, round_up(l.outs, TILE_COLUMNS) * panel * 2);
+    HVX_Vector *panels = job_memory(job, (uint64_t)round_up(l.outs, TILE_COLUMNS) * panel * 2);
     struct map map = map_forward(&l, channels);
     if (!panels || !map_open(job, &map))
         return 0;
@@ -118,10 +118,10 @@ int run_conv_input_grad(struct job *job)
     if ((int64_t)taps * channels > MAX_DEPTH)
         return job_fail(job, BAD_PARAMS, "the depth is %d; allowed: %d", (int64_t)taps * channels,
                         (int64_t)MAX_DEPTH);
-    if (!sink_new(job, &sink, bytes, &store, (size_t)l.n * l.h * l.w * l.c_in, l.c_in))
+    if (!sink_new(job, &sink, bytes, &store, (uint64_t)l.n * l.h * l.w * l.c_in, l.c_in))
         return 0;
     char *out = sink.out;
-    HVX_Vector *panels = job_memory(job, round_up(l.ins, TILE_COLUMNS) * panel * 2);
+    HVX_Vector *panels = job_memory(job, (uint64_t)round_up(l.ins, TILE_COLUMNS) * panel * 2);
     struct map map = map_input_grad(&l, channels);
     if (!panels || !map_open(job, &map))
         return 0;

@@ -45,7 +45,7 @@ int run_gemm(struct job *job)
         return 0;
     int depth = (int)round_up(k, DEPTH_STEP);
     size_t panel = (size_t)depth / 2, panels = round_up(n, TILE_COLUMNS) / TILE_COLUMNS;
-    HVX_Vector *packed = job_memory(job, panels * panel * VLEN);
+    HVX_Vector *packed = job_memory(job, (uint64_t)panels * panel * VLEN);
     const int8_t *rows = padded_rows(job, job->in[0].data, (int)m, (int)k, depth);
     const int8_t **starts = job_memory(job, STARTS(m));
     int32_t *sums = job_memory(job, round_up(m, WORDS) * 4);

@@ -48,12 +48,12 @@ int job_fail(struct job *job, int status, const char *format, ...)
     return 0;
 }
 
-void *job_memory(struct job *job, size_t bytes)
+void *job_memory(struct job *job, uint64_t bytes)
 {
     if (!arena)
         arena = system_map(ARENA_BYTES);
-    size_t wanted = round_up(bytes, VLEN) + SLACK;
-    if (!arena || bytes > ARENA_BYTES / 2 || wanted > ARENA_BYTES - job->held) {
+    size_t wanted = bytes > ARENA_BYTES / 2 ? ARENA_BYTES : round_up(bytes, VLEN) + SLACK;
+    if (!arena || wanted > ARENA_BYTES - job->held) {
         job_fail(job, NO_MEMORY, "no memory for %d bytes more", (int64_t)bytes);
         return NULL;
     }
@@ -62,7 +62,7 @@ void *job_memory(struct job *job, size_t bytes)
     return block;
 }
 
-void *job_zeros(struct job *job, size_t bytes)
+void *job_zeros(struct job *job, uint64_t bytes)
 {
     void *block = job_memory(job, bytes);
     if (block)
@@ -72,7 +72,7 @@ void *job_zeros(struct job *job, size_t bytes)
 
 void job_release(struct job *job, size_t held) { job->held = held; }
 
-void *job_output(struct job *job, uint32_t dtype, size_t elements)
+void *job_output(struct job *job, uint32_t dtype, uint64_t elements)
 {
     if (elements > MAX_ELEMENTS) {
         job_fail(job, BAD_PARAMS, "the result has %d elements; allowed: %d", (int64_t)elements,

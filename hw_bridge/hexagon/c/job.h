@@ -34,13 +34,13 @@ struct job {
 };
 
 /* Memory for this job, aligned, with SLACK bytes behind it; NULL ends the job with NO_MEMORY. */
-void *job_memory(struct job *job, size_t bytes);
+void *job_memory(struct job *job, uint64_t bytes);
 /* The same, filled with 0. */
-void *job_zeros(struct job *job, size_t bytes);
+void *job_zeros(struct job *job, uint64_t bytes);
 /* Give back all memory asked for since job->held was this; no output may be among it. */
 void job_release(struct job *job, size_t held);
 /* A tensor to send back. */
-void *job_output(struct job *job, uint32_t dtype, size_t elements);
+void *job_output(struct job *job, uint32_t dtype, uint64_t elements);
 /* Send an input back: a kernel that works in place. */
 void job_return(struct job *job, int input);
 void job_value(struct job *job, int64_t value);

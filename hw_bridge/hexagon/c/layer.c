@@ -2,6 +2,9 @@
 
 #include "system.h"
 
+/* Limits that keep every product of two of them in int32. */
+enum { MOST_WINDOW = 1 << 10, MOST_PAD = 1 << 12, MOST_SIZE = 1 << 16 };
+
 static int windows(int size, int k, int stride, int pad, int dilation)
 {
     int room = size + 2 * pad - dilation * (k - 1) - 1;
@@ -17,8 +20,9 @@ int layer_read(struct job *job, struct layer *l)
                                  &l->k_w,    &l->stride, &l->pad_h, &l->pad_w, &l->dilation,
                                  &l->groups};
     for (int i = 0; i < LAYER_PARAMS; i++) {
-        int pad = i == 8 || i == 9;
-        if (!job_check(job, i, pad ? 0 : 1, 1 << 16, names[i]))
+        int pad = i == 8 || i == 9, window = i == 5 || i == 6 || i == 7 || i == 10;
+        int most = pad ? MOST_PAD : window ? MOST_WINDOW : MOST_SIZE;
+        if (!job_check(job, i, pad ? 0 : 1, most, names[i]))
             return 0;
         *fields[i] = (int)job->params[i];
     }
@@ -34,7 +38,8 @@ int layer_read(struct job *job, struct layer *l)
     /* Padded maps are addressed by int32 offsets. */
     int64_t places = (int64_t)l->n * (l->h + 2 * l->pad_h + l->k_h * l->dilation)
                      * (l->w + 2 * l->pad_w + l->k_w * l->dilation);
-    if (places * (l->ins > l->outs ? l->ins + 8 : l->outs + 8) > MAX_ELEMENTS)
+    if (places > MAX_ELEMENTS
+        || places * (l->ins > l->outs ? l->ins + 8 : l->outs + 8) > MAX_ELEMENTS)
         return job_fail(job, BAD_PARAMS, "the padded map has more than 2^28 elements; split the batch");
     return 1;
 }
@@ -52,7 +57,7 @@ int store_read(struct job *job, int at, int *bytes, struct store *store)
 }
 
 int sink_new(struct job *job, struct sink *sink, int bytes, const struct store *store,
-             size_t elements, size_t row_stride)
+             uint64_t elements, size_t row_stride)
 {
     memset(sink, 0, sizeof *sink);
     sink->kind = bytes ? TO_BYTES : TO_WORDS;

@@ -22,7 +22,7 @@ int store_read(struct job *job, int at, int *bytes, struct store *store);
 
 /* A sink of rows x columns for the whole job, and its output; kind by store_read. */
 int sink_new(struct job *job, struct sink *sink, int bytes, const struct store *store,
-             size_t elements, size_t row_stride);
+             uint64_t elements, size_t row_stride);
 
 /* Values amax, saturated, lost. */
 void sink_values(struct job *job, const struct sink *sink);

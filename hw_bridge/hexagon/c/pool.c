@@ -133,7 +133,7 @@ int run_max_pool_forward(struct job *job)
     struct pool p;
     if (!pool_read(job, &p))
         return 0;
-    p.y = job_output(job, INT8, (size_t)p.n * p.h_out * p.w_out * p.c);
+    p.y = job_output(job, INT8, (uint64_t)p.n * p.h_out * p.w_out * p.c);
     if (!p.y)
         return 0;
     team_run(&job->team, pool_rows, &p, p.n * p.h_out, 1);

@@ -81,9 +81,9 @@ static int grad_open(struct job *job, const struct layer *l, struct grad *g)
     g->panel = (size_t)g->rows_h * g->rows_w * g->depth / 2;
     g->length = round_up((size_t)l->h_out * l->w_out * g->depth, VLEN);
     g->strip_panel = g->length / 2;
-    g->panels = job_memory(job, round_up(l->ins, TILE_COLUMNS) * g->panel * 2);
-    g->strip = job_zeros(job, round_up(l->outs, TILE_COLUMNS) * g->length);
-    g->errors = job_memory(job, round_up(l->outs, WORDS) * g->length);
+    g->panels = job_memory(job, (uint64_t)round_up(l->ins, TILE_COLUMNS) * g->panel * 2);
+    g->strip = job_zeros(job, (uint64_t)round_up(l->outs, TILE_COLUMNS) * g->length);
+    g->errors = job_memory(job, (uint64_t)round_up(l->outs, WORDS) * g->length);
     return g->panels && g->strip && g->errors;
 }
 
