@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Run HVX kernels in an emulator: verify them, count their packets.")
+app = typer.Typer(help="Verify HVX kernels in an emulator, count packets.")
 BACKENDS = ("hexagon",)
 CASE_LIMIT = 10_000_000
 NOTE = "packets counted by the emulator; they are not cycles"
