@@ -99,7 +99,7 @@ def compile_flags(arch: str) -> tuple[str, ...]:
     check_architecture(arch)
     cpu = f"-mcpu=hexagon{arch}+hvx{arch}+hvx_length128b"
     bare = ("-ffreestanding", "-nostdlib", "-static")
-    return ("-target", "hexagon-linux-none", cpu, "-O3", *bare, "-Wall", "-Wextra", "-Werror")
+    return ("-target", "hexagon-linux-none", cpu, "-O3", *bare)
 
 
 def emulate(arch: str) -> tuple[str, ...]:

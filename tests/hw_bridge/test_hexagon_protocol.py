@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_bridge.hexagon.backend import HexagonKernels
-from hw_bridge.hexagon.build import build_hash, runner_path
+from hw_bridge.hexagon.build import build_hash, runner_path, source_files
 from hw_bridge.hexagon.errors import FrameError, KernelError, RunnerError, ToolError
 from hw_bridge.hexagon.protocol import (
     ANSWER_BYTES,
@@ -25,7 +26,7 @@ from hw_bridge.hexagon.protocol import (
     request_bytes,
 )
 from hw_bridge.hexagon.runner import Runner
-from hw_bridge.hexagon.toolchain import check_architecture, emulate
+from hw_bridge.hexagon.toolchain import check_architecture, compile_flags, compiler, emulate
 
 INT8S = np.zeros(16, np.int8)
 
@@ -223,6 +224,16 @@ def test_builds_are_named_by_what_they_are_made_of() -> None:
     assert runner_path("v66").name.endswith(build_hash("v66"))
     with pytest.raises(ToolError, match="allowed: v66, v68, v73"):
         check_architecture("v65")
+
+
+def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
+    """A user's build does not ask for warnings: compilers differ in what they warn of."""
+    need_tools()
+    sources = [str(path) for path in source_files() if path.suffix == ".c"]
+    strict = ["-Wall", "-Wextra", "-Werror", "-Wstrict-prototypes", "-o", str(tmp_path / "runner")]
+    command = [*compiler().command, "cc", *compile_flags("v66"), *strict, *sources]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_emulator_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

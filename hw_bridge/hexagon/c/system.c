@@ -2,7 +2,7 @@
 
 #include "hvx.h"
 
-enum { READ = 63, WRITE = 64, EXIT = 93, EXIT_GROUP = 94, FUTEX = 98, MUNMAP = 215, CLONE = 220, MMAP = 222 };
+enum { READ = 63, WRITE = 64, EXIT = 93, EXIT_GROUP = 94, FUTEX = 98, CLONE = 220, MMAP = 222 };
 
 #define FUTEX_WAIT 0
 #define PROT_READ_WRITE 3
@@ -64,7 +64,6 @@ int thread_start(struct thread *thread, void *stack, size_t size, void (*work)(v
 {
     struct entry *entry = (struct entry *)((char *)stack + size - VLEN);
     *entry = (struct entry){work, context};
-    thread->stack = stack;
     thread->id = 1; /* until the kernel has written the real one */
     register long r0 __asm__("r0") = THREAD_FLAGS;
     register long r1 __asm__("r1") = (long)entry;

@@ -12,10 +12,8 @@ void system_exit(int code) __attribute__((noreturn));
 /* Anonymous memory, zeroed and page-aligned; NULL if there is none. */
 void *system_map(size_t size);
 
-/* A thread with a stack of its own. */
 struct thread {
     volatile int32_t id; /* 0 once it has ended: the kernel clears it and wakes who waits */
-    void *stack;
 };
 
 /* Start work(context) on a stack of `size` bytes at `stack`; 0 if the system has no more threads. */
