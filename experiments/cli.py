@@ -22,6 +22,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_caches,
         cli_compare,
         cli_federated,
+        cli_hw,
         cli_memory,
         cli_plan,
         cli_show,
@@ -104,6 +105,7 @@ app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
 app.add_typer(cli_plan.app, name="plan")
+app.add_typer(cli_hw.app, name="hw")
 app.command()(cli_show.devices)
 app.command()(cli_show.models)
 app.command()(cli_memory.vtcm)

@@ -1,1 +1,1 @@
-"""Floor 4: the same plans on real kernels (no backend yet)."""
+"""Floor 4: the same plans on real kernels. So far: HVX kernels in an emulator."""

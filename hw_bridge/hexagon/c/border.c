@@ -1,0 +1,152 @@
+#include "border.h"
+#include "pack.h"
+
+#include "system.h"
+
+struct map map_forward(const struct layer *l, int channels)
+{
+    return (struct map){
+        .n = l->n, .height = l->h, .width = l->w, .spread = 1, .top = l->pad_h, .left = l->pad_w,
+        .rows_h = l->h + 2 * l->pad_h, .rows_w = l->w + 2 * l->pad_w, .channels = channels,
+        .out_h = l->h_out, .out_w = l->w_out, .stride = l->stride, .dilation = l->dilation,
+        .k_h = l->k_h, .k_w = l->k_w,
+    };
+}
+
+/* Place s o + d (k - 1) - p of h + d (k - 1) holds the error of output o; the windows over it, with
+   turned weights and a stride of 1, give the errors of all inputs. */
+struct map map_input_grad(const struct layer *l, int channels)
+{
+    int reach_h = l->dilation * (l->k_h - 1), reach_w = l->dilation * (l->k_w - 1);
+    return (struct map){
+        .n = l->n, .height = l->h_out, .width = l->w_out, .spread = l->stride,
+        .top = reach_h - l->pad_h, .left = reach_w - l->pad_w,
+        .rows_h = l->h + reach_h, .rows_w = l->w + reach_w, .channels = channels,
+        .out_h = l->h, .out_w = l->w, .stride = 1, .dilation = l->dilation,
+        .k_h = l->k_h, .k_w = l->k_w,
+    };
+}
+
+int map_open(struct job *job, struct map *m)
+{
+    size_t places = (size_t)m->n * m->rows_h * m->rows_w;
+    m->rows = m->n * m->out_h * m->out_w;
+    m->data = job_zeros(job, places * m->channels);
+    m->starts = job_memory(job, STARTS(m->rows));
+    m->sums = job_memory(job, round_up(m->rows, WORDS) * 4);
+    if (!m->data || !m->starts || !m->sums)
+        return 0;
+    const int8_t **to = m->starts;
+    size_t step = (size_t)m->stride * m->channels;
+    for (int n = 0; n < m->n; n++)
+        for (int i = 0; i < m->out_h; i++) {
+            size_t line = (size_t)(n * m->rows_h + i * m->stride) * m->rows_w;
+            const int8_t *at = m->data + line * m->channels;
+            for (int j = 0; j < m->out_w; j++, at += step)
+                *to++ = at;
+        }
+    fill_starts(m->starts, m->rows);
+    return 1;
+}
+
+INLINE void copy_bytes(int8_t *to, const int8_t *from, int bytes)
+{
+    for (; bytes >= VLEN; bytes -= VLEN, to += VLEN, from += VLEN)
+        store_any(to, load_any(from), VLEN);
+    if (bytes)
+        store_bytes(to, load_any(from), bytes);
+}
+
+struct fill {
+    struct map *map;
+    const int8_t *source;
+    int all, first, width;
+};
+
+/* Rows first .. last - 1 of all source maps. */
+static void fill_rows(void *context, int first, int last, int thread)
+{
+    struct fill *f = context;
+    const struct map *m = f->map;
+    (void)thread;
+    int whole = m->spread == 1 && f->all == m->channels && m->left >= 0
+                && m->left + m->width <= m->rows_w;
+    for (int row = first; row < last; row++) {
+        int n = row / m->height, y = m->top + (row - n * m->height) * m->spread;
+        if (y < 0 || y >= m->rows_h)
+            continue;
+        int8_t *line = m->data + (size_t)(n * m->rows_h + y) * m->rows_w * m->channels;
+        const int8_t *from = f->source + (size_t)row * m->width * f->all + f->first;
+        if (whole) {
+            copy_bytes(line + m->left * m->channels, from, m->width * m->channels);
+            continue;
+        }
+        for (int j = 0, x = m->left; j < m->width; j++, x += m->spread, from += f->all)
+            if (x >= 0 && x < m->rows_w)
+                copy_bytes(line + x * m->channels, from, f->width);
+    }
+}
+
+struct places {
+    const struct map *map;
+    int32_t *sums;
+};
+
+static void sum_places(void *context, int first, int last, int thread)
+{
+    struct places *p = context;
+    (void)thread;
+    int channels = p->map->channels;
+    row_sums(p->map->data + (size_t)first * channels, channels, last - first, channels,
+             p->sums + first);
+}
+
+/* What each place's channels add up to, then for every place the sum of the window that starts
+   there: 32 places at a time, whether a window starts there or not. */
+static int sum_windows(struct job *job, struct map *m)
+{
+    int places = m->n * m->rows_h * m->rows_w;
+    size_t reach = (size_t)m->dilation * ((m->k_h - 1) * m->rows_w + m->k_w - 1);
+    int32_t *single = job_memory(job, (round_up(places, WORDS) + reach) * 4);
+    int32_t *window = job_memory(job, round_up(places, WORDS) * 4);
+    if (!single || !window)
+        return 0;
+    struct places task = {m, single};
+    team_run(&job->team, sum_places, &task, places, WORDS);
+    for (int place = 0; place < places; place += WORDS) {
+        HVX_Vector sum = Q6_V_vzero();
+        for (int i = 0; i < m->k_h; i++)
+            for (int j = 0; j < m->k_w; j++)
+                sum = Q6_Vw_vadd_VwVw(
+                    sum, load_any(single + place + m->dilation * (i * m->rows_w + j)));
+        *(HVX_Vector *)(window + place) = sum;
+    }
+    int32_t *to = m->sums;
+    for (int n = 0; n < m->n; n++)
+        for (int i = 0; i < m->out_h; i++) {
+            const int32_t *at = window + (n * m->rows_h + i * m->stride) * m->rows_w;
+            for (int j = 0; j < m->out_w; j++, at += m->stride)
+                *to++ = *at;
+        }
+    return 1;
+}
+
+int map_fill(struct job *job, struct map *m, const int8_t *source, int all, int first, int width)
+{
+    struct fill fill = {m, source, all, first, width};
+    team_run(&job->team, fill_rows, &fill, m->n * m->height, 1);
+    return sum_windows(job, m);
+}
+
+int map_runs(const struct map *m, struct gap *gaps, int *steps)
+{
+    int joined = m->dilation == 1, length = joined ? m->k_w * m->channels : m->channels;
+    int along = joined ? 1 : m->k_w, count = m->k_h * along;
+    *steps = length / DEPTH_STEP;
+    for (int i = 0; i < count; i++) {
+        int next = i + 1, here = i / along * m->rows_w + i % along;
+        int there = next / along * m->rows_w + next % along;
+        gaps[i] = (struct gap){(there - here) * m->dilation * m->channels - length, 0};
+    }
+    return count;
+}

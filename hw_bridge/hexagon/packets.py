@@ -1,0 +1,208 @@
+"""MAC per packet of the HVX kernels on a network's own layers: what ``mandheling hw packets`` runs.
+
+A count covers the whole call on one thread: packing, borders, zero-point correction, stores and
+the kernel's own bookkeeping. A packet is what one DSP thread issues at a time; it is not a cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw_bridge.hexagon.backend import HexagonKernels
+from hw_bridge.hexagon.protocol import Counts
+from hw_bridge.hexagon.runner import Runner
+from kernels.conv import Conv2d
+from kernels.int8.stored import Store
+from kernels.linear import Linear
+from kernels.operators import Role
+from kernels.profiles import PROFILES, TensorRole, rule_of
+from kernels.rounding import Rounding
+from sim.zoo import load_model
+
+FAMILIES = ("gemm", "forward", "input_grad", "weight_grad")
+COUNTED_CHANNELS = 32
+"""Input channels from which on a shape counts in the mean: with fewer, a step of the depth is
+mostly padding, and its work is under 1 % of VGG-16's."""
+_SHIFT = 9
+"""A shift that stores VGG-16's products as INT8; the packets do not depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kernel on one shape.
+
+    Attributes
+    ----------
+    family
+        One of :data:`FAMILIES`.
+    shape
+        In words, the same for the layers that share it.
+    layers
+        How many layers of the network have it.
+    macs, packets, instructions, hvx
+        Of one layer.
+    counted
+        Whether it is in the mean.
+    """
+
+    family: str
+    shape: str
+    layers: int
+    macs: int
+    packets: int
+    instructions: int
+    hvx: int
+    counted: bool
+
+    @property
+    def macs_per_packet(self) -> float:
+        """Work per packet, everything included."""
+        return self.macs / self.packets
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaling:
+    """A forward convolution with its shift known, and with dynamic rescaling.
+
+    ``bytes`` are those that outputs move: 1 stored; or 4 stored, 4 scanned, 4 read, 1 stored.
+    """
+
+    shape: str
+    elements: int
+    fused_packets: int
+    dynamic_packets: int
+
+    @property
+    def fused_bytes(self) -> int:
+        """Stored as INT8."""
+        return self.elements
+
+    @property
+    def dynamic_bytes(self) -> int:
+        """Stored as INT32, scanned, read, stored as INT8."""
+        return 13 * self.elements
+
+
+def layers_of(model: str, batch: int) -> list[tuple[Conv2d | Linear, int]]:
+    """Convolutions and linear layers of a network, each shape once, and how often it occurs."""
+    found: dict[Conv2d | Linear, int] = {}
+    for layer in load_model(model, batch).layers:
+        if isinstance(layer.op, Conv2d | Linear):
+            found[layer.op] = found.get(layer.op, 0) + 1
+    return list(found.items())
+
+
+def shape_words(op: Conv2d | Linear) -> str:
+    """A layer's sizes in a few words.
+
+    Examples
+    --------
+    >>> shape_words(Conv2d(n=32, c_in=64, h=16, w=16, c_out=128, k=3, pad=1))
+    '32x16x16, 64 to 128, 3x3'
+    """
+    if isinstance(op, Linear):
+        return f"{op.n}, {op.c_in} to {op.c_out}"
+    return f"{op.n}x{op.h}x{op.w}, {op.c_in} to {op.c_out}, {op.k_h}x{op.k_w}"
+
+
+class _Inputs:
+    """Full-range tensors of one layer."""
+
+    def __init__(self, op: Conv2d, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+
+        def draw(*shape: int) -> NDArray[np.int8]:
+            return rng.integers(-128, 128, shape, np.int8)
+
+        self.op = op
+        self.x = draw(op.n, op.h, op.w, op.c_in)
+        self.w = draw(op.c_out, op.k_h, op.k_w, op.c_in)
+        self.e = draw(op.n, op.h_out, op.w_out, op.c_out)
+        depth = op.k_h * op.k_w * op.c_in
+        self.a, self.b = draw(op.n * op.h_out * op.w_out, depth), draw(depth, op.c_out)
+        self.into = np.zeros(self.w.shape, np.int32)
+
+
+def _calls(dsp: HexagonKernels, t: _Inputs) -> Iterator[tuple[str, Callable[[], Counts]]]:
+    """Each family's call; forward and input_grad store INT8 by a known shift, as most steps do."""
+    op, store = t.op, Store(_SHIFT, Rounding.HALF_AWAY)
+    yield "gemm", lambda: dsp.gemm(t.a, t.b).counts
+    yield "forward", lambda: dsp.conv_forward(t.x, t.w, op, store=store).counts
+    yield "input_grad", lambda: dsp.conv_input_grad(t.e, t.w, op, store=store).counts
+    yield "weight_grad", lambda: dsp.conv_weight_grad(t.x, t.e, op, into=t.into).counts
+
+
+def _as_conv(op: Conv2d | Linear) -> Conv2d:
+    if isinstance(op, Conv2d):
+        return op
+    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
+
+
+def measure(
+    arch: str,
+    model: str = "vgg16",
+    batch: int = 32,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """Count the packets of every family on every shape of a network.
+
+    Parameters
+    ----------
+    arch
+        Build to run.
+    model, batch
+        A network of the zoo at its own image size, and samples per step.
+    seed
+        Of the values; no count depends on them.
+    advance
+        Called after each row.
+
+    Raises
+    ------
+    ToolError, RunnerError
+        No compiler or emulator; the runner ended.
+    """
+    rows = []
+    with Runner(arch) as runner:
+        dsp = HexagonKernels(runner)
+        for op, layers in layers_of(model, batch):
+            conv = _as_conv(op)
+            macs, counted = conv.work(Role.FORWARD).macs, conv.c_in >= COUNTED_CHANNELS
+            for family, call in _calls(dsp, _Inputs(conv, seed)):
+                c = call()
+                numbers = (layers, macs, c.packets, c.instructions, c.hvx)
+                rows.append(Row(family, shape_words(op), *numbers, counted))
+                advance()
+    return rows
+
+
+def mean_macs_per_packet(rows: list[Row], family: str) -> float:
+    """All counted layers' MACs over all their packets: the mean weighted by work."""
+    counted = [row for row in rows if row.family == family and row.counted]
+    return sum(r.macs * r.layers for r in counted) / sum(r.packets * r.layers for r in counted)
+
+
+def compare_rescaling(arch: str, model: str = "vgg16", batch: int = 32) -> list[Rescaling]:
+    """Known against dynamic shift, on the convolutions that count."""
+    found = []
+    rule = rule_of(PROFILES["mandheling_dsp"], TensorRole.ACTIVATION)
+    with Runner(arch) as runner:
+        dsp = HexagonKernels(runner)
+        for op, _ in layers_of(model, batch):
+            if not isinstance(op, Conv2d) or op.c_in < COUNTED_CHANNELS:
+                continue
+            t = _Inputs(op, 0)
+            store = Store(_SHIFT, rule.rounding, rule.clip)
+            fused = dsp.conv_forward(t.x, t.w, op, store=store)
+            plain = dsp.conv_forward(t.x, t.w, op)
+            after: Any = dsp.rescale(np.ascontiguousarray(plain.result.values), rule)
+            packets = plain.counts.packets + after.counts.packets
+            elements = fused.result.values.size
+            found.append(Rescaling(shape_words(op), elements, fused.counts.packets, packets))
+    return found
