@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,30 @@ def test_json_is_the_result_and_nothing_else(trained: tuple[Path, Result]) -> No
     assert json.loads(found.stdout) == json.loads((out / "result.json").read_text())
     resumed = run(["train", "--resume", str(out), "--json", "--threads", "1"])
     assert resumed.stdout == found.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ('{"x": 1' + "0" * 5000 + "}", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "not the result of the run in this folder"),
+    ],
+)
+def test_a_result_that_is_damaged_is_told_and_made_again(
+    trained: tuple[Path, Result], tmp_path: Path, content: str, words: str
+) -> None:
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    (out / "result.json").write_text(content)
+    refused = run(TINY, out)
+    assert refused.exit_code == 2, refused.exception
+    (line,) = refused.stderr.splitlines()
+    assert "result.json" in line
+    assert words in line
+    assert "remove it" in line
+    (out / "result.json").unlink()
+    assert run(TINY, out).exit_code == 0
 
 
 def test_quiet_says_nothing_on_stderr(tmp_path: Path) -> None:
@@ -121,6 +146,7 @@ def test_the_default_folder_is_named_after_the_run(
         (["train", "-m", "lenet", "--dataset", "nope"], ["'nope'", "shapes32"]),
         (["train", "-m", "nope", "--dataset", "digits"], ["'nope'", "lenet"]),
         (["train", "--resume", "/nowhere"], ["/nowhere", "not there"]),
+        (["train", "--resume", __file__], [__file__, "is a file; give the folder of a run"]),
         (["train", "--resume", "/nowhere", "--epochs", "9"], ["--epochs", "--resume"]),
     ],
 )
