@@ -247,3 +247,58 @@ def test_no_folder_says_what_is_wanted_and_from_where(tmp_path: Path) -> None:
             load_dataset(name, tmp_path / "nowhere")
         with pytest.raises(DatasetError, match=f"{name}: no .* in .*https://"):
             load_dataset(name, tmp_path)
+
+
+def test_a_folder_is_named_by_a_text_or_a_path() -> None:
+    """An empty name would be the folder that the command is run in."""
+    for name in ("cifar10", "mnist", "femnist"):
+        for folder, words in (
+            ("", "no folder given"),
+            (3, "folder is 3"),
+            (b"data", "folder is b'data'"),
+            ("a" * 5000, "File name too long"),
+            ("a\0b", "is not a folder"),
+            ("\udcff", "is not a folder"),
+        ):
+            with pytest.raises(DatasetError, match=f"{name}: .*{words}; give the folder"):
+                load_dataset(name, folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("python", [True, False])
+def test_what_stands_in_the_place_of_a_file_is_told(tmp_path: Path, python: bool) -> None:
+    (write_python if python else write_binary)(tmp_path / "cifar")
+    path = tmp_path / "cifar" / ("data_batch_2" if python else "data_batch_2.bin")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DatasetError, match=r"data_batch_2.*: is no file, but a folder or a device"):
+        cifar.read(tmp_path / "cifar", RECORDS)
+    path.rmdir()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="is no file, but a folder or a device; give"):
+        cifar.read(tmp_path / "cifar", RECORDS)
+
+
+def test_files_of_gigabytes_are_not_read(tmp_path: Path) -> None:
+    write_python(tmp_path / "py")
+    with (tmp_path / "py" / "data_batch_2").open("r+b") as file:
+        file.truncate((1 << 28) + 1)  # a hole: takes no room
+    with pytest.raises(DatasetError, match=r"has 268,435,457 bytes; up to 268,435,456 are read"):
+        cifar.read(tmp_path / "py", RECORDS)
+    write_idx(tmp_path, "train", 30, packed=False)
+    write_idx(tmp_path, "t10k", 20, packed=False)
+    with (tmp_path / "train-labels-idx1-ubyte").open("r+b") as file:
+        file.truncate((1 << 31) + 1)
+    with pytest.raises(DatasetError, match=r"has 2,147,483,649 bytes; up to 2,147,483,648"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_bytes_after_the_end_of_a_gzip_are_refused() -> None:
+    packed = gzip.compress(idx_bytes(np.zeros((3, 28, 28), np.uint8)))
+    for tail, message in ((b"junk", "damaged gzip"), (packed, "too long")):
+        with pytest.raises(DatasetError, match=message):
+            idx_array(packed + tail, Path("f"), (28, 28))
+    for head in (packed[:2], packed[:-1], b"\x1f\x8b\x08\xff" + b"\xff" * 40):
+        with pytest.raises(DatasetError, match="damaged gzip"):
+            idx_array(head, Path("f"), (28, 28))
+    with pytest.raises(DatasetError, match=r"dimensions \(0, 28, 28\)"):
+        idx_array(idx_bytes(np.zeros((0, 28, 28), np.uint8)), Path("f"), (28, 28))
