@@ -64,6 +64,11 @@ class OneLineErrors(TyperGroup):
             code = fail(getattr(error, "format_message", error.__str__)())
         except OSError as error:
             code = os_failure(error)
+        except MemoryError as error:
+            code = fail(
+                f"not enough memory on this machine ({error or 'none is left'}); take a smaller "
+                "--batch, fewer or smaller images, or a smaller model"
+            )
         except ValueError as error:
             if not is_own(error):
                 raise

@@ -52,6 +52,13 @@ def integer(low: int, high: int) -> Callable[[str | int], int]:
     return parse
 
 
+def a_path(text: str | Path) -> Path:
+    """Return a path that names something; ``""`` would be the folder that a command is run in."""
+    if not str(text).strip() or "\0" in str(text):
+        raise typer.BadParameter(f"{str(text)!r} is not allowed; give the name of a file or folder")
+    return Path(text)
+
+
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Name of a model, or an .onnx file.", metavar="MODEL")
 ]
@@ -89,7 +96,9 @@ SeedOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Write the JSON to a file as well."),
+    typer.Option(
+        "-o", "--output", metavar="FILE", parser=a_path, help="Write the JSON to a file as well."
+    ),
 ]
 
 

@@ -18,7 +18,14 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
-from experiments.cli_options import augmentations, count_option, pair, real_option, text_option
+from experiments.cli_options import (
+    augmentations,
+    count_option,
+    pair,
+    path_option,
+    real_option,
+    text_option,
+)
 from experiments.cli_train import RUNS, heeding_signals
 
 if TYPE_CHECKING:
@@ -97,7 +104,7 @@ def federated(
         str, text_option("--scenario", "NAME", "quiet, sustained (heats up) or busy (other apps).")
     ] = "quiet",
     out: Annotated[
-        Path | None, text_option("--out", "DIR", "Folder of the run; default: one in runs/.")
+        Path | None, path_option("--out", "DIR", "Folder of the run; default: one in runs/.")
     ] = None,
     threads: Annotated[
         int | None, count_option("--threads", 1, 1024, "Threads; the result is the same.")

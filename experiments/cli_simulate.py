@@ -31,6 +31,7 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
+from experiments.cli_options import path_option
 
 if TYPE_CHECKING:
     from cost_models.device import Device
@@ -79,13 +80,11 @@ def simulate(
     ] = "quiet",
     trace: Annotated[
         Path | None,
-        typer.Option("--trace", metavar="FILE", help="Write the steps as a Perfetto trace."),
+        path_option("--trace", "FILE", "Write the steps as a Perfetto trace."),
     ] = None,
     shifts: Annotated[
         Path | None,
-        typer.Option(
-            "--shifts", metavar="FILE", help="Replay the shifts that train --trace recorded."
-        ),
+        path_option("--shifts", "FILE", "Replay the shifts that train --trace recorded."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,7 +21,15 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
-from experiments.cli_options import augmentations, count_option, pair, real_option, text_option
+from experiments.cli_options import (
+    IMAGE_COUNT,
+    augmentations,
+    count_option,
+    pair,
+    path_option,
+    real_option,
+    text_option,
+)
 
 if TYPE_CHECKING:
     from experiments.training.config import TrainConfig
@@ -84,7 +92,7 @@ def train(
     validation: Annotated[
         int | None,
         count_option(
-            "--validation", 0, 10**9, "Images held out to choose the epoch; default: a tenth."
+            "--validation", 0, IMAGE_COUNT, "Images held out to choose the epoch; default: a tenth."
         ),
     ] = None,
     sizes: Annotated[
@@ -104,11 +112,11 @@ def train(
     ] = "quiet",
     trace: Annotated[bool, typer.Option("--trace", help="Keep every shift of every step.")] = False,
     out: Annotated[
-        Path | None, text_option("--out", "DIR", "Folder of the run; default: one in runs/.")
+        Path | None, path_option("--out", "DIR", "Folder of the run; default: one in runs/.")
     ] = None,
     resume: Annotated[
         Path | None,
-        text_option("--resume", "DIR", "Go on with the run in a folder, as it was set."),
+        path_option("--resume", "DIR", "Go on with the run in a folder, as it was set."),
     ] = None,
     checkpoint_every: Annotated[
         int, count_option("--checkpoint-every", 1, 10**9, "Steps between checkpoints.")

@@ -12,6 +12,10 @@ FOLDER = Path("results")
 """Where result files go, from the folder that a command is run in."""
 
 
+class ResultError(ValueError):
+    """A result file cannot be used; the message names it and says what to do."""
+
+
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
     packages = ("mandheling-sandbox", "numpy", "numba", "simpy", "scipy")
@@ -23,17 +27,41 @@ def read_result(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError
+    ResultError
         The file is not a JSON object: remove it, and the parts are computed again.
     """
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not JSON ({error}); remove it to start again") from None
+    except (ValueError, RecursionError) as error:  # no JSON or text, a number too long, too deep
+        raise ResultError(f"{path}: not JSON ({error}); remove it to start again") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a JSON object; remove it to start again")
+        raise ResultError(f"{path}: not a JSON object; remove it to start again")
+    return content
+
+
+def read_own_result(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of the result file of a run that is done.
+
+    Parameters
+    ----------
+    path
+        The file.
+    identity
+        What the run's result follows from.
+
+    Raises
+    ------
+    ResultError
+        The file is not a JSON object, or of another run.
+    """
+    content = read_result(path)
+    if content.get("identity") != identity:
+        raise ResultError(
+            f"{path}: is not the result of the run in this folder; remove it, and the same command "
+            "makes it again"
+        )
     return content
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from experiments.datasets.dataset import DatasetError, Images, Part, Parts, check_labels
 from experiments.datasets.files import SourceFiles
 from experiments.datasets.plain_pickle import plain_loads
+from experiments.values import short
 
 CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -25,11 +26,14 @@ TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
 RECORDS = 10_000
 PIXELS = 3 * 32 * 32
+PICKLED = 1 << 28
+"""Bytes of a batch in the Python layout, at most: 31 million, and four times that as text."""
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar.html"
 WANTED = (
     "cifar-10-batches-bin (data_batch_1.bin to data_batch_5.bin, test_batch.bin) or "
     "cifar-10-batches-py (the same without .bin)"
 )
+FETCH = f"fetch the file again (from {ORIGIN})"
 MD5 = {  # of the members of the author's two archives
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
     "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -83,20 +87,28 @@ def _binary(files: SourceFiles, path: Path, records: int) -> Part:
 
 
 def _python(files: SourceFiles, path: Path, records: int) -> Part:
-    batch = plain_loads(files.content(path), str(path))
+    batch = plain_loads(files.content(path, most=PICKLED), str(path))
     if not isinstance(batch, dict):
-        raise DatasetError(f"{path}: holds a {type(batch).__name__}; a CIFAR-10 batch is a dict")
+        raise DatasetError(
+            f"{path}: holds a {type(batch).__name__}; a CIFAR-10 batch is a dict: {FETCH}"
+        )
     data, labels = _entry(batch, "data", path), _entry(batch, "labels", path)
     if not isinstance(data, np.ndarray) or data.shape != (records, PIXELS):
-        found = data.shape if isinstance(data, np.ndarray) else type(data).__name__
-        raise DatasetError(f"{path}: data is {found}; it must be uint8 ({records}, {PIXELS})")
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DatasetError(f"{path}: labels must be a list of integers")
+        found = data.shape if isinstance(data, np.ndarray) else short(data)
+        raise DatasetError(
+            f"{path}: data is {found}; it must be uint8 ({records}, {PIXELS}): {FETCH}"
+        )
+    if not isinstance(labels, list):
+        raise DatasetError(f"{path}: labels is {short(labels)}; it must be a list: {FETCH}")
     if len(labels) != records:
-        raise DatasetError(f"{path}: {len(labels)} labels for {records} images")
-    if not all(0 <= label < 256 for label in labels):
-        raise DatasetError(f"{path}: a label is out of range; labels are 0 to {len(CLASSES) - 1}")
-    return Part(_channels_last(data), check_labels(np.array(labels), len(CLASSES), str(path)))
+        raise DatasetError(f"{path}: {len(labels)} labels for {records} images; {FETCH}")
+    for place, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < len(CLASSES):
+            raise DatasetError(
+                f"{path}: label {short(label)} of image {place} is out of range; labels are "
+                f"integers from 0 to {len(CLASSES) - 1}: {FETCH}"
+            )
+    return Part(_channels_last(data), np.array(labels, np.int64))
 
 
 def _entry(batch: dict[Any, Any], name: str, path: Path) -> object:
@@ -104,7 +116,9 @@ def _entry(batch: dict[Any, Any], name: str, path: Path) -> object:
     for written in (name.encode(), name):
         if written in batch:
             return batch[written]
-    raise DatasetError(f"{path}: no {name!r} in the dict; a CIFAR-10 batch has data and labels")
+    raise DatasetError(
+        f"{path}: no {name!r} in the dict; a CIFAR-10 batch has data and labels: {FETCH}"
+    )
 
 
 def _channels_last(planes: Images) -> Images:

@@ -1,27 +1,25 @@
 """FEMNIST as LEAF writes it: JSON files of users with their images.
 
 LEAF (S. Caldas et al., arXiv 1812.01097; ``data/femnist/preprocess/data_to_json.py`` of
-TalwalkarLab/leaf) writes ``{"users": [...], "num_samples": [...], "user_data": {user: {"x":
-[[784 numbers]], "y": [labels]}}}``: pixels are a byte / 255 with ink dark on white, labels 0 to 9
-digits, 10 to 35 capitals, 36 to 61 small letters.
+TalwalkarLab/leaf) writes files of 100 users, see :mod:`experiments.datasets.leaf`. Ink is dark on
+white; labels 0 to 9 are digits, 10 to 35 capitals, 36 to 61 small letters.
 """
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from experiments.datasets.dataset import DatasetError, Images, Part, Parts, check_labels
+from experiments.datasets.dataset import DatasetError, Images, Labels, Part, Parts
 from experiments.datasets.files import SourceFiles
 from experiments.datasets.keyed import key, permutation
+from experiments.datasets.leaf import SIDE, read_users
+from experiments.values import short
 
 CLASSES = tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase)
-SIDE = 28
 ORIGIN = "https://github.com/TalwalkarLab/leaf, data/femnist/preprocess.sh"
 WANTED = (
     "train/*.json and test/*.json as LEAF writes them, or all_data/all_data_*.json before they "
@@ -30,7 +28,7 @@ WANTED = (
 TEST_SHARE = 10
 """Without a split of LEAF's, one image of so many of each user is tested on (LEAF's --tf 0.9)."""
 
-_ByUser = dict[str, tuple[list[Images], list[Any]]]
+_ByUser = dict[str, tuple[Images, Labels]]
 
 
 def read(folder: Path | str | None, seed: int = 0) -> Parts:
@@ -48,7 +46,8 @@ def read(folder: Path | str | None, seed: int = 0) -> Parts:
     Raises
     ------
     DatasetError
-        Files are missing or not LEAF's; counts that disagree; a pixel or label out of range.
+        Files are missing or not LEAF's; a user stands twice; counts disagree; a value is no pixel
+        or label.
     """
     files = SourceFiles("femnist", folder, WANTED, ORIGIN, {})
     train_files, test_files = (sorted(files.folder.glob(f"{s}/*.json")) for s in ("train", "test"))
@@ -66,68 +65,40 @@ def read(folder: Path | str | None, seed: int = 0) -> Parts:
         users = tuple(sorted(by_user))
         train, test = _split(_part(by_user, users), users, seed)
     if not len(train.labels) or not len(test.labels):
-        raise DatasetError(f"{files.folder}: too few images to train and to test on")
+        counts = f"{len(train.labels)} to train and {len(test.labels)} to test on"
+        raise DatasetError(
+            f"{files.folder}: too few images, {counts}; each part needs one: add files"
+        )
     return Parts(train, test, CLASSES, files.sha256, None, users)
 
 
 def _users(files: SourceFiles, paths: Sequence[Path]) -> _ByUser:
-    """Images and labels by user; one who stands in several files has them all."""
+    """Images and labels by user, from all files of a split.
+
+    LEAF puts each user in one file. One who stands in two is there by a copy of a file (or by
+    ``all_data`` inside the folder that it was copied to) and would weigh double.
+    """
     by_user: _ByUser = {}
+    seen: dict[str, Path] = {}
     for path in paths:
-        try:
-            content = json.loads(files.content(path))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DatasetError(f"{path}: not JSON, or truncated ({error})") from None
-        try:
-            users, counts = list(content["users"]), list(content["num_samples"])
-            rows = [(u, content["user_data"][u]["x"], content["user_data"][u]["y"]) for u in users]
-        except (KeyError, TypeError) as error:
-            raise DatasetError(
-                f"{path}: not of LEAF's form ({error!r}); "
-                "it has users, num_samples, and user_data with x and y for each user"
-            ) from None
-        if len(counts) != len(users) or len(content["user_data"]) != len(users):
-            raise DatasetError(f"{path}: users, num_samples and user_data differ in length")
-        for (user, x, y), count in zip(rows, counts, strict=True):
-            where = f"{path}, user {user!r}"
-            images, labels = by_user.setdefault(str(user), ([], []))
-            images.append(_images(x, y, count, where))
-            labels.extend(y)
-            check_labels(_integers(y, where), len(CLASSES), where)
+        for user, own in read_users(files.content(path), path, len(CLASSES)).items():
+            if user in seen:
+                raise DatasetError(
+                    f"{path}, user {short(user)}: is in {seen[user]} as well; each user stands in "
+                    "one file: remove the copy"
+                )
+            by_user[user], seen[user] = own, path
     return by_user
-
-
-def _integers(y: Any, where: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    if not isinstance(y, list) or not all(type(label) is int for label in y):
-        raise DatasetError(f"{where}: y must be a list of integers")
-    if not all(abs(label) < 2**31 for label in y):
-        raise DatasetError(f"{where}: a label is out of range; labels are 0 to {len(CLASSES) - 1}")
-    return np.array(y, np.int64)
-
-
-def _images(x: Any, y: Any, count: Any, where: str) -> Images:
-    if not isinstance(x, list) or not isinstance(y, list) or not len(x) == len(y) == count:
-        sizes = [len(values) if isinstance(values, list) else values for values in (x, y)]
-        raise DatasetError(f"{where}: {sizes[0]} images, {sizes[1]} labels, num_samples {count}")
-    try:
-        pixels = np.array(x, np.float64).reshape(count, SIDE, SIDE, 1)
-    except (ValueError, TypeError):
-        raise DatasetError(f"{where}: each image must be {SIDE * SIDE} numbers") from None
-    if not np.all((pixels >= 0) & (pixels <= 1)):
-        raise DatasetError(f"{where}: a pixel is out of range; pixels are 0 to 1")
-    return np.rint(pixels * 255).astype(np.uint8)
 
 
 def _part(by_user: _ByUser, users: Sequence[str]) -> Part:
     """All images, by user in the order of ``users``."""
-    empty = np.empty((0, SIDE, SIDE, 1), np.uint8)
-    images, labels, owners = [empty], [], []
-    for number, user in enumerate(users):
-        own_images, own_labels = by_user.get(user, ([], []))
-        images += own_images
-        labels += own_labels
-        owners += [number] * len(own_labels)
-    return Part(np.concatenate(images), np.array(labels, np.int64), np.array(owners, np.int64))
+    nothing = np.empty((0, SIDE, SIDE, 1), np.uint8), np.empty(0, np.int64)
+    own = [by_user.get(user, nothing) for user in users]
+    images = np.concatenate([nothing[0], *(images for images, _ in own)])
+    labels = np.concatenate([nothing[1], *(labels for _, labels in own)])
+    counts = np.array([len(labels) for _, labels in own], np.int64)
+    return Part(images, labels, np.repeat(np.arange(len(users), dtype=np.int64), counts))
 
 
 def _split(part: Part, users: Sequence[str], seed: int) -> tuple[Part, Part]:

@@ -7,6 +7,10 @@ from hashlib import md5, sha256
 from pathlib import Path
 
 from experiments.datasets.dataset import DatasetError
+from experiments.values import short
+
+MOST = 1 << 31
+"""Bytes of a file that is read whole: the largest published, a file of LEAF's, has a tenth."""
 
 
 class SourceFiles:
@@ -43,10 +47,16 @@ class SourceFiles:
         self._published = published
         self._official: list[bool | None] = []
         self.sha256: dict[str, str] = {}
-        if folder is None:
+        if folder is None or folder == "":  # "" would be the folder that a command is run in
             raise DatasetError(f"{name}: no folder given; {self._needs()}")
+        if not isinstance(folder, str | Path):
+            raise DatasetError(f"{name}: folder is {short(folder)}; {self._needs()}")
         self.folder = Path(folder)
-        if not self.folder.is_dir():
+        try:
+            found = self.folder.is_dir()
+        except OSError as error:  # a name too long, or a folder above that is closed
+            raise DatasetError(f"{name}: {folder}: {error.strerror}; {self._needs()}") from error
+        if not found:
             raise DatasetError(f"{name}: {folder} is not a folder; {self._needs()}")
 
     def _needs(self) -> str:
@@ -68,10 +78,10 @@ class SourceFiles:
         return None
 
     def find(self, *names: str) -> Path | None:
-        """Return the first of these files that exists here."""
-        return next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        """Return the first of these names that exists here, as a file or not."""
+        return next((self.folder / name for name in names if (self.folder / name).exists()), None)
 
-    def content(self, path: Path, size: int | None = None) -> bytes:
+    def content(self, path: Path, size: int | None = None, most: int = MOST) -> bytes:
         """Read a file whole and note its checksum.
 
         Parameters
@@ -80,21 +90,32 @@ class SourceFiles:
             The file.
         size
             Bytes that it must have.
+        most
+            Bytes that it may have, where it is not told how many it must.
 
         Raises
         ------
         DatasetError
-            It is missing, cannot be read, or has another size.
+            It is missing, no regular file, cannot be read, or has another size.
         """
-        if not path.is_file():
-            raise self.missing([path.name])
-        found = path.stat().st_size
-        if size is not None and found != size:
-            raise wrong_size(path, size, found)
         try:
+            if not path.exists():
+                raise self.missing([path.name])
+            if not path.is_file():
+                raise DatasetError(f"{path}: is no file, but a folder or a device; {self._needs()}")
+            found = path.stat().st_size
+            if size is not None and found != size:
+                raise wrong_size(path, size, found)
+            if found > most:
+                raise DatasetError(
+                    f"{path}: has {found:,} bytes; up to {most:,} are read. It is another file, or "
+                    "holds several in one: fetch it again, or split it"
+                )
             content = path.read_bytes()
         except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+            raise DatasetError(
+                f"{path}: cannot be read ({error.strerror}); check its permissions and the disk"
+            ) from error
         self.sha256[str(path.relative_to(self.folder))] = sha256(content).hexdigest()
         known = self._published.get(path.name.removeprefix(f"{self._name}-"))
         found_md5 = md5(content, usedforsecurity=False).hexdigest()

@@ -15,9 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.datasets.dataset import DatasetError, Images
+from experiments.values import short, whole
 
 MOST = 1024
 """Largest height or width."""
+MOST_BYTES = 1 << 34
+"""Bytes of the images of one split, 16 GiB: they are held in memory, and copies of them."""
 
 
 def fit_images(images: Images, shape: tuple[int, int, int]) -> Images:
@@ -46,12 +49,8 @@ def fit_images(images: Images, shape: tuple[int, int, int]) -> Images:
     >>> fit_images(np.full((5, 28, 28, 1), 9, np.uint8), (32, 32, 3)).shape
     (5, 32, 32, 3)
     """
-    height, width, channels = shape
+    height, width, channels = check_shape(shape, len(images))
     _, old_height, old_width, _ = images.shape
-    if channels not in (1, 3) or not (1 <= height <= MOST and 1 <= width <= MOST):
-        raise DatasetError(
-            f"shape: {shape}; give height and width of 1 to {MOST}, and 1 or 3 channels"
-        )
     grows = height >= old_height and width >= old_width
     if not grows and not (height <= old_height and width <= old_width):
         raise DatasetError(
@@ -60,6 +59,31 @@ def fit_images(images: Images, shape: tuple[int, int, int]) -> Images:
         )
     sized = _grown if grows else _shrunk
     return np.ascontiguousarray(sized(_coloured(images, channels), height, width))
+
+
+def check_shape(shape: object, count: int) -> tuple[int, int, int]:
+    """Return a shape that ``count`` images can have in memory.
+
+    Raises
+    ------
+    DatasetError
+        It is no height, width and channels, a side is not 1 to 1024, channels are not 1 or 3, or
+        the images take more than 16 GiB.
+    """
+    sides = shape if isinstance(shape, tuple | list) else ()
+    found = [whole(side, 1, MOST) for side in sides]
+    if len(found) != 3 or None in found or found[2] not in (1, 3):
+        raise DatasetError(
+            f"shape: {short(shape)}; give height and width of 1 to {MOST}, and 1 or 3 channels"
+        )
+    height, width, channels = (side or 0 for side in found)
+    if count * height * width * channels > MOST_BYTES:
+        raise DatasetError(
+            f"shape: {count:,} images of {height} x {width} x {channels} take "
+            f"{count * height * width * channels:,} bytes; up to {MOST_BYTES:,} are held in "
+            "memory: take fewer images, or a model of smaller ones"
+        )
+    return height, width, channels
 
 
 def _coloured(images: Images, channels: int) -> Images:

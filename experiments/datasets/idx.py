@@ -15,13 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.dataset import DatasetError, Part, Parts, check_labels
+from experiments.datasets.dataset import (
+    MOST_IMAGES,
+    DatasetError,
+    Part,
+    Parts,
+    check_labels,
+    two_counts,
+)
 from experiments.datasets.files import SourceFiles, wrong_size
 from experiments.datasets.keyed import key, permutation
 
 SIDE = 28
-MOST = 1_000_000
-"""Images that a file may announce: more is a damaged header."""
 CLASSES = {
     "mnist": tuple("0123456789"),
     "fashion-mnist": (
@@ -86,7 +91,8 @@ def read(
     """
     files = SourceFiles(name, folder, WANTED, ORIGIN[name], MD5[name])
     if split_of_test is not None:
-        train, test = _shared(_part(files, name, "t10k"), split_of_test, seed, str(files.folder))
+        sizes = two_counts("split_of_test", split_of_test)
+        train, test = _shared(_part(files, name, "t10k"), sizes, seed, str(files.folder))
         return Parts(train, test, CLASSES[name], files.sha256, files.official)
     if _path(files, name, "train-images-idx3") is None and _path(files, name, "t10k-images-idx3"):
         raise DatasetError(
@@ -117,7 +123,7 @@ def _part(files: SourceFiles, name: str, split: str) -> Part:
 
 def _shared(part: Part, sizes: tuple[int, int], seed: int, where: str) -> tuple[Part, Part]:
     train, test = sizes
-    if train < 1 or test < 1 or train + test > len(part.labels):
+    if train + test > len(part.labels):
         raise DatasetError(
             f"split_of_test: {sizes} of the {len(part.labels)} images in {where}; "
             "give two counts of at least 1 whose sum is no more"
@@ -167,12 +173,12 @@ def idx_array(content: bytes, path: Path, inner: tuple[int, ...]) -> NDArray[np.
         if magic != expected_magic:
             raise DatasetError(
                 f"{path}: begins with 0x{magic:08x}; an IDX file of uint8 in {1 + len(inner)} "
-                f"dimensions begins with 0x{expected_magic:08x}"
+                f"dimensions begins with 0x{expected_magic:08x}; fetch the file again"
             )
-        if tuple(dimensions) != inner or not 1 <= count <= MOST:
+        if tuple(dimensions) != inner or not 1 <= count <= MOST_IMAGES:
             raise DatasetError(
                 f"{path}: dimensions {(count, *dimensions)}; allowed is (n, *{inner}) with n from "
-                f"1 to {MOST:,}"
+                f"1 to {MOST_IMAGES:,}; fetch the file again"
             )
         size = count * int(np.prod(inner, dtype=np.int64))
         values = stream.read(size + 1)  # one more, to see that there is none

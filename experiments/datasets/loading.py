@@ -5,8 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.datasets import cifar10, digits, femnist, idx, shapes32
-from experiments.datasets.dataset import Dataset, DatasetError, Part, Parts, mean_and_std
-from experiments.datasets.fitting import fit_images
+from experiments.datasets.dataset import (
+    SEEDS,
+    Dataset,
+    DatasetError,
+    Part,
+    Parts,
+    mean_and_std,
+    whole_number,
+)
+from experiments.datasets.fitting import check_shape, fit_images
+from experiments.values import short
 
 _OPTIONS = {
     "cifar10": ("folder",),
@@ -57,7 +66,7 @@ def load_dataset(
         ``mnist`` and ``fashion-mnist`` without train files: how many images of the test file to
         train on and to test on.
     sizes
-        ``shapes32``: images to draw to train on and to test on.
+        ``shapes32``: images to draw to train on and to test on, up to 1,000,000 each.
     seed
         What is drawn: the images of ``shapes32``, the split of ``split_of_test``, the split of a
         ``femnist`` that LEAF did not split.
@@ -66,7 +75,7 @@ def load_dataset(
     ------
     DatasetError
         An unknown name or split, an option that the data set has no use for, missing or damaged
-        files, a shape that cannot be reached.
+        files, a shape that cannot be reached, or images that take more than 16 GiB in it.
 
     Examples
     --------
@@ -76,7 +85,7 @@ def load_dataset(
     """
     if split not in SPLITS:
         raise DatasetError(
-            f"split: {split!r}; allowed are train and test (split_validation makes a third)"
+            f"split: {short(split)}; allowed are train and test (split_validation makes a third)"
         )
     splits = load_splits(
         name, folder, shape=shape, split_of_test=split_of_test, sizes=sizes, seed=seed
@@ -94,8 +103,8 @@ def load_splits(
     seed: int = 0,
 ) -> tuple[Dataset, Dataset]:
     """Load the train and the test split in one go; arguments as :func:`load_dataset` has them."""
-    if name not in _OPTIONS:
-        raise DatasetError(f"data set: {name!r}; known are {', '.join(_OPTIONS)}")
+    if not isinstance(name, str) or name not in _OPTIONS:
+        raise DatasetError(f"data set: {short(name)}; known are {', '.join(_OPTIONS)}")
     given = {
         "folder": folder is not None,
         "split_of_test": split_of_test is not None,
@@ -106,8 +115,9 @@ def load_splits(
         if is_given and option not in _OPTIONS[name]:
             users = [other for other in _OPTIONS if option in _OPTIONS[other]]
             raise DatasetError(f"{option}: {name} has no use for it; it is for {', '.join(users)}")
-    if seed < 0:
-        raise DatasetError(f"seed: {seed}; give 0 or more")
+    seed = whole_number("seed", seed, 0, SEEDS - 1)
+    if shape is not None:  # before what may take minutes: images that no memory holds
+        check_shape(shape, shapes32.largest(sizes) if name == "shapes32" else 1)
     parts = _parts(name, folder, split_of_test, sizes, seed)
     return _datasets(name, parts, shape)
 

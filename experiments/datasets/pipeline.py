@@ -12,12 +12,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.dataset import Dataset, DatasetError, Images, Indices, Labels
+from experiments.datasets.dataset import (
+    SEEDS,
+    Dataset,
+    DatasetError,
+    Images,
+    Indices,
+    Labels,
+    whole_number,
+)
 from experiments.datasets.keyed import below, key, permutation
+from experiments.values import short
 
 AUGMENTATIONS = ("crop", "flip")
 CROP = 4
 """Pixels of black padded on each side before a crop, as is usual for CIFAR-10."""
+MOST_CROP = 256
+"""More would make a batch of black, of megabytes for each image."""
 
 Batch = tuple[NDArray[np.float32], Labels]
 
@@ -72,19 +83,14 @@ class Batches:
         first: int = 0,
         crop_pad: int = CROP,
     ) -> None:
-        unknown = sorted(set(augment) - set(AUGMENTATIONS))
-        if unknown:
-            raise DatasetError(f"augment: {unknown[0]!r}; allowed are {', '.join(AUGMENTATIONS)}")
-        if not 1 <= batch <= len(dataset):
-            raise DatasetError(f"batch: {batch}; give 1 to {len(dataset)}, the images there are")
-        if crop_pad < 0:
-            raise DatasetError(f"crop_pad: {crop_pad}; give 0 or more")
-        self.dataset, self.batch, self.seed, self.epoch = dataset, batch, seed, epoch
-        self.augment, self.first, self.crop_pad = tuple(augment), first, crop_pad
+        self.dataset, self.augment = dataset, _augmentations(augment)
         images = len(dataset)
+        self.batch = batch = whole_number("batch", batch, 1, images, "the images there are")
+        self.seed = seed = whole_number("seed", seed, 0, SEEDS - 1)
+        self.epoch = epoch = whole_number("epoch", epoch, 0, SEEDS - 1)
+        self.crop_pad = whole_number("crop_pad", crop_pad, 0, MOST_CROP)
         self._count = images // batch if drop_last else -(-images // batch)
-        if not 0 <= first <= self._count:
-            raise DatasetError(f"first: {first}; give 0 to {self._count}, the batches there are")
+        self.first = whole_number("first", first, 0, self._count, "the batches there are")
         self._key = key("augment", seed, epoch)
         self._order = (
             permutation(images, key("order", seed, epoch)) if shuffle else np.arange(images)
@@ -107,8 +113,7 @@ class Batches:
         DatasetError
             No such batch.
         """
-        if not 0 <= number < self._count:
-            raise DatasetError(f"batch number: {number}; give 0 to {self._count - 1}")
+        number = whole_number("batch number", number, 0, self._count - 1)
         return self._order[number * self.batch : (number + 1) * self.batch]
 
     def at(self, number: int) -> Batch:
@@ -144,6 +149,18 @@ class Batches:
         for image, source, top, left in zip(images, padded, tops, lefts, strict=True):
             image[:] = source[top : top + height, left : left + width]
         return images
+
+
+def _augmentations(given: object) -> tuple[str, ...]:
+    names = given if isinstance(given, tuple | list) else (given,)
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise DatasetError(
+                f"augment: {short(name)}; allowed are {', '.join(AUGMENTATIONS)}, in a tuple"
+            )
+    if isinstance(given, str):
+        raise DatasetError(f"augment: {short(given)} alone; give a tuple, ({given!r},)")
+    return tuple(names)
 
 
 def _normal_values(dataset: Dataset) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.dataset import DatasetError, Images, Labels, Part, Parts
+from experiments.datasets.dataset import Images, Labels, Part, Parts, two_counts
 from experiments.datasets.keyed import below, draws, key
 
 SIDE = 32
@@ -66,19 +66,22 @@ def read(sizes: tuple[int, int] | None = None, seed: int = 0) -> Parts:
     Parameters
     ----------
     sizes
-        Images to train and to test on; (10,000, 2,000) if None.
+        Images to train and to test on, up to 1,000,000 each; (10,000, 2,000) if None.
     seed
         Another seed, other images.
 
     Raises
     ------
     DatasetError
-        A size below 1.
+        A size that is not 1 to 1,000,000.
     """
-    train, test = SIZES if sizes is None else sizes
-    if train < 1 or test < 1:
-        raise DatasetError(f"sizes: {sizes}; give two counts of at least 1: to train and test on")
+    train, test = two_counts("sizes", SIZES if sizes is None else sizes)
     return Parts(draw("train", train, seed), draw("test", test, seed), CLASSES, {})
+
+
+def largest(sizes: tuple[int, int] | None) -> int:
+    """Return the images of the larger split, as :func:`read` would draw it."""
+    return max(two_counts("sizes", SIZES if sizes is None else sizes))
 
 
 def draw(split: str, count: int, seed: int) -> Part:

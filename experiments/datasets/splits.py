@@ -12,11 +12,16 @@ from math import cos, inf, log, pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.dataset import Dataset, DatasetError, Indices
+from experiments.datasets.dataset import SEEDS, Dataset, DatasetError, Indices, whole_number
 from experiments.datasets.keyed import draws, key, permutation
+from experiments.values import short, whole
 
 ATTEMPTS = 100
 """How often :func:`non_iid` draws anew before it gives up."""
+LEAST_ALPHA = 1e-9
+"""Below, logarithms of variates leave float64; each class is one client's long before."""
+MOST_ALPHA = 1e300
+"""Above, they do as well; all clients are alike long before."""
 
 
 def split_validation(dataset: Dataset, part: float | int, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -44,11 +49,13 @@ def split_validation(dataset: Dataset, part: float | int, seed: int = 0) -> tupl
         Nothing would be left on one side.
     """
     total = len(dataset)
-    wanted = round(part * total) if 0 < part < 1 else part
-    if not isinstance(wanted, int) or not 0 < wanted < total:
+    seed = whole_number("seed", seed, 0, SEEDS - 1)
+    fraction = isinstance(part, float | np.floating) and 0 < part < 1
+    wanted = whole(round(part * total) if fraction else part, 1, total - 1)
+    if wanted is None:
         raise DatasetError(
-            f"part: {part} of {total} images; give a fraction above 0 and below 1, or a count of "
-            f"1 to {total - 1}"
+            f"part: {short(part)} of {total} images; give a fraction above 0 and below 1, or a "
+            f"count of 1 to {total - 1}"
         )
     sizes = np.bincount(dataset.labels, minlength=len(dataset.classes))
     shares = _apportioned(sizes / total, wanted)
@@ -75,8 +82,8 @@ def non_iid(
     clients
         How many clients.
     alpha
-        Above 0: small makes clients see few classes (0.1), large makes them alike; ``inf`` gives
-        all the same proportions.
+        1e-9 or more: small makes clients see few classes (0.1), large makes them alike; ``inf``
+        gives all the same proportions.
     seed
         Another seed, another draw.
     least
@@ -99,15 +106,15 @@ def non_iid(
     otherwise, an image may, rarely, go to another client, or a draw be refused that is taken
     here. :func:`shares_sha256` tells whether two machines share out alike.
     """
-    if (
-        not 1 <= clients <= len(dataset)
-        or not alpha > 0
-        or not 0 <= least * clients <= len(dataset)
-    ):
+    total, seed = len(dataset), whole_number("seed", seed, 0, SEEDS - 1)
+    count, each = whole(clients, 1, total), whole(least, 0, total)
+    if count is None or each is None or count * each > total or not is_alpha(alpha):
         raise DatasetError(
-            f"clients: {clients}, alpha: {alpha}, least: {least} for {len(dataset)} images; give "
-            "1 client or more, alpha above 0, and no more clients x least than there are images"
+            f"clients: {short(clients)}, alpha: {short(alpha)}, least: {short(least)} for {total} "
+            "images; give 1 client or more, alpha above 0 (1e-9 or more, or inf), and no more "
+            "clients x least than there are images"
         )
+    clients, least, alpha = count, each, float(alpha)
     for attempt in range(ATTEMPTS):
         owner = _drawn_owners(dataset, clients, alpha, key("non_iid", seed, attempt))
         if np.bincount(owner, minlength=clients).min() >= least:
@@ -116,6 +123,13 @@ def non_iid(
         f"least: no draw of {ATTEMPTS} gave each of {clients} clients {least} images at alpha "
         f"{alpha}; raise alpha, or lower clients or least"
     )
+
+
+def is_alpha(value: object) -> bool:
+    """Whether a value can be the parameter of a symmetric Dirichlet distribution."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    return bool(LEAST_ALPHA <= value <= MOST_ALPHA or value == inf)
 
 
 def shares_sha256(shares: Sequence[Indices]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import isfinite, isnan
+from math import isfinite
 from typing import Any
 
+from experiments.datasets.splits import is_alpha
 from experiments.federated.server import RULES
-from experiments.training.config import ConfigError, TrainConfig
+from experiments.training.config import ConfigError, TrainConfig, check_integer
+from experiments.values import short
 
 CLIENTS = 20
 """Clients that a data set without users is shared out to, unless told otherwise."""
@@ -33,8 +35,8 @@ class FederatedConfig:
     per_round
         Clients sampled each round, without replacement.
     alpha
-        Of the Dirichlet distribution by which images are shared out where there are no users;
-        small makes clients see few classes.
+        Of the Dirichlet distribution by which images are shared out where there are no users,
+        1e-9 or more; small makes clients see few classes.
     aggregate
         One of :data:`experiments.federated.server.RULES`; None: ``fp32-global`` for a plan with
         INT8 layers, else ``fp32``.
@@ -46,7 +48,7 @@ class FederatedConfig:
     Raises
     ------
     ConfigError
-        A number out of range, or an unknown rule.
+        A value of another type, a number out of range, or an unknown rule.
     """
 
     training: TrainConfig
@@ -60,17 +62,16 @@ class FederatedConfig:
     test_every: int = 1
 
     def __post_init__(self) -> None:
-        most = 1_000_000
+        if not isinstance(self.training, TrainConfig):
+            raise ConfigError(f"training: {short(self.training)}; allowed: a TrainConfig")
         for name in ("rounds", "clients", "per_round", "down_mbps", "up_mbps", "test_every"):
-            value = getattr(self, name)
-            if name == "clients" and value is None:
-                continue
-            if type(value) is not int or not 1 <= value <= most:
-                raise ConfigError(f"{name}: {value!r}; allowed: an integer from 1 to {most}")
-        if isnan(self.alpha) or self.alpha <= 0:
-            raise ConfigError(f"alpha: {self.alpha!r}; allowed: above 0, or inf")
+            check_integer(self, name, 1, 1_000_000, optional=name == "clients")
+        if not is_alpha(self.alpha):
+            raise ConfigError(
+                f"alpha: {short(self.alpha)}; allowed: above 0 (1e-9 or more), or inf"
+            )
         if self.aggregate is not None and self.aggregate not in RULES:
-            raise ConfigError(f"aggregate: {self.aggregate!r}; allowed: {', '.join(RULES)}")
+            raise ConfigError(f"aggregate: {short(self.aggregate)}; allowed: {', '.join(RULES)}")
         for name, needed in (("validation", 0), ("trace", False)):
             value = getattr(self.training, name)
             if value != needed:

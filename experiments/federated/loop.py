@@ -20,7 +20,7 @@ from experiments.federated.ground import FederatedGround, prepare
 from experiments.federated.phone import Phone
 from experiments.federated.result import federated_document
 from experiments.federated.server import Answer, Server
-from experiments.results import read_result, write_result
+from experiments.results import read_own_result, write_result
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.config import ConfigError, differences
@@ -99,12 +99,14 @@ def federate(
         ``stop`` said so.
     sim.files.FileError
         A file cannot be written; the last saved state is whole.
+    experiments.results.ResultError
+        The run is done, and its result is damaged or another's.
     """
     ground = prepare(config)
     with claimed(out):
         run = _Run(ground, out, listener or Silent(), stop)
         if len(run.progress.rows) == config.rounds and (out / RESULT).exists():
-            return read_result(out / RESULT)
+            return read_own_result(out / RESULT, ground.identity)
         return run.to_the_end()
 
 

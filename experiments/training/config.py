@@ -7,12 +7,26 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
+from experiments.values import short, whole
+
 SCHEDULES = ("one-cycle", "step", "constant")
 AUGMENTATIONS = ("crop", "flip")
 Q24 = 1 << 24
 """Unit of learning rates: they are integers from here on."""
 INDIFFERENT = ("data", "threads", "backend", "checkpoint_every")
 """Settings that change no bit of the result, so a run may be continued with others."""
+IMAGES = 1_000_000
+"""Images of one split, at most; :data:`experiments.datasets.dataset.MOST_IMAGES` says why."""
+INTEGERS = (
+    *(("epochs", 1, 100_000), ("batch", 1, 4096), ("warmup", 0, 100)),
+    *(("seed", 0, 2**63 - 1), ("checkpoint_every", 1, 10**9)),
+)
+OPTIONAL_INTEGERS = (("validation", 0, IMAGES), ("threads", 1, 1024))
+NUMBERS = (("rate", 16.0), ("momentum", 1.0), ("weight_decay", 2.0**-8))
+"""Each from 0 to below this."""
+TEXTS = ("model", "dataset", "plan", "device", "profile", "schedule", "engine", "scenario")
+OPTIONAL_TEXTS = ("data", "backend")
+PAIRS = ("split_of_test", "sizes")
 
 
 class ConfigError(ValueError):
@@ -48,11 +62,11 @@ class TrainConfig:
         Some of :data:`AUGMENTATIONS`; None: both for ``cifar10``, nothing for others.
     validation
         Images of the training part that are held out to choose the epoch by, the same for every
-        seed; None: a tenth; 0: none, and the last epoch is taken.
+        seed, up to 1,000,000; None: a tenth; 0: none, and the last epoch is taken.
     split_of_test
         Where ``mnist`` has no training files: images of its test file to train and to test on.
     sizes
-        Images of ``shapes32`` to train and to test on.
+        Images of ``shapes32`` to train and to test on, up to 1,000,000 each.
     engine
         Times each step: ``compiled`` or ``simpy``; ``none`` computes without timing.
     scenario
@@ -67,7 +81,8 @@ class TrainConfig:
     Raises
     ------
     ConfigError
-        A number out of range, or a name that is not among the known ones.
+        A value of another type, a number out of range, an empty text, or a name that is not among
+        the known ones.
     """
 
     model: str
@@ -96,31 +111,26 @@ class TrainConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("epochs", 1, 100_000),
-            ("batch", 1, 4096),
-            ("warmup", 0, 100),
-            ("seed", 0, 2**63 - 1),
-            ("checkpoint_every", 1, 10**9),
-        ):
+        for name, low, high in (*INTEGERS, *OPTIONAL_INTEGERS):
+            check_integer(self, name, low, high, optional=(name, low, high) in OPTIONAL_INTEGERS)
+        for name, most in NUMBERS:
             value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"{name}: {value!r}; allowed: an integer from {low} to {high}")
-        for name, least in (("validation", 0), ("threads", 1)):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
-                raise ConfigError(f"{name}: {value!r}; allowed: an integer from {least} on")
-        for name, most in (("rate", 16.0), ("momentum", 1.0), ("weight_decay", 2.0**-8)):
-            value = getattr(self, name)
-            if value is not None and not (isfinite(value) and 0 <= value < most):
-                raise ConfigError(f"{name}: {value!r}; allowed: from 0 to below {most:g}")
+            if not (name == "rate" and value is None) and not _is_number(value, most):
+                raise ConfigError(f"{name}: {short(value)}; allowed: from 0 to below {most:g}")
         if self.rate is not None and self.rate * Q24 < 1:
             raise ConfigError(f"rate: {self.rate!r}; the least is 2**-24, about 6e-8")
+        for name in (*TEXTS, *OPTIONAL_TEXTS):
+            value = getattr(self, name)
+            absent = name in OPTIONAL_TEXTS and value is None
+            if not absent and (not isinstance(value, str) or not value.strip()):
+                raise ConfigError(f"{name}: {short(value)}; allowed: a text that is not empty")
+        for name in PAIRS:
+            _check_pair(name, getattr(self, name))
+        if type(self.trace) is not bool:
+            raise ConfigError(f"trace: {short(self.trace)}; allowed: True or False")
         if self.schedule not in SCHEDULES:
-            raise ConfigError(f"schedule: {self.schedule!r}; allowed: {', '.join(SCHEDULES)}")
-        unknown = sorted(set(self.augment or ()) - set(AUGMENTATIONS))
-        if unknown:
-            raise ConfigError(f"augment: {unknown[0]!r}; allowed: {', '.join(AUGMENTATIONS)}")
+            raise ConfigError(f"schedule: {short(self.schedule)}; allowed: {', '.join(SCHEDULES)}")
+        _check_augment(self.augment)
 
     def as_json(self) -> dict[str, Any]:
         """Return all settings as JSON has them."""
@@ -143,6 +153,49 @@ class TrainConfig:
             name: tuple(v) if isinstance(v, list) else v for name, v in content.items()
         }
         return cls(**values)
+
+
+def check_integer(
+    config: object, name: str, low: int, high: int, *, optional: bool = False
+) -> None:
+    """Refuse a setting that is no integer of Python's from ``low`` to ``high``.
+
+    Raises
+    ------
+    ConfigError
+        It is another; None is refused as well unless ``optional``.
+    """
+    value = getattr(config, name)
+    if optional and value is None:
+        return
+    if type(value) is not int or not low <= value <= high:  # JSON knows no others
+        raise ConfigError(f"{name}: {short(value)}; allowed: an integer from {low} to {high}")
+
+
+def _is_number(value: object, most: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < most and isfinite(value)
+
+
+def _check_pair(name: str, value: object) -> None:
+    if value is None:
+        return
+    counts = value if isinstance(value, tuple | list) else ()
+    if len(counts) != 2 or any(whole(count, 1, IMAGES) is None for count in counts):
+        raise ConfigError(
+            f"{name}: {short(value)}; allowed: two integers from 1 to {IMAGES:,}, images to train "
+            "and to test on"
+        )
+
+
+def _check_augment(value: object) -> None:
+    names = value if isinstance(value, tuple | list) else () if value is None else (value,)
+    for name in names:
+        if name not in AUGMENTATIONS or isinstance(value, str):
+            raise ConfigError(
+                f"augment: {short(name)}; allowed: {', '.join(AUGMENTATIONS)}, in a tuple"
+            )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

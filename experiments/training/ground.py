@@ -132,6 +132,11 @@ def prepare(config: TrainConfig) -> Ground:
     assert config_now.validation is not None
     assert config_now.rate is not None
     validation = None
+    if config_now.validation >= len(train):
+        raise ConfigError(
+            f"validation: {config_now.validation}; of the {len(train)} training images of "
+            f"{config.dataset} give 0 to {len(train) - 1}"
+        )
     if config_now.validation:
         train, validation = split_validation(train, config_now.validation, VALIDATION_SPLIT_SEED)
     batches = len(Batches(train, config.batch, config.seed, 0))

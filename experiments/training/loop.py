@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.datasets.dataset import Dataset
-from experiments.results import read_result, write_result
+from experiments.results import read_own_result, write_result
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.config import ConfigError, TrainConfig, differences
@@ -110,12 +110,14 @@ def train(
         ``stop`` said so.
     sim.files.FileError
         A file cannot be written; the last checkpoint is whole.
+    experiments.results.ResultError
+        The run is done, and its result is damaged or another's.
     """
     ground = prepare(config)
     with claimed(out):
         run = _Run(ground, out, listener or Silent(), stop)
         if run.progress.epoch == config.epochs and (out / RESULT).exists():
-            return read_result(out / RESULT)
+            return read_own_result(out / RESULT, ground.identity)
         return run.to_the_end()
 
 
@@ -127,8 +129,10 @@ def saved_config(out: Path) -> TrainConfig:
     CheckpointError
         There is no checkpoint, or it cannot be used.
     ConfigError
-        Its settings are not those of this version.
+        ``out`` is a file, or its settings are not those of this version.
     """
+    if out.is_file():
+        raise ConfigError(f"resume: {out} is a file; give the folder of a run")
     return TrainConfig.from_json(checkpoint.load(out / checkpoint.NAME).config)
 
 

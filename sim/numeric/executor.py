@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cost_models.device import Device
 from kernels.operators import channels_last
-from kernels.profiles import PROFILES, NumericProfile
+from kernels.profiles import NumericProfile
 from kernels.quantised import QTensor
 from sim.autodiff import LABEL, LOSS
 from sim.draft import Draft, Item
@@ -29,10 +29,20 @@ from sim.numeric import (  # noqa: F401  # they register kernels
     int8_macs,
     norm_kernels,
 )
+from sim.numeric.entry import (
+    SEEDS,
+    THREADS,
+    check_backend,
+    check_integer,
+    check_kind,
+    check_what,
+    checked_inputs,
+    chosen_profile,
+)
 from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
-from sim.numeric.trained import Hyper
+from sim.numeric.trained import Hyper, WideTrained
 from sim.numeric.values import Floats, Pool
 from sim.plan import Plan
 
@@ -93,7 +103,10 @@ class NumericExecutor:
     Raises
     ------
     NumericError
-        An operator of the graph has no numeric kernel in the precision that the plan chose.
+        An argument is of another type, out of range or an unknown name; or an operator of the
+        graph has no numeric kernel in the precision that the plan chose.
+    GemmError
+        No back-end of that name, or one that this CPU cannot run.
     """
 
     def __init__(
@@ -108,12 +121,13 @@ class NumericExecutor:
         threads: int | None = None,
         backend: str | None = None,
     ) -> None:
-        if isinstance(profile, str):
-            if profile not in PROFILES:
-                raise NumericError(
-                    f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}"
-                )
-            profile = PROFILES[profile]
+        check_what(graph, plan, device)
+        profile, hyper = chosen_profile(profile), Hyper() if hyper is None else hyper
+        check_kind("hyper", hyper, Hyper)
+        seed = check_integer("seed", seed, 0, SEEDS - 1)
+        if threads is not None:
+            threads = check_integer("threads", threads, 1, THREADS)
+        check_backend(backend)
         self.graph, self.profile = graph, profile
         self.threads, self.backend = threads, backend
         self._pool = Pool()
@@ -121,7 +135,9 @@ class NumericExecutor:
         self._unsplit = draft_before("batch_split", graph, plan, device)
         self._forward = _calls(_upstream(self._unsplit, self.logits), keep=self.logits)
         self._newest: tuple[Draft, tuple[_Call, ...]] | None = None
-        self.parameters = Parameters.start(self._unsplit, profile, hyper or Hyper(), seed)
+        self.parameters = Parameters.start(self._unsplit, profile, hyper, seed)
+        trained = self.parameters.trained.values()
+        self._wide = any(isinstance(tensor, WideTrained) for tensor in trained)
 
     def step(
         self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs
@@ -142,10 +158,12 @@ class NumericExecutor:
         Raises
         ------
         NumericError
-            Images or labels of another dtype, shape or range.
+            Images or labels of another dtype, shape or range; a rate or an epoch that is no
+            integer, or out of range.
         """
         self._check_images(images)
         self._check_labels(labels)
+        inputs = checked_inputs(inputs, self._wide)
         frame = self._frame(draft, inputs)
         frame.put(INPUT, images)
         frame.put(LABEL, labels)

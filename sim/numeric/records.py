@@ -114,6 +114,11 @@ class RescaleTrace:
         write_atomic(path, json.dumps(content, separators=(",", ":"), sort_keys=True))
 
 
+MOST = 1 << 63
+"""Values are below: a session counts in int64."""
+RECORD = "record one with mandheling train --trace"
+
+
 def load_trace(path: Path) -> RescaleTrace:
     """Read a trace that :meth:`RescaleTrace.save` wrote.
 
@@ -124,15 +129,16 @@ def load_trace(path: Path) -> RescaleTrace:
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: no rescale trace can be read ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: no rescale trace can be read ({error}); {RECORD}") from error
     known = {"schema", "model", "plan", "profile", "fields", "rows"}
     if not isinstance(content, dict) or content.keys() != known or content["schema"] != SCHEMA:
-        raise TraceError(
-            f"{path}: is no rescale trace of schema {SCHEMA}; record one with mandheling train"
-        )
-    if tuple(content["fields"]) != FIELDS:
-        raise TraceError(f"{path}: fields are {content['fields']}; allowed: {list(FIELDS)}")
+        raise TraceError(f"{path}: is no rescale trace of schema {SCHEMA}; {RECORD}")
+    if content["fields"] != list(FIELDS):
+        raise TraceError(f"{path}: fields are {content['fields']!r:.60}; allowed: {list(FIELDS)}")
+    for name in ("model", "plan", "profile"):
+        if not isinstance(content[name], str):
+            raise TraceError(f"{path}: {name} is {content[name]!r:.60}; allowed: a name; {RECORD}")
     rows = {
         subject: [_row(path, subject, row) for row in rows]
         for subject, rows in _mapping(path, content["rows"]).items()
@@ -148,6 +154,9 @@ def _mapping(path: Path, rows: Any) -> dict[str, list[Any]]:
 
 def _row(path: Path, subject: str, row: Any) -> tuple[int, ...]:
     right = isinstance(row, list) and len(row) == len(FIELDS)
-    if not right or not all(type(value) is int for value in row):
-        raise TraceError(f"{path}: a row of {subject!r} is {row!r}; allowed: {len(FIELDS)} ints")
+    if not right or not all(type(value) is int and -MOST <= value < MOST for value in row):
+        raise TraceError(
+            f"{path}: a row of {subject!r:.60} is {row!r:.80}; allowed: {len(FIELDS)} ints of "
+            f"64 bits; {RECORD}"
+        )
     return tuple(row)

@@ -20,12 +20,20 @@ from sim.checks import check
 from sim.engines import run as run_engine
 from sim.graph import TrainingGraph
 from sim.lowering import lowering
+from sim.numeric.entry import (
+    NO_TIMING,
+    SEEDS,
+    check_engine,
+    check_integer,
+    check_what,
+    chosen_scenario,
+)
 from sim.numeric.executor import NumericExecutor, StepResult
 from sim.numeric.frame import StepInputs
 from sim.numeric.trained import Hyper
 from sim.numeric.values import Floats
 from sim.plan import Plan
-from sim.state import SCENARIOS, Observation, StepState
+from sim.state import Observation, StepState
 from sim.timeline import Timeline
 
 
@@ -64,7 +72,13 @@ class TrainingSession:
     engine
         ``compiled`` or ``simpy``; ``none`` computes without timing.
     scenario
-        A name in :data:`sim.state.SCENARIOS`.
+        A name in :data:`sim.state.SCENARIOS`; one that heats up needs an engine.
+
+    Raises
+    ------
+    NumericError, GemmError
+        An argument is of another type, out of range or an unknown name; see
+        :class:`~sim.numeric.executor.NumericExecutor`.
 
     Examples
     --------
@@ -93,6 +107,9 @@ class TrainingSession:
         threads: int | None = None,
         backend: str | None = None,
     ) -> None:
+        check_what(graph, plan, device)
+        check_engine(engine)
+        circumstances = chosen_scenario(scenario, engine)
         self.graph, self.plan, self.device, self.engine = graph, plan, device, engine
         self.executor = NumericExecutor(
             graph,
@@ -105,7 +122,7 @@ class TrainingSession:
             backend=backend,
         )
         self._ready = lowering(graph, plan, device)
-        start = StepState(seed=seed, scenario=SCENARIOS[scenario], shifts=MeasuredShifts({}))
+        start = StepState(seed=int(seed), scenario=circumstances, shifts=MeasuredShifts({}))
         self.state = self._ready.first_state(start)
         self.seen: Observation | None = None
         """What the step before showed of the phone; only the thermal scenario needs it."""
@@ -113,6 +130,7 @@ class TrainingSession:
 
     def restart(self, seed: int) -> None:
         """Begin again from the cold start with another seed; the parameters stay."""
+        seed = check_integer("seed", seed, 0, SEEDS - 1)
         self.state, self.seen = replace(self._cold, seed=seed), None
 
     def step(
@@ -127,9 +145,16 @@ class TrainingSession:
         labels
             ``(n,)`` class indices.
         rate_q24
-            Learning rate times ``2^24``.
+            Learning rate times ``2^24``, an integer: up to ``2^24`` where INT8 layers have wide
+            weights, else below ``2^28``.
         epoch
-            Epoch that the step belongs to; some profiles' gradient bits depend on it.
+            Epoch that the step belongs to, from 0; some profiles' gradient bits depend on it.
+
+        Raises
+        ------
+        NumericError
+            Images or labels of another dtype, shape or range; a rate or an epoch that is no
+            integer, or out of range. Nothing has changed then.
         """
         state = self.state
         modes = self._ready.modes(state)
@@ -138,7 +163,7 @@ class TrainingSession:
         result = self.executor.step(self._ready.draft(modes), images, labels, inputs)
         found = MeasuredShifts({s: record.true for s, record in result.records.items()})
         state = replace(state, shifts=found)
-        if self.engine == "none":
+        if self.engine == NO_TIMING:
             self.state = self._ready.skip(state)
             return SessionStep(result, None)
         tasks, self.state = self._ready.step(state, self.seen)

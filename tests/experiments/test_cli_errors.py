@@ -246,6 +246,32 @@ def test_output_into_a_missing_folder(tmp_path: Path, arguments: list[str]) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["", " ", "a\0b"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*SIMULATE, "--trace"],
+        [*SIMULATE, "--shifts"],
+        ["compare", *LENET, "-p", "dsp-int8", "-o"],
+        ["plan", "show", *LENET, "-p", "dsp-int8", "--output"],
+        ["demo", "-o"],
+        ["train", "-m", "lenet", "--dataset", "digits", "--epochs", "1", "--out"],
+        ["train", "--resume"],
+        ["federated", "-m", "lenet", "--dataset", "digits", "--rounds", "1", "--out"],
+    ],
+    ids=" ".join,
+)
+def test_a_path_of_no_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str
+) -> None:
+    """It would be the folder that the command is run in."""
+    monkeypatch.chdir(tmp_path)
+    line = refused([*arguments, name])
+    assert arguments[-1] in line
+    assert f"{name!r} is not allowed; give the name of a file or folder" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_left_when_the_run_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "trace.json"
     target.write_text("as before")
@@ -270,6 +296,15 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert "No space left on device" in line
     assert target.read_text() == "as before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_too_little_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object) -> int:
+        raise MemoryError("Unable to allocate 2.79 TiB")
+
+    monkeypatch.setattr("cost_models.vtcm.slice_bytes", hungry)
+    line = refused(["vtcm"])
+    assert "memory on this machine (Unable to allocate 2.79 TiB); take a smaller --batch" in line
 
 
 def test_errors_of_the_program_itself_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

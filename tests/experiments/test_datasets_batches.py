@@ -176,12 +176,23 @@ def test_arguments_of_batches_are_checked(drawn: Dataset) -> None:
         ({"batch": 501}, "batch: 501"),
         ({"first": 51}, "first: 51; give 0 to 50"),
         ({"crop_pad": -1}, "crop_pad: -1"),
+        ({"crop_pad": 10**6}, "crop_pad: 1000000; give 0 to 256"),
+        ({"crop_pad": 1.5}, "crop_pad: 1.5; give 0 to 256, an integer"),
+        ({"batch": True}, "batch: True"),
+        ({"batch": 2.5}, "batch: 2.5; give 1 to 500"),
+        ({"batch": "8"}, "batch: '8'"),
+        ({"first": True}, "first: True"),
+        ({"seed": -1}, "seed: -1; give 0 to"),
+        ({"seed": 1.5}, "seed: 1.5; give 0 to .*, an integer"),
+        ({"seed": "a"}, "seed: 'a'"),
+        ({"epoch": -1}, "epoch: -1"),
+        ({"augment": "crop"}, r"augment: 'crop' alone; give a tuple, \('crop',\)"),
+        ({"augment": None}, "augment: None; allowed are crop, flip"),
+        ({"augment": (3, "crop")}, "augment: 3; allowed"),
     ):
         arguments: dict[str, object] = {"batch": 10, "seed": 0, "epoch": 0} | options
         with pytest.raises(DatasetError, match=message):
             Batches(drawn, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="-1 is negative"):
-        Batches(drawn, 10, -1, 0)
     with pytest.raises(DatasetError, match="batch number: 50; give 0 to 49"):
         Batches(drawn, 10, 0, 0).at(50)
 
@@ -219,9 +230,9 @@ def test_a_validation_part_is_stratified(part: float | int, seed: int) -> None:
 
 def test_a_validation_part_of_nothing_or_all_is_refused(drawn: Dataset) -> None:
     assert split_validation(drawn, 50)[1].digest() != split_validation(drawn, 50, 1)[1].digest()
-    for part in (0, 500, -3, 0.0, 1.0, 0.0001, float("nan")):
+    for part in (0, 500, -3, 10**30, 0.0, 1.0, 0.0001, float("nan"), True, "0.1", None):
         with pytest.raises(DatasetError, match="give a fraction above 0 and below 1, or a count"):
-            split_validation(drawn, part)
+            split_validation(drawn, part)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 20), st.sampled_from([0.01, 0.1, 1.0, 50.0, inf]), st.integers(0, 5))
@@ -255,8 +266,13 @@ def test_every_client_gets_enough_or_it_is_refused() -> None:
     assert min(len(part) for part in non_iid(data, 20, 0.5, least=20)) >= 20
     with pytest.raises(DatasetError, match="no draw of 100 gave each of 40 clients 20 images"):
         non_iid(data, 40, 0.02, least=20)
-    for wrong in ({"clients": 0}, {"alpha": 0.0}, {"alpha": float("nan")}, {"least": 144}):
-        arguments: dict[str, float] = {"clients": 10, "alpha": 1.0} | wrong
+    faults: list[dict[str, object]] = [
+        *({"clients": 0}, {"clients": 2.5}, {"clients": True}, {"clients": "9"}),
+        *({"alpha": 0.0}, {"alpha": float("nan")}, {"alpha": 1e-320}, {"alpha": 10**400}),
+        *({"alpha": True}, {"alpha": "1"}, {"least": 144}, {"least": 1.5}, {"least": -1}),
+    ]
+    for wrong in faults:
+        arguments: dict[str, object] = {"clients": 10, "alpha": 1.0} | wrong
         with pytest.raises(DatasetError, match="alpha above 0"):
             non_iid(data, **arguments)  # type: ignore[arg-type]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,15 +65,38 @@ def test_drawn_shapes_can_be_told_apart_and_not_too_easily() -> None:
 
 def test_names_splits_and_options_are_checked() -> None:
     assert dataset_names() == tuple(sorted(dataset_names()))
-    faults: list[tuple[str, dict[str, object], str]] = [
+    faults: list[tuple[Any, dict[str, object], str]] = [
         ("cifar", {}, "known are cifar10, digits"),
         ("digits", {"split": "validation"}, "allowed are train and test"),
         ("digits", {"folder": "/tmp"}, "folder: digits has no use for it; it is for cifar10"),
         ("digits", {"seed": 1}, "seed: digits has no use"),
         ("digits", {"sizes": (1, 1)}, "it is for shapes32"),
         ("shapes32", {"split_of_test": (1, 1)}, "it is for fashion-mnist, mnist"),
-        ("shapes32", {"sizes": (10, 0)}, r"sizes: \(10, 0\)"),
-        ("shapes32", {"seed": -1}, "seed: -1"),
+        *(
+            ("shapes32", {"sizes": sizes}, r"sizes: .*; give two counts, .* up to 1,000,000")
+            for sizes in (
+                *((10, 0), (10**9, 10), (10**6 + 1, 1), (10**30, 1), (1, 2, 3), (1,), 5, "12"),
+                *((2.5, 1), ("a", "b"), (True, True), (None, 1)),
+            )
+        ),
+        ("mnist", {"folder": "/tmp", "split_of_test": (5,)}, r"split_of_test: \(5,\); give two"),
+        ("mnist", {"folder": "/tmp", "split_of_test": (1.5, 2)}, r"split_of_test: \(1.5, 2\)"),
+        *(
+            ("shapes32", {"seed": seed}, "seed: .*; give 0 to")
+            for seed in (-1, 1.5, "1", True, None)
+        ),
+        *(
+            ("digits", {"shape": shape}, "shape: .*; give height and width of 1 to 1024")
+            for shape in ((28, 28), (28, 28, 1, 1), (28.0, 28, 1), ("a", 1, 1), 5, (True, 8, 1))
+        ),
+        (
+            "shapes32",
+            {"sizes": (1, 10**6), "shape": (1024, 1024, 3)},
+            "1,000,000 images of 1024 x 1024 x 3 take",
+        ),
+        (None, {}, "data set: None"),
+        (["digits"], {}, r"data set: \['digits'\]; known are"),
+        ("digits", {"split": ["train"]}, "split: .*; allowed are train and test"),
     ]
     for name, options, message in faults:
         with pytest.raises(DatasetError, match=message):
@@ -85,12 +110,40 @@ def test_a_data_set_is_read_only_and_selects_by_index() -> None:
     some = train.take([5, 0, 5])
     assert some.labels.tolist() == [5, 0, 5]
     assert (some.mean, some.split, some.shape) == (train.mean, "train", (8, 8, 1))
-    for wrong in ([-1], [1437]):
+    for wrong in ([-1], [1437], [2**64 - 1]):
         with pytest.raises(DatasetError, match="give 0 to 1436"):
             train.take(wrong)
+    mask = train.labels == 3
+    for silent in (mask, [True, False], [0.7], ["1"], None, [10**30], [[1, 2], [3]]):
+        with pytest.raises(DatasetError, match=r"integers, 0 to 1436 \(of a mask, its np.flatn"):
+            train.take(silent)  # type: ignore[arg-type]
+    assert set(train.take(np.flatnonzero(mask)).labels.tolist()) == {3}
+    assert len(train.take([])) == 0
     with pytest.raises(DatasetError, match="names no users"):
         by_user(train)
     assert len({train.digest(), some.digest(), train.take(np.arange(3)).digest()}) == 3
+
+
+def test_arrays_of_your_own_are_checked() -> None:
+    """Floats of 0 to 1 would be taken for black, and NumPy wraps a label of -1."""
+    own = load_dataset("digits").take([0, 1, 2])
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({"images": own.images / np.float32(255)}, r"images: float32 \(3, 8, 8, 1\); give uint8"),
+        ({"images": own.images[..., 0]}, r"images: uint8 \(3, 8, 8\); give uint8 \(n, h, w, c\)"),
+        ({"images": own.images.tolist()}, "images: list"),
+        ({"images": own.images[:2]}, r"labels: int64 \(3,\); give int64 \(2,\), one an image"),
+        ({"labels": own.labels.astype(np.int32)}, r"labels: int32 \(3,\); give int64"),
+        ({"labels": np.array([0, -1, 3])}, "labels: -1 to 3 for 10 names; give 0 to 9"),
+        ({"labels": np.array([0, 10, 3])}, "labels: 0 to 10 for 10 names"),
+        ({"mean": ()}, r"mean: \(\); give 1 finite numbers"),
+        ({"std": (0.0,)}, r"std: \(0.0,\); give 1 finite numbers, one a channel, above 0"),
+        ({"mean": (float("nan"),)}, "mean: "),
+        ({"users": ("a",)}, r"owners: int64 \(0,\); give int64 \(3,\)"),
+        ({"users": ("a",), "owners": np.array([0, 1, 0])}, "owners: 0 to 1 for 1 names"),
+    ]
+    for change, message in faults:
+        with pytest.raises(DatasetError, match=message):
+            replace(own, **change)
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32 - 1))

@@ -1,9 +1,8 @@
-"""CIFAR-10, IDX and LEAF files: sound ones are read as they are, unsound ones refused by name."""
+"""CIFAR-10 and IDX files: sound ones are read as they are, unsound ones refused by name."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import pickle
 import struct
 from hashlib import md5, sha256
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.datasets import DatasetError, by_user, idx, load_dataset, load_splits
+from experiments.datasets import DatasetError, idx, load_dataset, load_splits
 from experiments.datasets import cifar10 as cifar
 from experiments.datasets.idx import idx_array
 
@@ -103,11 +102,22 @@ BATCH_FAULTS: list[tuple[object, str]] = [
     ({b"labels": []}, "no 'data'"),
     ({b"data": np.zeros((RECORDS, 3072), np.uint8)}, "no 'labels'"),
     ({b"data": np.zeros((RECORDS, 3071), np.uint8), b"labels": []}, "3071"),
-    ({b"data": b"abc", b"labels": []}, "data is bytes"),
+    ({b"data": b"abc", b"labels": []}, "data is b'abc'"),
     ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [0] * 3}, "3 labels for 12"),
-    ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [-1] * RECORDS}, "out of range"),
-    ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [2**70] * RECORDS}, "out of range"),
-    ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": ["3"] * RECORDS}, "list of int"),
+    (
+        {b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [-1] * RECORDS},
+        "label -1 of image 0 is out of range",
+    ),
+    (
+        {b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [2**70] * RECORDS},
+        "label 1180591620717411303424 of",
+    ),
+    ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": 3}, "labels is 3"),
+    ({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [True] * RECORDS}, "label True of"),
+    (
+        {b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": ["3"] * RECORDS},
+        "label '3' of image 0 .* int",
+    ),
 ]
 
 
@@ -229,85 +239,6 @@ def test_other_faults_of_idx_files(tmp_path: Path) -> None:
         load_dataset("mnist", tmp_path)
 
 
-def leaf(users: dict[str, int], seed: int = 0) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    data = {
-        user: {
-            "x": (rng.integers(0, 256, (count, 784)) / 255).tolist(),
-            "y": rng.integers(0, 62, count).tolist(),
-        }
-        for user, count in users.items()
-    }
-    return {"users": list(users), "num_samples": list(users.values()), "user_data": data}
-
-
-def write_leaf(path: Path, content: object) -> None:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_text(json.dumps(content))
-
-
-def test_femnist_as_leaf_split_it(tmp_path: Path) -> None:
-    train = [leaf({"f01": 9, "f02": 4}), leaf({"f03": 5}, seed=1)]
-    write_leaf(tmp_path / "train" / "all_data_0_train_9.json", train[0])
-    write_leaf(tmp_path / "train" / "all_data_1_train_9.json", train[1])
-    write_leaf(tmp_path / "test" / "all_data_0_test_9.json", leaf({"f02": 3, "f04": 1}, seed=2))
-    first, second = load_splits("femnist", tmp_path)
-    assert first.users == second.users == ("f01", "f02", "f03", "f04")
-    assert [len(part) for part in by_user(first)] == [9, 4, 5, 0]
-    assert [len(part) for part in by_user(second)] == [0, 3, 0, 1]
-    own = first.of_user("f03")
-    assert own.labels.tolist() == train[1]["user_data"]["f03"]["y"]
-    assert (own.images.reshape(5, 784) / 255).tolist() == train[1]["user_data"]["f03"]["x"]
-    assert first.classes[9:12] == ("9", "A", "B")
-    assert first.classes[61] == "z"
-    with pytest.raises(DatasetError, match="'f09' is not in femnist"):
-        first.of_user("f09")
-
-
-@pytest.mark.parametrize("place", [".", "all_data"])
-def test_femnist_before_leaf_split_it(tmp_path: Path, place: str) -> None:
-    write_leaf(tmp_path / place / "all_data_0.json", leaf({"a": 20, "b": 35}))
-    write_leaf(tmp_path / place / "all_data_1.json", leaf({"c": 9}, seed=1))
-    train, test = load_splits("femnist", tmp_path)
-    assert [len(part) for part in by_user(train)] == [18, 32, 9]
-    assert [len(part) for part in by_user(test)] == [2, 3, 0]
-    assert load_dataset("femnist", tmp_path).digest() == train.digest()
-    assert load_dataset("femnist", tmp_path, seed=1).digest() != train.digest()
-
-
-def test_faults_of_femnist(tmp_path: Path) -> None:
-    path = tmp_path / "all_data_0.json"
-
-    def spoiled(**parts: object) -> dict[str, Any]:
-        content = leaf({"a": 20})
-        content["user_data"]["a"] |= parts
-        return content
-
-    good = leaf({"a": 20})
-    faults: dict[str, object] = {
-        "not of LEAF's form": {"users": ["a"], "num_samples": [1]},
-        "num_samples and user_data differ": good | {"num_samples": []},
-        "20 images, 20 labels, num_samples 19": good | {"num_samples": [19]},
-        "20 images, 2 labels": spoiled(y=[1, 2]),
-        "label 62 of image 0 is out of range; labels are 0 to 61": spoiled(y=[62] * 20),
-        "a label is out of range": spoiled(y=[2**70] * 20),
-        "y must be a list of integers": spoiled(y=["1"] * 20),
-        "each image must be 784 numbers": spoiled(x=[[0.5] * 783] * 20),
-        "pixels are 0 to 1": spoiled(x=[[0.0] * 783 + [1.5]] * 20),
-        "'a'.*pixels are 0 to 1": spoiled(x=[[0.0] * 783 + [float("nan")]] * 20),
-    }
-    for message, content in faults.items():
-        write_leaf(path, content)
-        with pytest.raises(DatasetError, match=message):
-            load_dataset("femnist", tmp_path)
-    path.write_text(json.dumps(good)[:-10])
-    with pytest.raises(DatasetError, match="not JSON, or truncated"):
-        load_dataset("femnist", tmp_path)
-    path.unlink()
-    with pytest.raises(DatasetError, match=r"train/\*.json"):
-        load_dataset("femnist", tmp_path)
-
-
 def test_no_folder_says_what_is_wanted_and_from_where(tmp_path: Path) -> None:
     for name in ("cifar10", "mnist", "fashion-mnist", "femnist"):
         with pytest.raises(DatasetError, match=f"{name}: no folder given; .*https://"):
@@ -316,3 +247,58 @@ def test_no_folder_says_what_is_wanted_and_from_where(tmp_path: Path) -> None:
             load_dataset(name, tmp_path / "nowhere")
         with pytest.raises(DatasetError, match=f"{name}: no .* in .*https://"):
             load_dataset(name, tmp_path)
+
+
+def test_a_folder_is_named_by_a_text_or_a_path() -> None:
+    """An empty name would be the folder that the command is run in."""
+    for name in ("cifar10", "mnist", "femnist"):
+        for folder, words in (
+            ("", "no folder given"),
+            (3, "folder is 3"),
+            (b"data", "folder is b'data'"),
+            ("a" * 5000, "File name too long"),
+            ("a\0b", "is not a folder"),
+            ("\udcff", "is not a folder"),
+        ):
+            with pytest.raises(DatasetError, match=f"{name}: .*{words}; give the folder"):
+                load_dataset(name, folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("python", [True, False])
+def test_what_stands_in_the_place_of_a_file_is_told(tmp_path: Path, python: bool) -> None:
+    (write_python if python else write_binary)(tmp_path / "cifar")
+    path = tmp_path / "cifar" / ("data_batch_2" if python else "data_batch_2.bin")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DatasetError, match=r"data_batch_2.*: is no file, but a folder or a device"):
+        cifar.read(tmp_path / "cifar", RECORDS)
+    path.rmdir()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="is no file, but a folder or a device; give"):
+        cifar.read(tmp_path / "cifar", RECORDS)
+
+
+def test_files_of_gigabytes_are_not_read(tmp_path: Path) -> None:
+    write_python(tmp_path / "py")
+    with (tmp_path / "py" / "data_batch_2").open("r+b") as file:
+        file.truncate((1 << 28) + 1)  # a hole: takes no room
+    with pytest.raises(DatasetError, match=r"has 268,435,457 bytes; up to 268,435,456 are read"):
+        cifar.read(tmp_path / "py", RECORDS)
+    write_idx(tmp_path, "train", 30, packed=False)
+    write_idx(tmp_path, "t10k", 20, packed=False)
+    with (tmp_path / "train-labels-idx1-ubyte").open("r+b") as file:
+        file.truncate((1 << 31) + 1)
+    with pytest.raises(DatasetError, match=r"has 2,147,483,649 bytes; up to 2,147,483,648"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_bytes_after_the_end_of_a_gzip_are_refused() -> None:
+    packed = gzip.compress(idx_bytes(np.zeros((3, 28, 28), np.uint8)))
+    for tail, message in ((b"junk", "damaged gzip"), (packed, "too long")):
+        with pytest.raises(DatasetError, match=message):
+            idx_array(packed + tail, Path("f"), (28, 28))
+    for head in (packed[:2], packed[:-1], b"\x1f\x8b\x08\xff" + b"\xff" * 40):
+        with pytest.raises(DatasetError, match="damaged gzip"):
+            idx_array(head, Path("f"), (28, 28))
+    with pytest.raises(DatasetError, match=r"dimensions \(0, 28, 28\)"):
+        idx_array(idx_bytes(np.zeros((0, 28, 28), np.uint8)), Path("f"), (28, 28))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -106,8 +107,63 @@ def test_malformed_pickles_are_refused(content: bytes) -> None:
 def test_cycles_are_refused() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    with pytest.raises(DatasetError, match="not a sound pickle"):
+    with pytest.raises(DatasetError, match="f: nests lists deeper than 50, or in a circle; fetch"):
         plain_loads(pickle.dumps(cycle), "f")
+
+
+def laughs(pair: Callable[[Any], Any], levels: int = 40) -> object:
+    """Return pairs of twice the same pair: 2^40 values, in a few bytes for each level."""
+    value: Any = ()
+    for _ in range(levels):
+        value = pair(value)
+    return value
+
+
+PAIRS = b")" + b"".join(b"q%ch%c\x86" % (level, level) for level in range(40))
+"""The program of 40 levels of tuples."""
+OVERWORK = {
+    "lists": (pickle.dumps(laughs(lambda x: [x, x])), "more than 1,000,000 values"),
+    "dicts": (pickle.dumps(laughs(lambda x: {"a": x, "b": x})), "more than 1,000,000 values"),
+    "tuples": (PAIRS + b".", "more than 1,000,000 values"),
+    "a key that is hashed for ever": (b"}" + PAIRS + b"Ns.", "a key of"),
+    "a key that overflows the stack of C": (b"})" + b"\x85" * 900_000 + b"Ns.", "a key of"),
+    "keys of one hash": (
+        b"}(" + b"".join(b"L%dL\nN" % (n * (2**61 - 1)) for n in range(9000)) + b"u.",
+        "a key of a dict is 0; keys are texts",
+    ),
+    "depth": (b"]" * 100_000 + b"a" * 99_999 + b".", "deeper than 50"),
+    "operations": (b"]" + b"Na" * 600_000 + b".", "more than 1,000,000 operations"),
+    "the slot of a memo": (b"]r\xff\xff\xff\xff(h\x00l.", "no value has the number 0"),
+    "a written number": (b"I" + b"9" * 5000 + b"\n.", "a number of 5,000 digits"),
+    "a packed number": (b"\x8b\x00\x10\x00\x00" + b"9" * 4096 + b".", "a number of 4,096 bytes"),
+    "copies of a text": (
+        b"X\x10\x27\x00\x00"
+        + b"a" * 10_000
+        + b"q\x00(c_codecs\nencode\nq\x01"
+        + b"h\x01(h\x00U\x06latin1tR" * 1000
+        + b"l.",
+        "makes more bytes than it has",
+    ),
+    "many axes": (
+        b"cnumpy\nndarray\n)R(K\x01(%btcnumpy\ndtype\n(U\x02u1tRK\x00U\x01atb." % (b"K\x01" * 9),
+        r"the shape of an array is \(1, 1,",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), OVERWORK.values(), ids=OVERWORK.keys())
+def test_a_small_file_cannot_ask_for_endless_work(content: bytes, message: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(DatasetError, match=f"^f: .*{message}.*; fetch") as refused:
+        plain_loads(content, "f")
+    assert time.process_time() - begin < 10
+    assert len(str(refused.value)) < 200
+
+
+def test_shared_values_are_data_like_others() -> None:
+    shared = [1, (2, b"3")]
+    value = {"a": shared, "b": [shared, shared]}
+    assert plain_loads(pickle.dumps(value), "f") == value
 
 
 @pytest.mark.parametrize("kind", ["<i8", "f4", "O", "S3", "i1", "bool"])

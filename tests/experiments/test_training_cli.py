@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli import app
 
+SHAPES = ["train", "-m", "lenet", "--dataset", "shapes32", "-p", "mnn-fp32", "--epochs", "1"]
 TINY = ["train", "-m", "lenet", "--dataset", "digits", "-p", "mnn-fp32", "--epochs", "1"]
 
 
@@ -58,6 +60,30 @@ def test_json_is_the_result_and_nothing_else(trained: tuple[Path, Result]) -> No
     assert resumed.stdout == found.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ('{"x": 1' + "0" * 5000 + "}", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "not the result of the run in this folder"),
+    ],
+)
+def test_a_result_that_is_damaged_is_told_and_made_again(
+    trained: tuple[Path, Result], tmp_path: Path, content: str, words: str
+) -> None:
+    out = shutil.copytree(trained[0], tmp_path / "run")
+    (out / "result.json").write_text(content)
+    refused = run(TINY, out)
+    assert refused.exit_code == 2, refused.exception
+    (line,) = refused.stderr.splitlines()
+    assert "result.json" in line
+    assert words in line
+    assert "remove it" in line
+    (out / "result.json").unlink()
+    assert run(TINY, out).exit_code == 0
+
+
 def test_quiet_says_nothing_on_stderr(tmp_path: Path) -> None:
     arguments = [*TINY, "--engine", "none", "--validation", "0", "--quiet"]
     result = run(arguments, tmp_path / "run")
@@ -89,6 +115,28 @@ def test_the_default_folder_is_named_after_the_run(
         ([*TINY, "--augment", "crop,mixup"], ["augment", "'mixup'"]),
         ([*TINY, "--sizes", "10"], ["--sizes", "'10'", "two whole numbers"]),
         ([*TINY, "--sizes", "10,x"], ["--sizes", "'10,x'"]),
+        ([*SHAPES, "--sizes", "1000000000,10"], ["--sizes", "'1000000000,10'", "1 to 1000000"]),
+        ([*SHAPES, "--sizes", "10,1000001"], ["--sizes", "'10,1000001'", "1 to 1000000"]),
+        ([*SHAPES, "--sizes", "0,10"], ["--sizes", "'0,10'", "1 to 1000000"]),
+        ([*SHAPES, "--sizes", f"{'9' * 5000},1"], ["--sizes", "1 to 1000000"]),
+        (
+            [*SHAPES, "-m", "alexnet", "--sizes", "1000000,10"],
+            ["shape", "1,000,000 images of 224 x 224 x 3", "17,179,869,184", "fewer images"],
+        ),
+        ([*TINY, "--split-of-test", "1000000000,1"], ["--split-of-test", "1 to 1000000"]),
+        ([*TINY, "--validation", "1000000000"], ["--validation", "from 0 to 1000000"]),
+        (
+            [*TINY, "--validation", "1437"],
+            ["validation: 1437", "1437 training images", "0 to 1436"],
+        ),
+        ([*TINY, "--batch", "1295"], ["batch: 1295", "1 to 1294"]),
+        ([*TINY, "--batch", "4097"], ["--batch", "'4097'", "1 to 4096"]),
+        ([*TINY, "--epochs", "100001"], ["--epochs", "'100001'", "1 to 100000"]),
+        ([*TINY, "--rate", "1_0"], ["--rate", "'1_0'", "number"]),
+        ([*TINY, "--rate", " 0.1"], ["--rate", "' 0.1'", "number"]),
+        ([*TINY, "--data", ""], ["data: ''", "not empty"]),
+        ([*TINY, "--plan", ""], ["plan: ''", "not empty"]),
+        ([*TINY, "-m", ""], ["model: ''", "not empty"]),
         ([*TINY, "--engine", "warp"], ["engine", "'warp'", "none"]),
         ([*TINY, "--profile", "fp8"], ["profile", "'fp8'", "sandbox"]),
         ([*TINY, "--backend", "cuda"], ["'cuda'"]),
@@ -98,6 +146,7 @@ def test_the_default_folder_is_named_after_the_run(
         (["train", "-m", "lenet", "--dataset", "nope"], ["'nope'", "shapes32"]),
         (["train", "-m", "nope", "--dataset", "digits"], ["'nope'", "lenet"]),
         (["train", "--resume", "/nowhere"], ["/nowhere", "not there"]),
+        (["train", "--resume", __file__], [__file__, "is a file; give the folder of a run"]),
         (["train", "--resume", "/nowhere", "--epochs", "9"], ["--epochs", "--resume"]),
     ],
 )

@@ -45,7 +45,10 @@ def test_the_file_comes_back_equal(tmp_path: Path) -> None:
     [
         ({"schema": 2}, "is no rescale trace of schema 1"),
         ({"fields": ["true"]}, r"fields are \['true'\]; allowed"),
+        ({"fields": 3}, "fields are 3; allowed"),
+        ({"plan": ["a"]}, r"plan is \['a'\]; allowed: a name; record one with"),
         ({"rows": []}, "rows must map each tensor"),
+        ({"rows": {"a": [[1, 2, 3, 4, 5, 10**30]]}}, "a row of 'a' is .*; allowed: 6 ints of 64"),
         ({"rows": {"a": [[1, 2, 3]]}}, r"a row of 'a' is \[1, 2, 3\]; allowed: 6 ints"),
         ({"rows": {"a": [[1, 2, 3, 4, 5, 6.5]]}}, "allowed: 6 ints"),
         ({"spare": 1}, "is no rescale trace"),
@@ -59,7 +62,7 @@ def test_other_files_are_refused(tmp_path: Path, change: dict[str, object], mess
         load_trace(path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "\x00", "[" * 100_000, "1" + "0" * 5000])
 def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "trace.json"
     path.write_text(content)
