@@ -163,8 +163,8 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
 
     ``worst end`` is the validation accuracy of the worst seed after the last epoch: a run that
     broke down shows there, though the epoch tested is an earlier one. ``skipped`` is the share of
-    rescalings without a scan after the first epoch, ``clipped`` the share of values that a stale
-    shift clipped in the last one; both are means over seeds.
+    rescalings without a scan after the first epoch, mean over seeds; ``clipped`` the share of
+    values that were clipped, in the worst epoch and seed.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, run in runs.items():
@@ -184,11 +184,11 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
             gap = f"{mean(tested) - mean(100 * r['test']['accuracy'] for r in base):+7.2f}"
         ends = min(100 * run["epochs"][-1]["validation_accuracy"] for run in members)
         skipped = [r["skipped_after_first_epoch"] for r in members]
-        clipped = [r["epochs"][-1]["rescale"] for r in members]
+        met = [epoch["rescale"] for r in members for epoch in r["epochs"] if epoch["rescale"]]
         line = f"{name:28s} {len(members):5d} {mean(tested):7.2f} {spread} {gap} {ends:9.2f}"
-        if skipped[0] is not None and clipped[0] is not None:
-            share = mean(c["saturated_share"] for c in clipped)
-            line += f" {100 * mean(skipped):9.1f} {share:8.1e}"
+        if skipped[0] is not None:
+            worst = max(rescale["saturated_share"] for rescale in met)
+            line += f" {100 * mean(skipped):9.1f} {worst:8.1e}"
         lines.append(line)
     return "\n".join(lines)
 

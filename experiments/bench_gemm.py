@@ -117,7 +117,7 @@ def contenders(threads: int) -> tuple[dict[str, Action], dict[str, float]]:
         actions["torch._int_mm"] = lambda: torch._int_mm(ta, tb)
         actions["torch float32"] = lambda: ta32 @ tb32
         if not np.array_equal(torch._int_mm(ta, tb).numpy(), gemm_s8s8s32(a, packed)):
-            print("torch._int_mm and ours differ: one of them is not exact")
+            raise SystemExit("torch._int_mm and ours differ: one of them is not exact")
     macs = dict.fromkeys(actions, float(rows * depth * columns))
     if lacking("vnni") is None:
         loop, chain = _register_loop(), _multiply_chain()
