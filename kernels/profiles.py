@@ -200,8 +200,8 @@ class NumericProfile:
         Whether one mask of a dropout serves all samples, as NITI's.
     clip_stops_error
         Whether no error passes a ReLU that stands at the end of INT8, nor one that pushes a logit
-        there on (ReLU6 is left as it is). A stale shift clips values there; errors that push them
-        on would move the weights unseen until the next scan, and training may diverge.
+        there on. A stale shift clips values there; errors that push them on would move the
+        weights unseen until the next scan, and training may diverge.
     input_rule, init, loss, update, sums, split
         The other rules, by name.
     """

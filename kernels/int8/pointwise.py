@@ -188,7 +188,12 @@ def relu6_forward(x: QTensor, out: Int8s | None = None, threads: int | None = No
 
 
 def relu6_input_grad(
-    e: Int8s, y: QTensor, out: Int8s | None = None, threads: int | None = None
+    e: Int8s,
+    y: QTensor,
+    out: Int8s | None = None,
+    threads: int | None = None,
+    *,
+    bound: int = NO_BOUND,
 ) -> Int8s:
     """The error where the saved output is between 0 and the bound, both excluded; else 0.
 
@@ -197,16 +202,16 @@ def relu6_input_grad(
     e
         int8 errors.
     y
-        The saved output: its exponent tells the bound.
-    out, threads
-        As for :func:`relu_input_grad`.
+        The saved output: its exponent tells where 6 is.
+    out, threads, bound
+        As for :func:`relu_input_grad`; the lower of the two bounds holds.
 
     Raises
     ------
     ArrayError
         Another dtype, shape or memory order.
     """
-    return _masked(e, int8_mantissa("y", y), relu6_bound(y.exponent), out, threads)
+    return _masked(e, int8_mantissa("y", y), min(relu6_bound(y.exponent), bound), out, threads)
 
 
 def dropout_mask(

@@ -85,12 +85,16 @@ def _relu(frame: Frame, item: Item) -> None:
     frame.put(item.writes[0], QTensor(y, x.exponent))
 
 
+def _bound(frame: Frame) -> int:
+    """Mantissa from which on no error passes an activation."""
+    return frame.profile.activation.clip[1] if frame.profile.clip_stops_error else NO_BOUND
+
+
 @numeric("relu", "int8", Role.INPUT_GRAD)
 def _relu_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    bound = frame.profile.activation.clip[1] if frame.profile.clip_stops_error else NO_BOUND
-    masked = relu_input_grad(error.int8, y.int8, out, frame.threads, bound=bound)
+    masked = relu_input_grad(error.int8, y.int8, out, frame.threads, bound=_bound(frame))
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 
@@ -104,7 +108,7 @@ def _relu6(frame: Frame, item: Item) -> None:
 def _relu6_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    masked = relu6_input_grad(error.int8, y, out, frame.threads)
+    masked = relu6_input_grad(error.int8, y, out, frame.threads, bound=_bound(frame))
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 

@@ -80,6 +80,8 @@ def check_relu6(rng: np.random.Generator) -> None:
     passed = np.where(inside, e, 0)
     out = e if rng.integers(3) == 0 else out_of(rng, shape, np.int8)
     assert np.array_equal(relu6_input_grad(e, y, out, threads_of(rng)), passed), exponent
+    held = np.where(y.int8 < 100, passed, 0)
+    assert np.array_equal(relu6_input_grad(e, y, threads=threads_of(rng), bound=100), held)
 
 
 def check_dropout(rng: np.random.Generator) -> None:
