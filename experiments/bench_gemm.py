@@ -1,8 +1,9 @@
 """How fast the INT8 GEMM is: ratios to the float32 and INT8 products of NumPy and PyTorch.
 
 All contenders run in one process, in turns, with a pause between them (idle threads of OpenMP
-and OpenBLAS spin for a while); the best of all rounds counts. Ours includes packing B, except
-where it says packed. PyTorch takes part where it is importable. The peak is measured as well:
+and OpenBLAS spin for a while) and a few calls that are not timed; the best of all rounds counts.
+Ours includes packing B, except where it says packed. PyTorch takes part where it is importable.
+The peak is measured as well:
 ``vpdpbusd`` on registers alone, and the clock by a chain of dependent multiplies, which take
 3 cycles each (and 1 for the add) on every x86 core with VNNI. Beside each best rate stands the
 median: where they are far apart, someone else used the machine, and a ratio says little.
@@ -30,7 +31,8 @@ SHAPE = (4096, 1024, 1024)
 INT8_RATIO, FP32_RATIO = 1.5, 3.5
 """Aims: ours over ``torch._int_mm`` and over PyTorch's float32 product."""
 PAUSE_SECONDS = 0.03
-_CALLS = 3
+_CALLS, _UNTIMED = 10, 3
+"""Calls of a turn, the first of which wake threads while those of others may still spin."""
 _SUMS = 24
 _PEAK_STEPS = 4_000_000
 
@@ -146,10 +148,11 @@ def measure(threads: int, rounds: int) -> dict[str, Rate]:
     for _ in range(rounds):
         for name, action in actions.items():
             sleep(PAUSE_SECONDS)
-            for _ in range(_CALLS):
+            for call in range(_CALLS):
                 begin = perf_counter()
                 action()
-                seconds[name].append(perf_counter() - begin)
+                if call >= _UNTIMED:
+                    seconds[name].append(perf_counter() - begin)
     return {
         name: Rate(macs[name] / min(taken) / 1e9, macs[name] / median(taken) / 1e9)
         for name, taken in seconds.items()
