@@ -99,7 +99,15 @@ DSP_NETWORKS = Law(
 )
 """The upper bound of the rate is the peak: 4 contexts x 128 MAC per cycle x 1.5 GHz (turbo L1)."""
 
-CPU_LIBRARIES: Final = ("ncnn-fp16", "ncnn-int8", "paddlelite-fp32", "paddlelite-int8")
+PEAK_GMACS: Final = {
+    "ncnn-fp16": 47.4,
+    "ncnn-int8": 94.7,
+    "paddlelite-fp32": 22.7,
+    "paddlelite-int8": 90.9,
+}
+"""Peak of one prime core, GMAC/s: 8 FP32 MAC per cycle of a Cortex-A76 or A77 (MegEngine/MegPeak
+README), twice in FP16, four times in INT8, at 2.96 GHz (855+, ncnn) or 2.84 GHz (Paddle-Lite)."""
+CPU_LIBRARIES: Final = tuple(PEAK_GMACS)
 
 
 def _cpu_networks(theta: FloatArray, rows: Table) -> FloatArray:
@@ -124,9 +132,9 @@ CPU_NETWORKS = Law(
     (
         *(
             Coefficient(
-                f"rate_{name}", "GMAC/s", 50, 1, 400, "one prime core", f"networks with {name}"
+                f"rate_{name}", "GMAC/s", 0.7 * peak, 1, peak, "prime core", f"networks with {name}"
             )
-            for name in CPU_LIBRARIES
+            for name, peak in PEAK_GMACS.items()
         ),
         Coefficient(
             "winograd_share", "share", 0.6, 0.1, 1.5, "of 3x3 MACs", "float networks of 3x3 kernels"
