@@ -20,6 +20,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
 
     from experiments import (
         cli_caches,
+        cli_calibrate,
         cli_compare,
         cli_federated,
         cli_hw,
@@ -117,6 +118,7 @@ app.command()(cli_memory.vtcm)
 app.command()(cli_memory.sweep)
 app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
+app.command()(cli_calibrate.calibrate)
 app.command()(cli_compare.demo)
 
 

@@ -1,0 +1,151 @@
+"""``mandheling calibrate``: coefficients from measured tables, and how well they predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli_common import (
+    JsonOption,
+    deliver,
+    manifest,
+    say,
+    stdout_console,
+    working,
+    write_file,
+)
+
+if TYPE_CHECKING:
+    from cost_models.fitting import Bundle
+    from cost_models.fitting.bundle import Validation
+
+ALL = "all"
+NOTE = "held-out errors: every row predicted by a fit that has not seen its group"
+
+
+def calibrate(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME|all]", help="One calibration, see --list.")
+    ] = ALL,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the calibrations.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Write a bundle NAME.json for each."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit coefficients to measured tables, with held-out errors."""
+    from experiments.calibration import STUDIES, run_study
+
+    if listed:
+        _list(as_json)
+        return
+    bundles = []
+    with working("Fitting"):
+        for each in STUDIES if name == ALL else (name,):
+            bundles.append(run_study(each))
+    if folder is not None:
+        _write(bundles, folder)
+    document = {
+        "note": NOTE,
+        "bundles": [bundle.model_dump(mode="json") for bundle in bundles],
+        "manifest": manifest(),
+    }
+    deliver(document, as_json, None)
+    if not as_json:
+        for bundle in bundles:
+            _print(bundle)
+
+
+def _list(as_json: bool) -> None:
+    from cost_models.fitting import LAWS
+    from experiments.calibration import STUDIES
+
+    rows = [
+        {
+            "name": name,
+            "title": LAWS[name].title,
+            "table": study.file,
+            "left_out_by": [grouping.by for grouping in study.groupings],
+        }
+        for name, study in STUDIES.items()
+    ]
+    deliver({"calibrations": rows}, as_json, None)
+    if not as_json:
+        from experiments.render import show, table
+
+        cells = [(str(r["name"]), str(r["title"])) for r in rows]
+        show(stdout_console(), table("Calibrations", ("name", "what"), cells, left=2))
+
+
+def _write(bundles: list[Bundle], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for bundle in bundles:
+        path = folder / f"{bundle.name}.json"
+        write_file(path, bundle.to_json())
+        say(f"wrote {path}")
+
+
+def _print(bundle: Bundle) -> None:
+    from experiments.render import number, show, table
+
+    console = stdout_console()
+    cells: list[tuple[str, ...]] = []
+    for each in bundle.coefficients:
+        if each.at_bound:
+            span = "at its bound: not identified"
+        elif each.low is None or each.high is None:
+            span = "one group: no interval"
+        else:
+            span = f"{number(each.low, 3)} to {number(each.high, 3)}"
+        value = number(each.value) if each.value < 1e7 else f"{each.value:.3g}"
+        cells.append((each.name, value, each.unit, span, str(each.rows)))
+    show(
+        console, table(bundle.title, ("coefficient", "value", "unit", "90 % range", "rows"), cells)
+    )
+    columns = ("left out", "groups", "rows", "median %", "p90 %", "worst %", "worst row")
+    validated = [_validation(each) for each in bundle.validations]
+    show(console, table("Held-out errors", columns, validated, also_left=(6,)))
+    for text in _remarks(bundle):
+        show(console, text)
+
+
+def _validation(each: Validation) -> tuple[str, ...]:
+    figures = (f"{100 * each.median:.1f}", f"{100 * each.p90:.1f}", f"{100 * each.worst:+.1f}")
+    return (each.by, str(each.groups), str(each.rows), *figures, each.worst_row)
+
+
+def _remarks(bundle: Bundle) -> list[str]:
+    """Target, interval, and rows that were not fitted or not predicted, in sentences."""
+    from experiments.render import counted
+
+    first = bundle.validations[0]
+    remarks = []
+    if first.target is not None:
+        verdict = "met" if bundle.met else f"missed by {100 * (first.median - first.target):.1f}"
+        remarks.append(f"Target: median of at most {100 * first.target:.0f} %: {verdict}.")
+    remarks.append(_interval(first))
+    for each in bundle.validations:
+        if each.not_predicted:
+            more = len(each.not_predicted) - 1
+            rest = f" (and {counted(more, 'more group')})" if more else ""
+            remarks.append(f"Not predicted, only fitted: {each.not_predicted[0]}{rest}.")
+    for row in bundle.excluded:
+        said = "" if row.predicted is None else f"; the law says {row.predicted:.4g}"
+        remarks.append(
+            f"Not fitted: {row.name}, {row.measured:g} {bundle.unit}{said}: {row.reason}."
+        )
+    return remarks
+
+
+def _interval(each: Validation) -> str:
+    found: Any = each.interval
+    low, high = f"{found.low:.3g}", f"{found.high:.3g}"
+    if found.kind == "range":
+        return (
+            f"A measurement was {low} to {high} times its prediction in {found.groups} groups: a "
+            "range, not an interval; 90 % would take 9 groups."
+        )
+    return f"90 % of measurements lie within {low} to {high} times their prediction (conformal)."
