@@ -1,7 +1,7 @@
 """The same network in PyTorch, for comparisons side by side; PyTorch is in no lock.
 
-Where it is missing: ``pip install torch --index-url`` of PyTorch's CPU builds, or any PyTorch of
-your own, into the environment that runs the benchmark.
+Where it is missing: install PyTorch's CPU build, or any PyTorch of your own, into the environment
+that runs the benchmark.
 """
 
 from __future__ import annotations
