@@ -35,14 +35,6 @@ int map_open(struct job *job, struct map *m)
     return 1;
 }
 
-INLINE void copy_bytes(int8_t *to, const int8_t *from, int bytes)
-{
-    for (; bytes >= VLEN; bytes -= VLEN, to += VLEN, from += VLEN)
-        store_any(to, load_any(from), VLEN);
-    if (bytes)
-        store_bytes(to, load_any(from), bytes);
-}
-
 struct fill {
     struct map *map;
     const int8_t *source;
@@ -56,8 +48,13 @@ static void fill_rows(void *context, int first, int last, int thread)
     const struct map *m = f->map;
     (void)thread;
     int whole = f->all == m->channels && m->left >= 0 && m->left + m->width <= m->rows_w;
-    for (int row = first; row < last; row++) {
-        int n = row / m->height, y = m->top + row - n * m->height;
+    int n = first / m->height, i = first - n * m->height;
+    for (int row = first; row < last; row++, i++) {
+        if (i == m->height) {
+            i = 0;
+            n++;
+        }
+        int y = m->top + i;
         if (y < 0 || y >= m->rows_h)
             continue;
         int8_t *line = m->data + (size_t)(n * m->rows_h + y) * m->rows_w * m->channels;

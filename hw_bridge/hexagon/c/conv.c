@@ -17,7 +17,7 @@ static int pack_forward(struct job *job, const struct layer *l, const int8_t *w,
         if (!copy)
             return 0;
         for (int i = 0; i < l->outs * taps; i++)
-            memcpy(copy + (size_t)i * channels, own + (size_t)i * l->ins, l->ins);
+            copy_bytes(copy + (size_t)i * channels, own + (size_t)i * l->ins, l->ins);
         own = copy;
     }
     pack_depths(own, depth, depth, 0, l->outs, panels, panel);

@@ -1,0 +1,179 @@
+"""How often the loops of a product run: counts that packets are proportional to.
+
+The loops are those of the HVX kernels in ``hw_bridge/hexagon/c``: a product of rows by packed
+columns in tiles of 8 rows by 64 columns, a map with its border whose windows are the rows, and the
+packing of the columns. Counts are of one thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gcd
+
+VLEN = 128
+"""Bytes of an HVX vector."""
+WORDS = 32
+TILE_ROWS, TILE_COLUMNS = 8, 64
+DEPTH_STEP = 8
+
+Loops = Counter[str]
+
+
+def up(value: int, to: int) -> int:
+    """``value`` in units of ``to``, rounded up."""
+    return -(-value // to)
+
+
+def crossings(rows: int, stride: int, start: int, width: int) -> int:
+    """How many of ``rows`` pieces of ``width`` bytes, ``stride`` apart, lie in two vectors.
+
+    >>> crossings(4, 96, 0, 96)
+    2
+    """
+    period = VLEN // gcd(stride, VLEN) if stride % VLEN else 1
+    each = [(start + i * stride) % VLEN + width > VLEN for i in range(period)]
+    whole, rest = divmod(rows, period)
+    return whole * sum(each) + sum(each[:rest])
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Rows by columns over a depth of ``runs`` pieces of ``steps`` times 8.
+
+    Attributes
+    ----------
+    form
+        ``int32``, a rounding rule (INT8), or ``into`` (added to INT32 in memory).
+    stride
+        Elements from one row of the output to the next.
+    start
+        Element of the output at which the first row starts.
+    scattered
+        Whether rows lie apart in the output, as those of a strided input_grad do.
+    """
+
+    rows: int
+    columns: int
+    runs: int
+    steps: int
+    form: str
+    stride: int
+    start: int = 0
+    scattered: bool = False
+
+    def loops(self) -> Loops:
+        """Steps of the depth, runs, tiles, and what stores take."""
+        rows, panels = up(self.rows, TILE_ROWS), up(self.columns, TILE_COLUMNS)
+        tiles = rows * panels
+        found = Loops(
+            tile_steps=tiles * self.runs * self.steps, tile_runs=tiles * self.runs, tiles=tiles,
+            products=1,
+        )  # fmt: skip
+        found.update(self._words() if self.form in ("int32", "into") else self._bytes(panels))
+        return found
+
+    def _words(self) -> Loops:
+        """Whole tiles of INT32 go straight through; others by rows and halves, masked."""
+        found, aligned = Loops(), self.stride % WORDS == 0 and self.start % WORDS == 0
+        for column in range(0, self.columns, TILE_COLUMNS):
+            width = min(self.columns - column, TILE_COLUMNS)
+            whole = self.rows // TILE_ROWS if aligned and width == TILE_COLUMNS else 0
+            found["whole_tiles"] += whole
+            found["part_tiles"] += up(self.rows, TILE_ROWS) - whole
+            found["part_rows"] += (self.rows - whole * TILE_ROWS) * up(width, WORDS)
+        return found
+
+    def _bytes(self, panels: int) -> Loops:
+        """Two rows make a vector; how it is stored depends on where rows start."""
+        full, rest = divmod(self.rows, TILE_ROWS)
+        pairs = full * TILE_ROWS // 2 + up(rest, 2)
+        found = Loops({f"pairs_{self.form}": pairs * panels})
+        for column in range(0, self.columns, TILE_COLUMNS):
+            width = min(self.columns - column, TILE_COLUMNS)
+            start = self.start + column
+            halves = width == TILE_COLUMNS and self.stride % VLEN == 0
+            if halves and start % TILE_COLUMNS == 0:
+                continue
+            joined = not self.scattered and self.stride == width == TILE_COLUMNS
+            if joined and start % VLEN == 0:
+                found["joined_rows"] += self.rows
+            else:
+                cross = crossings(self.rows, self.stride, start, width)
+                found["masked_rows"] += self.rows
+                found["crossing_rows"] += cross
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A bordered map of ``n`` samples and the windows over it.
+
+    ``source_*`` is the map that is copied in, of which a group has ``width`` of ``all`` channels;
+    ``channels`` are those of the bordered map, a multiple of 8.
+    """
+
+    n: int
+    source_h: int
+    source_w: int
+    all: int
+    width: int
+    channels: int
+    rows_h: int
+    rows_w: int
+    out_h: int
+    out_w: int
+    k_h: int
+    k_w: int
+    inside: bool
+    """Whether source rows fit the bordered map, so that they may be copied whole."""
+
+    @property
+    def windows(self) -> int:
+        """Rows of the product."""
+        return self.n * self.out_h * self.out_w
+
+    def opened(self) -> Loops:
+        """Zeros, and where the windows start: once, whatever groups there are."""
+        places = self.n * self.rows_h * self.rows_w
+        return Loops(
+            zero_vectors=up(places * self.channels, VLEN) + 2, windows=self.windows,
+            window_lines=self.n * self.out_h,
+        )  # fmt: skip
+
+    def filled(self) -> Loops:
+        """Copies and window sums of one group."""
+        places, lines = self.n * self.rows_h * self.rows_w, self.n * self.source_h
+        blocks = up(places, WORDS)
+        found = Loops(
+            sum_blocks=blocks, window_taps=blocks * self.k_h * self.k_w,
+            sum_vectors=blocks * WORDS * (self.channels // VLEN),
+            sum_tails=blocks * WORDS * (self.channels % VLEN > 0),
+            window_sums=self.windows, source_lines=lines, fills=1,
+        )  # fmt: skip
+        if self.inside and self.all == self.width == self.channels:
+            size = self.source_w * self.channels
+            found.update(copy_vectors=lines * (size // VLEN), copy_tails=lines * (size % VLEN > 0))
+        else:
+            copies = lines * self.source_w
+            found.update(
+                copies=copies, copy_vectors=copies * (self.width // VLEN),
+                copy_tails=copies * (self.width % VLEN > 0),
+            )  # fmt: skip
+        return found
+
+
+def packed_columns(calls: int, padded: int, columns: int) -> Loops:
+    """``calls`` packings of ``padded`` depths by ``columns``: four depths, 128 columns at a time."""
+    groups = padded // 4
+    whole, rest = divmod(columns, VLEN)
+    return Loops(
+        pack_calls=calls, pack_blocks=calls * up(columns, VLEN),
+        pack_groups=calls * whole * groups, pack_part_groups=calls * (rest > 0) * groups,
+    )  # fmt: skip
+
+
+def added(parts: Mapping[str, int], times: int) -> Loops:
+    """Counts that run ``times`` times."""
+    return Loops({name: count * times for name, count in parts.items()})
