@@ -22,11 +22,11 @@ from sim.zoo import load_model
 Grouped = Iterator[tuple[str, PacketShape]]
 
 NETWORKS: Final = (
-    ("lenet", 32), ("vgg11", 2), ("vgg16", 32), ("vgg-small-7", 16), ("resnet18", 4),
+    ("lenet", 32), ("vgg11", 2), ("vgg16", 32), ("vgg-small-7", 16), ("resnet18", 4), ("resnet18", 32),
     ("resnet34-imagenet", 1), ("resnet50", 2), ("alexnet", 4), ("squeezenet1.0", 3),
     ("squeezenet1.1", 8), ("googlenet", 1), ("inception-v3", 1), ("mobilenet-v1", 1),
 )  # fmt: skip
-"""Networks with batches that are powers of two and not, at their own image sizes."""
+"""Networks and batches, at their own image sizes."""
 PRODUCTS: Final = ("gemm", "forward", "input_grad", "weight_grad")
 PRODUCTS_ONLY: Final = ("googlenet", "inception-v3")
 """Networks of dozens of layers, of which only the products are counted."""

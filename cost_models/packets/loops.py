@@ -14,7 +14,7 @@ from cost_models.packets.products import (
     Map,
     Product,
     added,
-    crossings,
+    copied,
     packed_columns,
     up,
 )
@@ -58,9 +58,8 @@ def _forward(shape: PacketShape) -> Loops:
     found = m.opened() + added(m.filled(), op.groups)
     squares = 2 * up(outs, TILE_COLUMNS) * up(taps * channels, VLEN)
     found.update(pack_squares=squares * op.groups)
-    if ins != channels:  # weights are copied to their padded depth, byte by byte behind a vector
-        runs = outs * taps * op.groups
-        found.update(weight_runs=runs, weight_bytes=runs * (ins % VLEN))
+    if ins != channels:  # weights are copied to their padded depth
+        found.update(added(copied(outs * taps, ins), op.groups))
     return found + _groups(op, m, shape.form, outs, op.c_out)
 
 
@@ -98,7 +97,7 @@ def _input_grad(shape: PacketShape) -> Loops:
     assert isinstance(op, Conv2d)
     ins, outs = op.c_in // op.groups, op.c_out // op.groups
     channels = _deep(outs)
-    found = Loops(phase_taps=op.k_h + op.k_w)
+    found = Loops()
     size = op.n * op.h * op.w * op.c_in * (4 if shape.form == "int32" else 1)
     if op.stride > min(op.k_h, op.k_w) or op.dilation > 1:
         found.update(zero_vectors=up(size, VLEN))
@@ -149,7 +148,7 @@ def _gemm(shape: PacketShape) -> Loops:
         sum_tails=blocks * WORDS * (depth % VLEN > 0),
     )  # fmt: skip
     if depth != k:
-        found.update(padded_rows=m, padded_bytes=m * (k % VLEN), copy_vectors=m * (k // VLEN))
+        found.update(copied(m, k))
         found.update(zero_vectors=up(m * depth, VLEN))
     return found + Product(m, n, 1, depth // DEPTH_STEP, shape.form, n).loops()
 
@@ -184,18 +183,13 @@ def _max_pool(shape: PacketShape) -> Loops:
         window_vectors=op.n * windows * blocks, windows=op.n * windows, lines=op.n * op.h_out,
     )  # fmt: skip
     if shape.family == "max_pool_forward":
-        found.update(
-            masked=op.n * windows * (op.c % VLEN > 0),
-            crossing=crossings(op.n * windows, op.c, 0, op.c % VLEN) if op.c % VLEN else 0,
-        )
+        found.update(masked=op.n * windows * (op.c % VLEN > 0))
         return found
-    found["lines"] = op.n * op.h_out
     overlaps = op.stride < op.k_h or op.stride < op.k_w
     size = op.n * op.h * op.w * op.c
     found.update(zero_vectors=up(size * (4 if overlaps else 1), VLEN))
     if overlaps:
         found.update(wide_stores=op.n * taps * up(op.c, WORDS))
-        found.update(wide_masked=op.n * taps * (op.c % WORDS > 0 or op.c % WORDS > 0))
     else:
         found.update(masked=op.n * taps * (op.c % VLEN > 0))
     return found
@@ -248,10 +242,7 @@ def _depth32(shape: PacketShape) -> Loops:
 
 def _rotate180(shape: PacketShape) -> Loops:
     outputs, taps, channels = shape.sizes
-    runs = outputs * taps
-    return Loops(
-        outputs=outputs, runs=runs, vectors=runs * (channels // VLEN), bytes=runs * (channels % VLEN)
-    )
+    return Loops(outputs=outputs) + copied(outputs * taps, channels)
 
 
 def _wide_update(shape: PacketShape) -> Loops:

@@ -38,6 +38,17 @@ def crossings(rows: int, stride: int, start: int, width: int) -> int:
     return whole * sum(each) + sum(each[:rest])
 
 
+def copied(copies: int, size: int) -> Loops:
+    """Copies of ``size`` bytes one behind the other: whole vectors go straight through where all
+    are aligned, and are masked where they are not."""
+    whole, rest = divmod(size, VLEN)
+    aligned = rest == 0
+    return Loops(
+        copies=copies, copy_vectors=copies * whole * aligned,
+        copy_parts=copies * (whole * (not aligned) + (rest > 0)),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """Rows by columns over a depth of ``runs`` pieces of ``steps`` times 8.
@@ -81,7 +92,6 @@ class Product:
             width = min(self.columns - column, TILE_COLUMNS)
             whole = self.rows // TILE_ROWS if aligned and width == TILE_COLUMNS else 0
             found["whole_tiles"] += whole
-            found["part_tiles"] += up(self.rows, TILE_ROWS) - whole
             found["part_rows"] += (self.rows - whole * TILE_ROWS) * up(width, WORDS)
         return found
 
@@ -97,12 +107,8 @@ class Product:
             if halves and start % TILE_COLUMNS == 0:
                 continue
             joined = not self.scattered and self.stride == width == TILE_COLUMNS
-            if joined and start % VLEN == 0:
-                found["joined_rows"] += self.rows
-            else:
-                cross = crossings(self.rows, self.stride, start, width)
+            if not joined or start % VLEN:
                 found["masked_rows"] += self.rows
-                found["crossing_rows"] += cross
         return found
 
 
@@ -150,18 +156,11 @@ class Map:
             sum_blocks=blocks, window_taps=blocks * self.k_h * self.k_w,
             sum_vectors=blocks * WORDS * (self.channels // VLEN),
             sum_tails=blocks * WORDS * (self.channels % VLEN > 0),
-            window_sums=self.windows, source_lines=lines, fills=1,
+            windows=self.windows, source_lines=lines, fills=1,
         )  # fmt: skip
         if self.inside and self.all == self.width == self.channels:
-            size = self.source_w * self.channels
-            found.update(copy_vectors=lines * (size // VLEN), copy_tails=lines * (size % VLEN > 0))
-        else:
-            copies = lines * self.source_w
-            found.update(
-                copies=copies, copy_vectors=copies * (self.width // VLEN),
-                copy_tails=copies * (self.width % VLEN > 0),
-            )  # fmt: skip
-        return found
+            return found + copied(lines, self.source_w * self.channels)
+        return found + copied(lines * self.source_w, self.width)
 
 
 def packed_columns(calls: int, padded: int, columns: int) -> Loops:
