@@ -22,11 +22,13 @@ from sim.zoo import load_model
 Grouped = Iterator[tuple[str, PacketShape]]
 
 NETWORKS: Final = (
-    ("lenet", 32), ("vgg11", 2), ("vgg16", 32), ("vgg-small-7", 16), ("resnet18", 4), ("resnet18", 32),
-    ("resnet34-imagenet", 1), ("resnet50", 2), ("alexnet", 4), ("squeezenet1.0", 3),
-    ("squeezenet1.1", 8), ("googlenet", 1), ("inception-v3", 1), ("mobilenet-v1", 1),
+    ("lenet", 32, None), ("vgg11", 2, None), ("vgg16", 32, None), ("vgg-small-7", 16, None),
+    ("resnet18", 4, None), ("resnet18", 32, None), ("resnet34-imagenet", 1, None),
+    ("resnet50", 2, None), ("alexnet", 4, None), ("squeezenet1.0", 3, None),
+    ("squeezenet1.1", 8, None), ("googlenet", 1, None), ("inception-v3", 1, None),
+    ("mobilenet-v1", 1, None), ("mobilenet-v1", 32, 32),
 )  # fmt: skip
-"""Networks and batches, at their own image sizes."""
+"""Networks, batches, and images where they are not the network's own size."""
 PRODUCTS: Final = ("gemm", "forward", "input_grad", "weight_grad")
 PRODUCTS_ONLY: Final = ("googlenet", "inception-v3")
 """Networks of dozens of layers, of which only the products are counted."""
@@ -41,8 +43,8 @@ DRAWN: Final = 18
 
 def network_shapes() -> Grouped:
     """Every distinct kernel call of a training step of each network."""
-    for name, batch in NETWORKS:
-        ops = dict.fromkeys(layer.op for layer in load_model(name, batch).layers)
+    for name, batch, image in NETWORKS:
+        ops = dict.fromkeys(layer.op for layer in load_model(name, batch, image).layers)
         for index, op in enumerate(ops):
             for shape in _of_layer(op, index):
                 if name not in PRODUCTS_ONLY or shape.family in PRODUCTS:

@@ -23,37 +23,49 @@ CALL: Final = "call"
 """The coefficient of a call itself: reading parameters, and what runs once."""
 _LOW, _HIGH = 0.01, 1e5
 
-_PRODUCT = {
+_TILES = {
     "tile_steps": (16, "8 of the depth of a tile of 8 x 64"),
-    "tile_runs": (8, "run of a tile's depth"),
     "tiles": (60, "tile: its start"),
+}
+_PRODUCT = {**_TILES, "tile_runs": (8, "run of a tile's depth")}
+_PARTS_OUT = {
+    "part_rows": (8, "half a row stored as INT32 by itself"),
+    "part_masked": (6, "such a half that is not a whole aligned vector"),
 }
 _WORDS_OUT = {
     "whole_tiles": (40, "tile stored as INT32 straight through"),
-    "part_rows": (14, "half a row stored as INT32, masked"),
+    **_PARTS_OUT,
 }
 _BYTES_OUT = {
     "pairs_half_away": (34, "two rows of a tile rounded half away from zero to INT8"),
     "pairs_half_up": (32, "two rows of a tile rounded half up to INT8"),
     "masked_rows": (7, "row of a tile stored as INT8, masked"),
+    "crossing_rows": (2, "such a row that lies in two vectors"),
 }
 _COLUMNS = {
     "pack_blocks": (20, "128 packed columns: their start"),
     "pack_groups": (14, "4 of the depth of 128 packed columns"),
-    "pack_part_groups": (13, "4 of the depth of fewer packed columns"),
+    "pack_part_groups": (14, "4 of the depth of 65 to 127 packed columns"),
+    "pack_half_groups": (12, "4 of the depth of up to 64 packed columns"),
+    "pack_zeros": (8, "4 of the depth that are zeros"),
 }
 _SUMS = {
     "sum_blocks": (230, "32 places or rows whose values are summed"),
     "sum_vectors": (6, "128 values of such a sum"),
     "sum_tails": (6, "what is left of such a sum"),
 }
+_COPIES = {
+    "copies": (7, "copy of one piece"),
+    "copy_loops": (7, "copy of a piece of 128 bytes or more"),
+    "copy_vectors": (2, "128 bytes copied, aligned"),
+    "copy_parts": (6, "bytes copied, masked"),
+    "copy_crossings": (2, "such bytes that lie in two vectors"),
+}
 _MAP = {
     "fills": (700, "filling of a bordered map, by group"),
     "zero_vectors": (2, "128 zeros"),
     "source_lines": (20, "line copied into the bordered map"),
-    "copies": (7, "copy of one piece"),
-    "copy_vectors": (2, "128 bytes copied, aligned"),
-    "copy_parts": (8, "bytes copied, masked"),
+    **_COPIES,
     "window_lines": (20, "line of windows"),
     "windows": (6, "window: its start and its sum"),
     "window_taps": (8, "tap of 32 windows' sums"),
@@ -81,44 +93,48 @@ _DEPTH32 = {
 Terms = Mapping[str, tuple[float, str]]
 TERMS: Final[Mapping[str, Terms]] = {
     "gemm": {
-        **_PRODUCT, **_WORDS_OUT, **_BYTES_OUT, **_COLUMNS, **_SUMS,
+        **_TILES, **_WORDS_OUT, **_BYTES_OUT, **_COLUMNS, **_SUMS,
         "rows": (3, "row: its start"),
         "copies": (12, "row copied to a depth of a multiple of 8"),
-        "copy_parts": (8, "128 bytes of such a row"),
+        "copy_parts": (8, "part of such a row, masked"),
     },
     "forward": {
         **_PRODUCT, **_WORDS_OUT, **_BYTES_OUT, **_SUMS, **_MAP,
-        "pack_squares": (200, "32 x 128 weights packed"),
+        "pack_squares": (200, "32 x 128 weights packed, zeros behind the last included"),
+        "pack_rows": (1, "128 weights of these that are there"),
     },
     "input_grad": {
         **_PRODUCT, **_WORDS_OUT, **_BYTES_OUT, **_SUMS, **_MAP, **_COLUMNS,
         "scattered": (3, "place of a strided output"),
     },
     "weight_grad": {
-        **_PRODUCT, **_WORDS_OUT, **_COLUMNS, **_SUMS,
+        **_PRODUCT, **_PARTS_OUT, **_COLUMNS,
+        "sum_blocks": (230, "32 rows of errors summed"),
         "fills": (500, "group"),
         "products": (200, "tap"),
         "gaps": (4, "run of the depth listed"),
-        "turn_squares": (250, "32 x 128 errors turned"),
+        "turn_squares": (450, "32 x 128 errors turned and summed"),
         "zero_vectors": (2, "128 zeros"),
     },
     "amax": {"vectors": (3, "32 values scanned"), **_TAIL},
     "requantise": {**_ROUNDED, **_TAIL},
     "rescale": {**_ROUNDED, "scan_vectors": (3, "32 values scanned"), **_TAIL},
-    "relu_forward": {**_VECTOR, **_TAIL},
-    "relu_input_grad": {**_VECTOR, **_TAIL},
-    "niti_update": {**_VECTOR, **_TAIL},
+    "relu_forward": _VECTOR,
+    "relu_input_grad": _VECTOR,
+    "niti_update": _VECTOR,
     "max_pool_forward": {**_POOL, "masked": (7, "part of a vector stored")},
     "max_pool_input_grad": {
         **_POOL,
         "zero_vectors": (2, "128 zeros"),
         "masked": (4, "part of a vector stored"),
         "wide_stores": (5, "32 sums stored"),
+        "wide_masked": (4, "of these, masked"),
     },
     "add": {
         "vectors": (60, "128 sums rounded and stored"),
         "term_vectors": (20, "128 values of a term"),
         "scan_vectors": (10, "128 sums scanned"),
+        "scans": (300, "scan"),
     },
     "transpose": {
         "matrices": (30, "matrix"),
@@ -131,9 +147,7 @@ TERMS: Final[Mapping[str, Terms]] = {
     "from_d32": _DEPTH32,
     "rotate180": {
         "outputs": (15, "output"),
-        "copies": (12, "tap of an output"),
-        "copy_vectors": (2, "128 bytes copied, aligned"),
-        "copy_parts": (8, "128 bytes copied, masked"),
+        **_COPIES,
     },
     "wide_update": {
         "elements_int8": (60, "weight with an INT8 gradient"),

@@ -53,13 +53,13 @@ def _forward(shape: PacketShape) -> Loops:
     taps, channels = op.k_h * op.k_w, _deep(op.c_in // op.groups)
     m = Map(
         op.n, op.h, op.w, op.c_in, ins, channels, op.h + 2 * op.pad_h, op.w + 2 * op.pad_w,
-        op.h_out, op.w_out, op.k_h, op.k_w, inside=True,
+        op.h_out, op.w_out, op.k_h, op.k_w, op.pad_h, op.pad_w,
     )  # fmt: skip
     found = m.opened() + added(m.filled(), op.groups)
-    squares = 2 * up(outs, TILE_COLUMNS) * up(taps * channels, VLEN)
-    found.update(pack_squares=squares * op.groups)
+    across = up(taps * channels, VLEN) * op.groups
+    found.update(pack_squares=2 * up(outs, TILE_COLUMNS) * across, pack_rows=outs * across)
     if ins != channels:  # weights are copied to their padded depth
-        found.update(added(copied(outs * taps, ins), op.groups))
+        found.update(added(copied(outs * taps, ins, channels), op.groups))
     return found + _groups(op, m, shape.form, outs, op.c_out)
 
 
@@ -74,9 +74,9 @@ def _groups(op: Conv2d, m: Map, form: str, columns: int, stride: int, apart: boo
 
 
 def _phases(
-    size: int, errors: int, k: int, stride: int, pad: int, dilation: int
-) -> list[tuple[int, int, int, bool]]:
-    """Taps, places, rows of the map and whether errors fit it, of each phase that has work."""
+    size: int, k: int, stride: int, pad: int, dilation: int
+) -> list[tuple[int, int, int, int]]:
+    """Taps, places, rows of the map and where errors start in it, of each phase that has work."""
     found = []
     for phase in range(stride):
         taps = [tap for tap in range(k) if dilation * tap % stride == phase]
@@ -86,8 +86,7 @@ def _phases(
             continue
         reach = [(dilation * tap - phase) // stride for tap in taps]
         top = reach[-1] - (first + pad - phase) // stride
-        rows = places + reach[-1] - reach[0]
-        found.append((len(taps), places, rows, top >= 0 and top + errors <= rows))
+        found.append((len(taps), places, places + reach[-1] - reach[0], top))
     return found
 
 
@@ -101,18 +100,18 @@ def _input_grad(shape: PacketShape) -> Loops:
     size = op.n * op.h * op.w * op.c_in * (4 if shape.form == "int32" else 1)
     if op.stride > min(op.k_h, op.k_w) or op.dilation > 1:
         found.update(zero_vectors=up(size, VLEN))
-    columns = _phases(op.w, op.w_out, op.k_w, op.stride, op.pad_w, op.dilation)
-    for k_h, out_h, rows_h, _ in _phases(op.h, op.h_out, op.k_h, op.stride, op.pad_h, op.dilation):
-        for k_w, out_w, rows_w, inside in columns:
+    columns = _phases(op.w, op.k_w, op.stride, op.pad_w, op.dilation)
+    for k_h, out_h, rows_h, top in _phases(op.h, op.k_h, op.stride, op.pad_h, op.dilation):
+        for k_w, out_w, rows_w, left in columns:
             m = Map(
                 op.n, op.h_out, op.w_out, op.c_out, outs, channels, rows_h, rows_w, out_h, out_w,
-                k_h, k_w, inside,
+                k_h, k_w, top, left,
             )  # fmt: skip
             found.update(m.opened())
             if op.stride > 1:
                 found.update(scattered=m.windows)
             found.update(added(m.filled(), op.groups))
-            found.update(added(packed_columns(k_h * k_w, channels, ins), op.groups))
+            found.update(added(packed_columns(k_h * k_w, outs, channels, ins), op.groups))
             found.update(_groups(op, m, shape.form, ins, op.c_in, apart=op.stride > 1))
     return found
 
@@ -123,12 +122,13 @@ def _weight_grad(shape: PacketShape) -> Loops:
     assert isinstance(op, Conv2d)
     ins, outs, taps = op.c_in // op.groups, op.c_out // op.groups, op.k_h * op.k_w
     depth, places = _deep(op.n), op.h_out * op.w_out
-    bordered = (op.h + 2 * op.pad_h) * (op.w + 2 * op.pad_w)
+    border = (op.h + 2 * op.pad_h) * (op.w + 2 * op.pad_w) - op.h * op.w
     length = up(places * depth, VLEN)
-    found = packed_columns(bordered, depth, ins) + packed_columns(places, depth, outs)
+    found = packed_columns(op.h * op.w, op.n, depth, ins) + packed_columns(border, 0, depth, ins)
+    found.update(packed_columns(places, op.n, depth, outs))
     blocks = up(outs, WORDS)
     found.update(turn_squares=blocks * length, sum_blocks=blocks)
-    found.update(sum_vectors=blocks * WORDS * length, rows=outs, fills=1)
+    found.update(rows=outs, fills=1)
     runs = op.h_out if op.stride == 1 else places
     steps = (op.w_out if op.stride == 1 else 1) * depth // DEPTH_STEP
     found.update(gaps=runs)
@@ -143,12 +143,12 @@ def _weight_grad(shape: PacketShape) -> Loops:
 def _gemm(shape: PacketShape) -> Loops:
     m, k, n = shape.sizes
     depth, blocks = _deep(k), up(m, WORDS)
-    found = packed_columns(1, depth, n) + Loops(
+    found = packed_columns(1, k, depth, n) + Loops(
         rows=m, sum_blocks=blocks, sum_vectors=blocks * WORDS * (depth // VLEN),
         sum_tails=blocks * WORDS * (depth % VLEN > 0),
     )  # fmt: skip
     if depth != k:
-        found.update(copied(m, k))
+        found.update(copied(m, k, depth))
         found.update(zero_vectors=up(m * depth, VLEN))
     return found + Product(m, n, 1, depth // DEPTH_STEP, shape.form, n).loops()
 
@@ -183,15 +183,16 @@ def _max_pool(shape: PacketShape) -> Loops:
         window_vectors=op.n * windows * blocks, windows=op.n * windows, lines=op.n * op.h_out,
     )  # fmt: skip
     if shape.family == "max_pool_forward":
-        found.update(masked=op.n * windows * (op.c % VLEN > 0))
+        found.update(masked=op.n * windows * blocks * (op.c % VLEN > 0))
         return found
     overlaps = op.stride < op.k_h or op.stride < op.k_w
     size = op.n * op.h * op.w * op.c
     found.update(zero_vectors=up(size * (4 if overlaps else 1), VLEN))
     if overlaps:
-        found.update(wide_stores=op.n * taps * up(op.c, WORDS))
+        words = op.n * taps * up(op.c, WORDS)
+        found.update(wide_stores=words, wide_masked=words * (op.c % WORDS > 0))
     else:
-        found.update(masked=op.n * taps * (op.c % VLEN > 0))
+        found.update(masked=op.n * taps * blocks * (op.c % VLEN > 0))
     return found
 
 
@@ -212,7 +213,7 @@ def _add(shape: PacketShape) -> Loops:
     passes = 2 if shape.form == "dynamic" else 1
     return Loops(
         vectors=blocks, term_vectors=blocks * shape["terms"] * passes,
-        scan_vectors=blocks * (passes - 1), terms=shape["terms"],
+        scan_vectors=blocks * (passes - 1), scans=passes - 1,
     )  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def _depth32(shape: PacketShape) -> Loops:
 
 def _rotate180(shape: PacketShape) -> Loops:
     outputs, taps, channels = shape.sizes
-    return Loops(outputs=outputs) + copied(outputs * taps, channels)
+    return Loops(outputs=outputs) + copied(outputs * taps, channels, channels)
 
 
 def _wide_update(shape: PacketShape) -> Loops:

@@ -26,26 +26,52 @@ def up(value: int, to: int) -> int:
     return -(-value // to)
 
 
-def crossings(rows: int, stride: int, start: int, width: int) -> int:
-    """How many of ``rows`` pieces of ``width`` bytes, ``stride`` apart, lie in two vectors.
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Where pieces of ``width`` bytes lie that start ``stride`` bytes apart.
 
-    >>> crossings(4, 96, 0, 96)
-    2
+    Attributes
+    ----------
+    aligned
+        How many start at a vector.
+    crossing
+        How many reach into the next vector, by what is left of ``width`` behind whole ones.
+
+    Examples
+    --------
+    >>> Pieces.of(4, 96, 0, 96)
+    Pieces(aligned=1, crossing=2)
     """
-    period = VLEN // gcd(stride, VLEN) if stride % VLEN else 1
-    each = [(start + i * stride) % VLEN + width > VLEN for i in range(period)]
-    whole, rest = divmod(rows, period)
-    return whole * sum(each) + sum(each[:rest])
+
+    aligned: int
+    crossing: int
+
+    @classmethod
+    def of(cls, count: int, stride: int, start: int, width: int) -> Pieces:
+        """Count them, the first of which is at byte ``start``."""
+        period = VLEN // gcd(stride, VLEN)
+        offsets = [(start + i * stride) % VLEN for i in range(period)]
+        whole, rest = divmod(count, period)
+
+        def times(hits: list[bool]) -> int:
+            return whole * sum(hits) + sum(hits[:rest])
+
+        left = width % VLEN or min(width, VLEN)
+        return cls(times([o == 0 for o in offsets]), times([o + left > VLEN for o in offsets]))
 
 
-def copied(copies: int, size: int) -> Loops:
-    """Copies of ``size`` bytes one behind the other: whole vectors go straight through where all
-    are aligned, and are masked where they are not."""
+def copied(copies: int, size: int, stride: int) -> Loops:
+    """Copies of ``size`` bytes to places ``stride`` bytes apart.
+
+    Whole vectors go straight to an aligned place; the rest, and all to other places, is masked.
+    """
     whole, rest = divmod(size, VLEN)
-    aligned = rest == 0
+    there = Pieces.of(copies, stride, 0, rest or VLEN)
+    apart = copies - there.aligned
     return Loops(
-        copies=copies, copy_vectors=copies * whole * aligned,
-        copy_parts=copies * (whole * (not aligned) + (rest > 0)),
+        copies=copies, copy_loops=copies * (whole > 0), copy_vectors=there.aligned * whole,
+        copy_parts=apart * whole + copies * (rest > 0),
+        copy_crossings=apart * whole + there.crossing * (rest > 0),
     )  # fmt: skip
 
 
@@ -92,7 +118,12 @@ class Product:
             width = min(self.columns - column, TILE_COLUMNS)
             whole = self.rows // TILE_ROWS if aligned and width == TILE_COLUMNS else 0
             found["whole_tiles"] += whole
-            found["part_rows"] += (self.rows - whole * TILE_ROWS) * up(width, WORDS)
+            for half in range(0, width, WORDS):
+                words = min(width - half, WORDS)
+                rows, start = self.rows - whole * TILE_ROWS, 4 * (self.start + column + half)
+                there = Pieces.of(rows, 4 * self.stride, start, 4 * words)
+                found["part_rows"] += rows
+                found["part_masked"] += rows - (there.aligned if words == WORDS else 0)
         return found
 
     def _bytes(self, panels: int) -> Loops:
@@ -109,6 +140,8 @@ class Product:
             joined = not self.scattered and self.stride == width == TILE_COLUMNS
             if not joined or start % VLEN:
                 found["masked_rows"] += self.rows
+                there = Pieces.of(self.rows, self.stride, start, width)
+                found["crossing_rows"] += there.crossing
         return found
 
 
@@ -132,8 +165,9 @@ class Map:
     out_w: int
     k_h: int
     k_w: int
-    inside: bool
-    """Whether source rows fit the bordered map, so that they may be copied whole."""
+    top: int
+    left: int
+    """Where the source's first place lies in the bordered map; what lies outside is left out."""
 
     @property
     def windows(self) -> int:
@@ -158,18 +192,29 @@ class Map:
             sum_tails=blocks * WORDS * (self.channels % VLEN > 0),
             windows=self.windows, source_lines=lines, fills=1,
         )  # fmt: skip
-        if self.inside and self.all == self.width == self.channels:
-            return found + copied(lines, self.source_w * self.channels)
-        return found + copied(lines * self.source_w, self.width)
+        inside = self.n * _overlap(self.top, self.source_h, self.rows_h)
+        across = _overlap(self.left, self.source_w, self.rows_w)
+        if across == self.source_w and self.all == self.channels:
+            # Whole lines: other groups' channels come along and meet weights of 0.
+            size, stride = self.source_w * self.channels, self.rows_w * self.channels
+            return found + copied(inside, size, stride)
+        return found + copied(inside * across, self.width, self.channels)
 
 
-def packed_columns(calls: int, padded: int, columns: int) -> Loops:
-    """``calls`` packings of ``padded`` depths by ``columns``: four depths, 128 columns at a time."""
-    groups = padded // 4
+def _overlap(first: int, size: int, room: int) -> int:
+    """How many of ``size`` places from ``first`` on lie in ``0 .. room - 1``."""
+    return max(0, min(first + size, room) - max(first, 0))
+
+
+def packed_columns(calls: int, depths: int, padded: int, columns: int) -> Loops:
+    """``calls`` packings of depths by columns, four by 128 at a time; zeros from ``depths`` on."""
+    groups = up(depths, 4)
     whole, rest = divmod(columns, VLEN)
     return Loops(
-        pack_calls=calls, pack_blocks=calls * up(columns, VLEN),
-        pack_groups=calls * whole * groups, pack_part_groups=calls * (rest > 0) * groups,
+        pack_blocks=calls * up(columns, VLEN), pack_groups=calls * whole * groups,
+        pack_zeros=calls * up(columns, VLEN) * (padded // 4 - groups),
+        pack_part_groups=calls * (rest > TILE_COLUMNS) * groups,
+        pack_half_groups=calls * (0 < rest <= TILE_COLUMNS) * groups,
     )  # fmt: skip
 
 
