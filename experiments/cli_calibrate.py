@@ -38,14 +38,15 @@ def calibrate(
 ) -> None:
     """Fit coefficients to measured tables, with held-out errors."""
     from experiments.calibration import STUDIES, run_study
+    from experiments.packets import PACKET_STUDIES, run_packet_study
 
     if listed:
         _list(as_json)
         return
     bundles = []
     with working("Fitting"):
-        for each in STUDIES if name == ALL else (name,):
-            bundles.append(run_study(each))
+        for each in (*STUDIES, *PACKET_STUDIES) if name == ALL else (name,):
+            bundles.append(run_packet_study(each) if each in PACKET_STUDIES else run_study(each))
     if folder is not None:
         _write(bundles, folder)
     document = {
@@ -62,6 +63,7 @@ def calibrate(
 def _list(as_json: bool) -> None:
     from cost_models.fitting import LAWS
     from experiments.calibration import STUDIES
+    from experiments.packets import PACKET_STUDIES, STORE
 
     rows = [
         {
@@ -71,6 +73,10 @@ def _list(as_json: bool) -> None:
             "left_out_by": [grouping.by for grouping in study.groupings],
         }
         for name, study in STUDIES.items()
+    ]
+    rows += [
+        {"name": name, "title": study.title, "table": STORE.name, "left_out_by": ["group"]}
+        for name, study in PACKET_STUDIES.items()
     ]
     deliver({"calibrations": rows}, as_json, None)
     if not as_json:
