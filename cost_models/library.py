@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from cost_models.description import Description, Part, load, names_in
+from cost_models.description import Description, load, names_in
 from cost_models.errors import LibraryError, unknown_name
 from cost_models.quantity import (
     ByteRate,
@@ -21,6 +21,7 @@ from cost_models.quantity import (
     ElementsPerCycle,
     GatherRate,
     Microseconds,
+    Part,
     Prose,
     Quantity,
     Share,
@@ -98,6 +99,11 @@ class Library(Description):
     gather_rate: GatherRate
     input_rate: ByteRate | None = None
     int32_passes: Int32Passes | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The library's name; the chip is that of a device."""
+        return {"library": self.name}
 
     @model_validator(mode="after")
     def _threads_ordered(self) -> Self:

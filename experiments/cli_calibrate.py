@@ -19,7 +19,7 @@ from experiments.cli_common import (
 
 if TYPE_CHECKING:
     from cost_models.fitting import Bundle
-    from cost_models.fitting.bundle import Validation
+    from cost_models.bundle import Validation
 
 ALL = "all"
 NOTE = "held-out errors: every row predicted by a fit that has not seen its group"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cost_models.fitting.bundle import (
+from cost_models.bundle import (
     Bundle,
     ExcludedRow,
     FittedCoefficient,
+    FittedOn,
     FittedRow,
     PredictionInterval,
     Validation,
@@ -23,7 +24,7 @@ from cost_models.fitting.crossval import (
     jackknife_factor,
     leave_one_group_out,
 )
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError
 from cost_models.fitting.law import Law, at_bound, fit, sensitivities
 from cost_models.fitting.table import FloatArray, Table
 
@@ -58,6 +59,7 @@ def calibrate(
     groupings: Sequence[Grouping],
     *,
     file: str,
+    fitted_on: Sequence[FittedOn],
     excluded: Mapping[str, str] | None = None,
 ) -> Bundle:
     """Fit ``law`` to ``table`` and validate it on groups that a fit has not seen.
@@ -68,6 +70,8 @@ def calibrate(
         Ways of leaving out; the first carries the target and the interval of the coefficients.
     file
         Name of the file that the table was read from.
+    fitted_on
+        What the rows were measured on, for all of them or by block.
     excluded
         Row name -> why it takes no part in any fit; it is predicted and shown apart.
 
@@ -102,6 +106,7 @@ def calibrate(
         table=file,
         table_sha256=table.sha256,
         sources=tuple(sorted(set(used.sources.tolist()))),
+        fitted_on=tuple(fitted_on),
         coefficients=tuple(coefficients),
         validations=tuple(validations),
         rows=_fitted_rows(law, used, blocks, groupings[0].by, first),

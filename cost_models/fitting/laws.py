@@ -42,19 +42,36 @@ RPC_SIZE = Law(
     block="setup",
 )
 
+QOS_MODES: Final = ("none", "adaptive", "pm_qos")
+SLEEP_US: Final = 100.0
+"""Shortest job after which the waiting CPU counts as asleep more deeply: fixed, not fitted."""
+
+
+def _rpc_qos(theta: FloatArray, rows: Table) -> FloatArray:
+    """``awake + [mode is not pm_qos] wake + [none] deeper log(1 + job / 100 us)``.
+
+    PM-QoS forbids the CPU to sleep while it waits. Otherwise it must wake up; the adaptive mode
+    wakes it ahead of a job's expected end, and without any the idle governor sends it the deeper
+    the longer it waits (Hexagon SDK 3.5.4 documentation, FastRPC QoS page).
+    """
+    mode = rows.labels["mode"]
+    asleep = np.log1p(rows.numbers["job_us"] / SLEEP_US) * (mode == "none")
+    return np.asarray(theta[0] + theta[1] * (mode != "pm_qos") + theta[2] * asleep)
+
+
 RPC_QOS = Law(
     "fastrpc-qos",
-    "FastRPC overhead by quality-of-service mode",
+    "FastRPC overhead by quality-of-service mode and length of the job",
     "us",
     (
+        Coefficient("awake_us", "us", 400, 1, 1e5, "CPU kept awake", "calls with PM-QoS"),
+        Coefficient("wake_us", "us", 200, 1, 1e5, "waking it up", "calls in adaptive mode"),
         Coefficient(
-            "overhead_us", "us", 500, 1, 1e5, "overhead of a call", "calls in this QoS mode"
+            "deeper_us", "us", 200, 1, 1e5, "per e-fold of waiting", "calls without QoS, by length"
         ),
     ),
-    lambda theta, rows: np.full(len(rows), theta[0]),
-    block="mode",
+    _rpc_qos,
 )
-
 
 def _core_power(theta: FloatArray, rows: Table) -> FloatArray:
     """``awake + linear f + cubic f^3``, f in GHz.
