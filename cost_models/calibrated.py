@@ -92,9 +92,7 @@ def resolve(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     reader = _Reader(path)
     for index, entry in enumerate(entries):
         reader.take(f"bundles.{index}", entry)
-    filled = {
-        key: reader.filled(key, value) for key, value in content.items() if key != "bundles"
-    }
+    filled = {key: reader.filled(key, value) for key, value in content.items() if key != "bundles"}
     uses = reader.uses()
     return {**filled, "bundles": uses} if uses else filled
 

@@ -73,6 +73,7 @@ RPC_QOS = Law(
     _rpc_qos,
 )
 
+
 def _core_power(theta: FloatArray, rows: Table) -> FloatArray:
     """``awake + linear f + cubic f^3``, f in GHz.
 
