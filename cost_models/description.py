@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cost_models.calibrated import BundleUse, resolve
-from cost_models.errors import DescriptionError, one_line, shown, unknown_name
+from cost_models.errors import CalibrationError, DescriptionError, one_line, shown, unknown_name
 from cost_models.quantity import Kind, Name, Part, Prose, Quantity, Spread, check_range
 from cost_models.reading import read_bytes
 
@@ -270,14 +270,16 @@ def _load(path: Path, model: type[D]) -> D:
         raise error(f"{path}: {shown(content)} is not a table; write `key: value` lines")
     try:
         read = model.model_validate(resolve(content, path))
+    except CalibrationError as cause:
+        raise error(str(cause)) from None
     except ValidationError as cause:
         raise error(one_line(path.name, model, cause)) from None
     for use in read.bundles:
         differs = use.mismatches(read.facts)
         if differs and use.accept is None:
             raise error(
-                f"{path.name}: bundles: {use.name} was fitted on {', '.join(differs)}; calibrate on "
-                "this one, or say under accept why it holds here all the same"
+                f"{path.name}: bundles: {use.name} was fitted on {', '.join(differs)}; calibrate "
+                "on this one, or say under accept why it holds here all the same"
             )
     return read
 

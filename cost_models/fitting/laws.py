@@ -30,7 +30,7 @@ def _rpc_size(theta: FloatArray, rows: Table) -> FloatArray:
 _SWEEP = "a sweep of buffer sizes from 32 KiB to 8 MiB in this setup"
 RPC_SIZE = Law(
     "fastrpc-size",
-    "FastRPC call by buffer size, clocks boosted and default",
+    "FastRPC call by buffer size",
     "us",
     (
         Coefficient("empty_us", "us", 150, 1, 1e5, "empty call", "an empty call in this setup"),
@@ -61,7 +61,7 @@ def _rpc_qos(theta: FloatArray, rows: Table) -> FloatArray:
 
 RPC_QOS = Law(
     "fastrpc-qos",
-    "FastRPC overhead by quality-of-service mode and length of the job",
+    "FastRPC overhead by QoS mode and job length",
     "us",
     (
         Coefficient("awake_us", "us", 400, 1, 1e5, "CPU kept awake", "calls with PM-QoS"),
@@ -105,7 +105,7 @@ def _dsp_networks(theta: FloatArray, rows: Table) -> FloatArray:
 
 DSP_NETWORKS = Law(
     "dsp-networks",
-    "INT8 inference of whole networks on the v66 DSP",
+    "DSP inference in INT8 (v66), whole networks",
     "ms",
     (
         Coefficient("fixed_ms", "ms", 3, 0.01, 100, "per inference", "a network of few MACs"),
@@ -145,7 +145,7 @@ def _cpu_networks(theta: FloatArray, rows: Table) -> FloatArray:
 
 CPU_NETWORKS = Law(
     "cpu-networks",
-    "FP32, FP16 and INT8 inference on the CPU of the 855, 855+ and 865 by threads",
+    "CPU inference by threads (855, 855+, 865)",
     "ms",
     (
         *(
@@ -178,7 +178,7 @@ def _training(theta: FloatArray, rows: Table) -> FloatArray:
 
 TRAINING = Law(
     "training-sd855",
-    "FP32 training step of MNN on the Snapdragon 855",
+    "MNN training step in FP32 (855)",
     "ms",
     (
         Coefficient(
@@ -198,6 +198,30 @@ TRAINING = Law(
 """``window_elements``: ``n c_out h_out w_out k_h k_w`` of the dense convolutions, what the input
 gradient gathers when it is a convolution of the error. MACs were offered and not identified."""
 
+
+def _kernels(theta: FloatArray, rows: Table) -> FloatArray:
+    """``launch + MACs / rate + bytes / bandwidth``; GMAC/s and GB/s are per ns, a us has 1000."""
+    macs, moved = rows.numbers["macs"], rows.numbers["bytes"]
+    return np.asarray(theta[0] + macs / theta[1] / 1e3 + moved / theta[2] / 1e3)
+
+
+KERNELS = Law(
+    "kernels",
+    "Kernels by shape",
+    "us",
+    (
+        Coefficient("launch_us", "us", 20, 0.01, 1e5, "per call", "shapes of little work"),
+        Coefficient("rate_gmacs", "GMAC/s", 50, 0.01, 1e5, "sustained", "shapes of many MACs"),
+        Coefficient(
+            "bandwidth_gbs", "GB/s", 5, 0.01, 1e4, "sustained", "shapes of many bytes, few MACs"
+        ),
+    ),
+    _kernels,
+    block="family",
+)
+"""Fitted to samples of a store only: no table of kernels by shape is published for a DSP."""
+
 LAWS: Final = {
-    law.name: law for law in (RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING)
+    law.name: law
+    for law in (RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING, KERNELS)
 }
