@@ -41,7 +41,7 @@ def calibrate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit coefficients to measured tables or samples, with held-out errors."""
+    """Fit coefficients to measurements, with held-out errors."""
     if listed:
         _list(as_json)
         return
