@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
@@ -137,9 +138,9 @@ class Description(Part):
     bundles: tuple[BundleUse, ...] = ()
 
     @property
+    @abstractmethod
     def facts(self) -> dict[str, str]:
         """What a bundle must have been fitted on to fit this description, by the same names."""
-        raise NotImplementedError
 
     def calibration_notes(self, facts: Mapping[str, str] | None = None) -> list[str]:
         """Return a sentence for each bundle that was fitted on something else.
