@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationError
 
@@ -58,10 +58,11 @@ class _Entry(Part):
 
 
 class _Sum(Part):
-    """``plus`` and the weighted coefficients; ``note`` says the arithmetic in words."""
+    """``plus`` and the weighted coefficients, times powers of others; ``note``: in words."""
 
     terms: dict[str, float] = Field(min_length=1)
     plus: float = 0.0
+    times: dict[str, Annotated[float, Field(ge=-3, le=3)]] = Field(default_factory=dict)
     note: Prose | None = None
     spread: Spread | None = None
 
@@ -160,31 +161,27 @@ class _Reader:
         table = isinstance(given, dict) and "rows" in given
         sums = self._parsed(_Rows if table else _Sum, where, given)
         rows = sums.rows if table else ((0.0, sums.terms),)
-        values, spreads, bundles = [], [], {}
-        for _, terms in rows:
-            value = 0.0 if table else sums.plus
-            slack = 0.0
-            for term, weight in terms.items():
-                bundle, each = self._coefficient(where, term)
-                bundles[bundle.name] = bundle
-                if each.unit != unit and sums.note is None:
-                    raise self._error(
-                        where,
-                        f"{term} is in {each.unit!r}, not {unit!r}; say the arithmetic in a note",
-                    )
-                value += weight * each.value
-                slack += abs(weight * each.value) * (_factor(each) - 1)
-            if not isfinite(value):
-                raise self._error(where, f"comes to {value}; correct the weights")
-            values.append(value)
-            spreads.append(1 + slack / abs(value) if value else 1.0)
-        limits = [_prediction_factor(bundle) for bundle in bundles.values()]
-        spread = sums.spread or min(MAX_SPREAD, max(*spreads, *limits))
+        powers: dict[str, float] = {} if table else sums.times
+        used = {t: self._coefficient(where, t) for t in (*(t for _, r in rows for t in r), *powers)}
+        other = [t for t, (_, each) in used.items() if each.unit != unit]
+        if (other or powers) and sums.note is None:
+            what = (
+                f"{other[0]} is in {used[other[0]][1].unit!r}, not {unit!r}" if other else "times"
+            )
+            raise self._error(where, f"{what}; say the arithmetic in a note")
+        plus = 0.0 if table else sums.plus
+        found = [_valued(terms, plus, powers, used) for _, terms in rows]
+        if not all(isfinite(value) for value, _ in found):
+            raise self._error(where, f"comes to {found[-1][0]}; correct the weights")
+        limits = [_prediction_factor(bundle) for bundle, _ in used.values()]
+        spread = min(MAX_SPREAD, max(*limits, *(factor for _, factor in found)))
         rest = {key: value for key, value in node.items() if key != "calibrated"}
-        found = {**rest, "kind": "derived", "spread": spread, "source": self._source(sums, rows)}
+        source = self._source(sums, rows, powers)
+        filled = {**rest, "kind": "derived", "spread": sums.spread or spread, "source": source}
         if table:
-            return {**found, "rows": [[row[0], v] for row, v in zip(rows, values, strict=True)]}
-        return {**found, "value": values[0]}
+            pairs = zip(rows, found, strict=True)
+            return {**filled, "rows": [[row[0], value] for row, (value, _) in pairs]}
+        return {**filled, "value": found[0][0]}
 
     def _coefficient(self, where: str, term: str) -> tuple[Bundle, FittedCoefficient]:
         name, _, coefficient = term.partition("/")
@@ -200,21 +197,53 @@ class _Reader:
         self._used[name][on.block] = on
         return bundle, found
 
-    def _source(self, sums: Any, rows: Sequence[tuple[float, Mapping[str, float]]]) -> str:
-        terms = list(dict.fromkeys(term for _, each in rows for term in each))
-        if len(rows) == 1:
-            formula = " + ".join(_times(weight, term) for term, weight in rows[0][1].items())
-            formula += f" + {sums.plus:g}" if sums.plus else ""
-        else:
-            formula = ", ".join(terms)
+    def _source(
+        self, sums: Any, rows: Sequence[tuple[float, Mapping[str, float]]], powers: dict[str, float]
+    ) -> str:
+        terms = list(dict.fromkeys([*(term for _, each in rows for term in each), *powers]))
+        formula = _formula(rows[0][1], sums.plus, powers) if len(rows) == 1 else ", ".join(terms)
         names = list(dict.fromkeys(term.partition("/")[0] for term in terms))
         quality = "; ".join(_quality(self._bundles[name], terms) for name in names)
         note = f"; {sums.note}" if sums.note else ""
         return f"calibration: {formula}{note}; {quality}"
 
 
-def _times(weight: float, term: str) -> str:
-    return term if weight == 1 else f"{weight:g} x {term}"
+def _valued(
+    terms: Mapping[str, float],
+    plus: float,
+    powers: Mapping[str, float],
+    used: Mapping[str, tuple[Bundle, FittedCoefficient]],
+) -> tuple[float, float]:
+    """What a sum comes to, and the factor that the ranges of its coefficients leave open."""
+    parts = {term: weight * used[term][1].value for term, weight in terms.items()}
+    value = plus + sum(parts.values())
+    slack = sum(abs(part) * (_factor(used[term][1]) - 1) for term, part in parts.items())
+    factor = 1 + slack / abs(value) if value else 1.0
+    for term, power in powers.items():
+        value *= used[term][1].value ** power
+        factor *= _factor(used[term][1]) ** abs(power)
+    return value, factor
+
+
+def _formula(terms: Mapping[str, float], plus: float, powers: Mapping[str, float]) -> str:
+    """The sum and its factors on one line.
+
+    >>> _formula({"a/x": 1, "a/y": -2}, 92, {"b/z": -1})
+    '(a/x - 2 a/y + 92) / b/z'
+    """
+    weights = [(weight, term) for term, weight in terms.items()] + ([(plus, "")] if plus else [])
+    text = ""
+    for weight, term in weights:
+        sign = " - " if weight < 0 else " + "
+        size = "" if term and abs(weight) == 1 else f"{abs(weight):g}"
+        text += f"{sign}{size} {term}".replace("  ", " ") if text else f"{size} {term}"
+    if weights and weights[0][0] < 0:
+        text = f"-{text.strip()}"
+    text = f"({text.strip()})" if powers and len(weights) > 1 else text.strip()
+    for term, power in powers.items():
+        text += f" {'/' if power < 0 else 'x'} {term}"
+        text += f"^{abs(power):g}" if abs(power) != 1 else ""
+    return text
 
 
 def _quality(bundle: Bundle, terms: Sequence[str]) -> str:
