@@ -116,6 +116,16 @@ class Library(Description):
             raise ValueError(f"parallel_efficiency: threads {threads} must increase from 1: sort")
         return self
 
+    @model_validator(mode="after")
+    def _within_the_peak(self) -> Self:
+        """On a DSP no product is saved by Winograd: a share above 1 is a slip, or no share."""
+        for path, quantity in self.quantities().items() if self.unit_kind == "dsp" else ():
+            if path.startswith("efficiency.") and quantity.value > 1:
+                raise ValueError(
+                    f"{path} {quantity.value:g} exceeds the peak of a context: lower it"
+                )
+        return self
+
     def share(self, dtype: str, family: str, role: str) -> float:
         """Return the sustained share of the MAC peak.
 

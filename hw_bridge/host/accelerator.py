@@ -45,9 +45,7 @@ class Steps:
         return draft, newest[2]
 
 
-def start(
-    shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int
-) -> int:
+def start(shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int) -> int:
     """Fork the accelerator process; returns its process number.
 
     ``ends`` are those of the CPU process and of the accelerator; the other's is closed in each.

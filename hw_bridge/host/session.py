@@ -194,9 +194,7 @@ class HostSession:
             "labels": told("label", batch.labels, self._shared.arena),
         }
         try:
-            result, timeline = self._run(
-                order, Worker(CPU, self._shared, rows, draft, frame, batch)
-            )
+            result, timeline = self._run(order, Worker(CPU, self._shared, rows, draft, frame, batch))
         except GoneError:
             raise self._ended() from None
         except BaseException:

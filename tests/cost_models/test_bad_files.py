@@ -284,3 +284,14 @@ def test_bad_library(tmp_path: Path, edit: Callable[[Tree], None], said: str) ->
         load_library(path)
     assert said in str(caught.value), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_kernel_of_a_dsp_exceeds_the_peak(tmp_path: Path) -> None:
+    tree = yaml.safe_load((LIBRARIES / "hexagon_nn.yaml").read_text("utf-8"))
+    put("efficiency.int8.conv.weight_grad.calibrated.terms", {"dsp-networks/rate_gmacs": 0.002})(
+        tree
+    )
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(tree), "utf-8")
+    with pytest.raises(LibraryError, match=r"weight_grad 1\.1\d+ exceeds the peak of a context"):
+        load_library(path)

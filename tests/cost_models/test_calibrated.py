@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,29 @@ def test_the_spread_is_what_the_fit_leaves_open(tmp_path: Path) -> None:
     assert found.spread == pytest.approx(buffer.high / buffer.value)
 
 
+def test_coefficients_multiply_with_their_ranges(tmp_path: Path) -> None:
+    rates, networks = Bundle.load("packet-rates"), Bundle.load("dsp-networks")
+    mine, forward = (rates.coefficient(f"conv.{k}.share") for k in ("input_grad", "forward"))
+    rate = networks.coefficient("rate_gmacs")
+    share = load_library("hexagon_nn").efficiency["int8"].conv.input_grad
+    assert share.value == pytest.approx(rate.value / 716.8 * mine.value / forward.value)
+    assert "dsp-networks/rate_gmacs x packet-rates/conv.input_grad.share / packet" in share.source
+    tree = yaml.safe_load((LIBRARIES / "hexagon_nn.yaml").read_text("utf-8"))
+    calibrated = tree["efficiency"]["int8"]["conv"]["input_grad"]["calibrated"]
+    del calibrated["spread"]
+    found = load_library(written(tmp_path, tree)).efficiency["int8"].conv.input_grad
+    assert rates.validations[0].interval.kind == "conformal"
+    ranges = [each.high / each.value for each in (rate, mine, forward) if each.high is not None]
+    least = max(rates.validations[0].interval.high, 1 / rates.validations[0].interval.low)
+    assert found.spread == pytest.approx(max(least, prod(ranges)), rel=1e-5)
+    del calibrated["note"]
+    with pytest.raises(LibraryError, match="say the arithmetic in a note"):
+        load_library(written(tmp_path, tree))
+    calibrated |= {"note": "cubed twice", "times": {"packet-rates/conv.forward.share": 6}}
+    with pytest.raises(LibraryError, match="6 is not allowed; input should be less than or equal"):
+        load_library(written(tmp_path, tree))
+
+
 def test_what_a_device_rests_on_is_kept_with_it() -> None:
     uses = {use.name: use for use in load_device("snapdragon-865").bundles}
     assert uses["fastrpc-size"].sha256 == Bundle.load("fastrpc-size").sha256
@@ -122,9 +146,10 @@ def test_every_mismatch_of_what_comes_with_the_sandbox_has_a_reason() -> None:
 
 def test_the_notes_of_a_model_name_chip_and_version() -> None:
     notes = CostModel.of(load_device("snapdragon-888")).calibration_notes()
-    assert len(notes) == 1
+    assert len(notes) == 2
     for words in ("dsp-networks", "soc QCS8250, not SM8350", "hexagon v66, not v68"):
         assert words in notes[0]
+    assert "packet-rates was fitted on hexagon v66, not v68" in notes[1]
     own = CostModel.of(load_device("snapdragon-855")).calibration_notes()
     assert any("fastrpc-size was fitted on soc SM8250, not SM8150" in note for note in own)
     assert not any("fastrpc-qos" in note for note in own)
