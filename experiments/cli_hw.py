@@ -17,13 +17,15 @@ from experiments.cli_common import (
     progress,
     stdout_console,
 )
+from experiments.cli_hw_run import run
 
 if TYPE_CHECKING:
     from hw_bridge.hexagon.packets import Rescaling, Row
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Verify HVX kernels in an emulator, count packets.")
+app = typer.Typer(help="Plans on real kernels; HVX kernels in an emulator.")
+app.command()(run)
 BACKENDS = ("hexagon",)
 CASE_LIMIT = 10_000_000
 NOTE = "packets counted by the emulator; they are not cycles"
