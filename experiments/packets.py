@@ -15,11 +15,12 @@ from typing import Final
 import numpy as np
 
 import cost_models
+from cost_models.bundle import FittedOn, FittedRow, PredictionInterval, Validation
 from cost_models.errors import unknown_name
 from cost_models.fitting import Bundle, CalibrationError, Grouping, calibrate
-from cost_models.fitting.bundle import FittedRow, PredictionInterval, Validation
 from cost_models.fitting.conformal import interval_of
 from cost_models.fitting.crossval import errors_of
+from cost_models.fitting.samples import fitted_on
 from cost_models.packets.laws import packet_law, packet_table
 from cost_models.packets.rates import ELEMENTS, SHARES, element_table, share_table
 from cost_models.packets.shapes import SIZES
@@ -38,6 +39,7 @@ class Counts:
 
     file: str
     sha256: str
+    fitted_on: FittedOn
     samples: tuple[Sample, ...]
 
 
@@ -54,12 +56,9 @@ def read_counts(path: Path = STORE) -> Counts:
         content = parse_samples(raw, path.name)
     except SampleError as cause:
         raise CalibrationError(str(cause)) from None
-    if len(content.fingerprints) != 1:
-        raise CalibrationError(
-            f"{path.name}: holds counts of {len(content.fingerprints)} builds; allowed: 1; count "
-            "into a new file"
-        )
-    return Counts(path.name, hashlib.sha256(raw).hexdigest(), content.samples)
+    facts = fitted_on(content, content.samples, path.name).facts
+    on = FittedOn(facts={**facts, "library": "the HVX kernels of this repository"})
+    return Counts(path.name, hashlib.sha256(raw).hexdigest(), on, content.samples)
 
 
 def packet_bundle(counts: Counts) -> Bundle:
@@ -68,18 +67,20 @@ def packet_bundle(counts: Counts) -> Bundle:
     for family in SIZES:
         table = packet_table(family, counts.samples, counts.sha256)
         by_group = (Grouping("group", TARGET),)
-        parts[family] = calibrate(packet_law(family), table, by_group, file=counts.file)
+        parts[family] = calibrate(
+            packet_law(family), table, by_group, file=counts.file, fitted_on=(counts.fitted_on,)
+        )
     return _joined("packets", parts)
 
 
 def rate_bundle(counts: Counts) -> Bundle:
     """Fit shares of the peak to layers at large batches, and elements per packet to tensors."""
-    by_group = (Grouping("group"),)
+    by_group, on = (Grouping("group"),), (counts.fitted_on,)
     shares = share_table(counts.samples, counts.sha256)
     elements = element_table(counts.samples, counts.sha256)
     parts = {
-        "": calibrate(SHARES, shares, by_group, file=counts.file),
-        "elements": calibrate(ELEMENTS, elements, by_group, file=counts.file),
+        "": calibrate(SHARES, shares, by_group, file=counts.file, fitted_on=on),
+        "elements": calibrate(ELEMENTS, elements, by_group, file=counts.file, fitted_on=on),
     }
     return _joined("packet-rates", parts)
 
@@ -121,7 +122,10 @@ def _of_all(rows: Sequence[FittedRow], validations: Sequence[Validation]) -> Val
     names, groups = (np.array([getattr(r, field) for r in known]) for field in ("name", "group"))
     predicted = np.array([row.held_out for row in known], dtype=np.float64)
     measured = np.array([row.measured for row in known])
-    errors, interval = errors_of(names, predicted, measured), interval_of(groups, predicted, measured)
+    errors, interval = (
+        errors_of(names, predicted, measured),
+        interval_of(groups, predicted, measured),
+    )
     return Validation(
         by="group",
         groups=interval.groups,

@@ -220,8 +220,10 @@ def _add(shape: PacketShape) -> Loops:
 def _transpose(shape: PacketShape) -> Loops:
     matrices, rows, columns = shape.sizes
     blocks = matrices * up(rows, VLEN) * up(columns, TILE_COLUMNS)
-    squares = matrices * up(rows, VLEN) * (
-        columns // TILE_COLUMNS * 2 + up(columns % TILE_COLUMNS, WORDS)
+    squares = (
+        matrices
+        * up(rows, VLEN)
+        * (columns // TILE_COLUMNS * 2 + up(columns % TILE_COLUMNS, WORDS))
     )
     aligned = rows % VLEN == 0
     lines = matrices * columns

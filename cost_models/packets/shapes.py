@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cost_models.errors import shown, unknown_name
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError, shown, unknown_name
 from kernels.conv import Conv2d
 from kernels.operators import OperatorError
 from kernels.pool import MaxPool2d

@@ -179,14 +179,14 @@ _CALLS: dict[str, Callable[[HexagonKernels, PacketShape], Counts]] = {
     "input_grad": _input_grad,
     "weight_grad": _weight_grad,
     "amax": lambda dsp, s: dsp.amax(_int32s(*s.sizes)).counts,
-    "requantise": lambda dsp, s: dsp.requantise(
-        _int32s(*s.sizes), Store(_SHIFT, Rounding(s.form))
-    ).counts,
+    "requantise": lambda dsp, s: (
+        dsp.requantise(_int32s(*s.sizes), Store(_SHIFT, Rounding(s.form))).counts
+    ),
     "rescale": lambda dsp, s: dsp.rescale(_int32s(*s.sizes), _RULES[s.form]).counts,
     "relu_forward": lambda dsp, s: dsp.relu_forward(_int8s(*s.sizes)).counts,
-    "relu_input_grad": lambda dsp, s: dsp.relu_input_grad(
-        _int8s(*s.sizes), _int8s(*s.sizes)
-    ).counts,
+    "relu_input_grad": lambda dsp, s: (
+        dsp.relu_input_grad(_int8s(*s.sizes), _int8s(*s.sizes)).counts
+    ),
     "max_pool_forward": _pool,
     "max_pool_input_grad": _pool,
     "add": _add,
