@@ -37,8 +37,7 @@ ELEMENTWISE: Final = (
 )  # fmt: skip
 LEAST_CHANNELS: Final = 32
 LEAST_BATCH: Final = 16
-_DEEP: Final = ("weight_grad",)
-"""Families whose depth is the batch."""
+_ANY_BATCH: Final = ("strided.input_grad",)
 LEAST_ELEMENTS: Final = 1 << 12
 """Smaller tensors cost a call more than elements."""
 
@@ -81,8 +80,9 @@ def share_table(samples: Sequence[Sample], digest: str) -> Table:
     """Give the layers of networks as rows, by family and role.
 
     Families are ``conv``, ``depthwise``, ``linear`` and ``strided`` (gradients of a stride). Layers
-    of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out; so are linear
-    layers and weight gradients of fewer than :data:`LEAST_BATCH` samples, whose rows or depth are.
+    of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out; so are all of
+    fewer than :data:`LEAST_BATCH` samples but strided input gradients: the depth of a weight
+    gradient is mostly padding there, and roles are to be compared on the same layers.
     """
     rows = []
     for sample in samples:
@@ -93,7 +93,7 @@ def share_table(samples: Sequence[Sample], digest: str) -> Table:
         op, role = shape.layer(), ROLES[shape.family]
         assert isinstance(op, Conv2d)
         kind, known = _kind(op, role)
-        large = op.n >= LEAST_BATCH or not (isinstance(known, Linear) or shape.family in _DEEP)
+        large = op.n >= LEAST_BATCH or kind in _ANY_BATCH
         if large and min(op.c_in, op.c_out) >= LEAST_CHANNELS:
             rows.append((sample, kind, padded_macs(known, role)))
     work = np.array([macs for _, _, macs in rows], dtype=np.float64)

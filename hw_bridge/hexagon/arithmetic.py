@@ -248,9 +248,7 @@ class HexagonArithmetic:
         stored = _into(out, self._ran(self._dsp.requantise(words, store)))
         return _rescaled(stored, shift, exponent, rule)
 
-    def relu_forward(
-        self, x: Int8s, out: Int8s | None = None, threads: int | None = None
-    ) -> Int8s:
+    def relu_forward(self, x: Int8s, out: Int8s | None = None, threads: int | None = None) -> Int8s:
         """See :func:`kernels.int8.pointwise.relu_forward`."""
         return _copied(out, self._ran(self._dsp.relu_forward(x)))
 
@@ -272,9 +270,7 @@ class HexagonArithmetic:
         """See :func:`kernels.int8.pool.max_pool_forward`."""
         return _copied(out, self._ran(self._dsp.max_pool_forward(x, op.with_batch(len(x)))))
 
-    def max_pool_input_grad(
-        self, x: Int8s, e: Int8s, op: MaxPool2d, **_: Any
-    ) -> NDArray[Any]:
+    def max_pool_input_grad(self, x: Int8s, e: Int8s, op: MaxPool2d, **_: Any) -> NDArray[Any]:
         """See :func:`kernels.int8.pool.max_pool_input_grad`."""
         return self._ran(self._dsp.max_pool_input_grad(x, e, op.with_batch(len(x))))
 

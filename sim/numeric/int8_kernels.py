@@ -41,7 +41,9 @@ def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
     """INT8 from wide sums, by their own largest magnitude."""
     if sums.mantissa.dtype == np.int8:
         return sums
-    return frame.arithmetic.rescale(sums.mantissa, sums.exponent, rule, threads=frame.threads).tensor
+    return frame.arithmetic.rescale(
+        sums.mantissa, sums.exponent, rule, threads=frame.threads
+    ).tensor
 
 
 @numeric("quantise", "int8")

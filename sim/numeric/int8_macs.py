@@ -129,7 +129,9 @@ def _rescale(
     if sums.parts:
         done = _aligned(frame, sums, rule, None if scanned else shift)
     else:
-        done = frame.arithmetic.rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
+        done = frame.arithmetic.rescale(
+            sums.sums, sums.exponent, rule, out, frame.threads, shift=shift
+        )
     record = ShiftRecord(
         rule.shift(sums.amax), shift, scanned, done.saturated, done.lost, sums.sums.size
     )
@@ -137,9 +139,7 @@ def _rescale(
     frame.put(name, done.tensor)
 
 
-def _aligned(
-    frame: Frame, sums: Accumulator, rule: RescaleRule, shift: int | None
-) -> Rescaled:
+def _aligned(frame: Frame, sums: Accumulator, rule: RescaleRule, shift: int | None) -> Rescaled:
     """Rescale micro-batches one by one, meet the widest by division, and add, as Mandheling does.
 
     Each takes the shift of its own largest magnitude, or the one in force. The sum is clipped to
