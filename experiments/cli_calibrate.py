@@ -63,9 +63,14 @@ def calibrate(
 def _bundles(name: str, store: Path | None) -> list[Bundle]:
     """Fit one calibration, or all: of the tables, or those that a store has samples for."""
     from experiments.calibration import SAMPLED, STUDIES, run_sampled, run_study
+    from experiments.packets import PACKET_STUDIES, run_packet_study
 
+    if name in PACKET_STUDIES:
+        return [run_packet_study(name) if store is None else run_packet_study(name, store)]
+    if store is None and name == ALL:
+        return [*map(run_study, STUDIES), *map(run_packet_study, PACKET_STUDIES)]
     if store is None:
-        return [run_study(each) for each in (STUDIES if name == ALL else (name,))]
+        return [run_study(name)]
     if name != ALL:
         return [run_sampled(name, store)]
     from cost_models.samples import read_samples
@@ -82,8 +87,9 @@ def _bundles(name: str, store: Path | None) -> list[Bundle]:
 def _list(as_json: bool) -> None:
     from cost_models.fitting import LAWS
     from experiments.calibration import SAMPLED, STUDIES
+    from experiments.packets import PACKET_STUDIES, STORE
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in dict.fromkeys([*STUDIES, *SAMPLED]):
         study, sampled = STUDIES.get(name), SAMPLED.get(name)
         groupings = (study or SAMPLED[name]).groupings
@@ -94,6 +100,16 @@ def _list(as_json: bool) -> None:
                 "table": None if study is None else study.file,
                 "samples": None if sampled is None else sampled.kind,
                 "left_out_by": [grouping.by for grouping in groupings],
+            }
+        )
+    for name, packets in PACKET_STUDIES.items():
+        rows.append(
+            {
+                "name": name,
+                "title": packets.title,
+                "table": STORE.name,
+                "samples": "kernel",
+                "left_out_by": ["group"],
             }
         )
     deliver({"calibrations": rows}, as_json, None)

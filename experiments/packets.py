@@ -31,8 +31,6 @@ STORE: Final = Path(cost_models.__file__).parent / "measured" / "packets-v66.jso
 MAX_STORE_BYTES: Final = 16 << 20
 TARGET: Final = 0.05
 """Median held-out error of packets that the model is built for."""
-LARGE_BATCH: Final = ("lenet", "vgg16", "vgg-small-7", "resnet18", "mobilenet-v1")
-"""Networks counted at a batch of 16 or more, where the depth of a weight gradient is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +70,22 @@ def packet_bundle(counts: Counts) -> Bundle:
         parts[family] = calibrate(
             packet_law(family), table, by_group, file=counts.file, fitted_on=(counts.fitted_on,)
         )
-    return _joined("packets", "Packets of HVX kernels on v66, one thread", parts)
+    return _joined("packets", parts)
 
 
 def rate_bundle(counts: Counts) -> Bundle:
     """Fit shares of the peak to layers at large batches, and elements per packet to tensors."""
-    large = [s for s in counts.samples if s.config.get("group") in LARGE_BATCH and _full(s)]
+    by_group, on = (Grouping("group"),), (counts.fitted_on,)
+    shares = share_table(counts.samples, counts.sha256)
+    elements = element_table(counts.samples, counts.sha256)
     parts = {
-        "": calibrate(
-            SHARES,
-            share_table(large, LARGE_BATCH, counts.sha256),
-            (Grouping("group"),),
-            file=counts.file,
-            fitted_on=(counts.fitted_on,),
-        ),
-        "elements": calibrate(
-            ELEMENTS,
-            element_table(counts.samples, counts.sha256),
-            (Grouping("group"),),
-            file=counts.file,
-            fitted_on=(counts.fitted_on,),
-        ),
+        "": calibrate(SHARES, shares, by_group, file=counts.file, fitted_on=on),
+        "elements": calibrate(ELEMENTS, elements, by_group, file=counts.file, fitted_on=on),
     }
-    return _joined("packet-rates", "Rates of HVX kernels by packets on v66, one thread", parts)
+    return _joined("packet-rates", parts)
 
 
-def _full(sample: Sample) -> bool:
-    """Whether a sample's batch fills the depth of a weight gradient."""
-    sizes = sample.config.get("sizes")
-    return isinstance(sizes, list) and bool(sizes) and int(str(sizes[0])) >= 16
-
-
-def _joined(name: str, title: str, parts: Mapping[str, Bundle]) -> Bundle:
+def _joined(name: str, parts: Mapping[str, Bundle]) -> Bundle:
     """One bundle of several: names get the part's in front, validations come after that of all."""
     first = next(iter(parts.values()))
     named = [(f"{part}." if part else "", bundle) for part, bundle in parts.items()]
@@ -125,7 +107,7 @@ def _joined(name: str, title: str, parts: Mapping[str, Bundle]) -> Bundle:
     return first.model_copy(
         update={
             "name": name,
-            "title": title,
+            "title": PACKET_STUDIES[name].title,
             "sources": tuple(sorted({s for _, bundle in named for s in bundle.sources})),
             "coefficients": coefficients,
             "validations": (_of_all(rows, validations), *validations),
@@ -169,9 +151,17 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-PACKET_STUDIES: Final[Mapping[str, Callable[[Counts], Bundle]]] = {
-    "packets": packet_bundle,
-    "packet-rates": rate_bundle,
+@dataclass(frozen=True, slots=True)
+class PacketStudy:
+    """A calibration from packet counts: what it is, and how it is fitted."""
+
+    title: str
+    fit: Callable[[Counts], Bundle]
+
+
+PACKET_STUDIES: Final[Mapping[str, PacketStudy]] = {
+    "packets": PacketStudy("Packets of HVX kernels on v66, one thread", packet_bundle),
+    "packet-rates": PacketStudy("Rates of HVX kernels by packets on v66", rate_bundle),
 }
 """Calibrations from packet counts, by name."""
 
@@ -186,4 +176,4 @@ def run_packet_study(name: str, path: Path = STORE) -> Bundle:
     """
     if name not in PACKET_STUDIES:
         raise CalibrationError(unknown_name("calibration", name, tuple(PACKET_STUDIES)))
-    return PACKET_STUDIES[name](read_counts(path))
+    return PACKET_STUDIES[name].fit(read_counts(path))

@@ -35,6 +35,9 @@ ELEMENTWISE: Final = (
     "amax", "requantise", "rescale", "relu_forward", "relu_input_grad", "add", "transpose",
     "rotate180", "niti_update", "wide_update",
 )  # fmt: skip
+LEAST_CHANNELS: Final = 32
+LEAST_BATCH: Final = 16
+_ANY_BATCH: Final = ("strided.input_grad",)
 LEAST_ELEMENTS: Final = 1 << 12
 """Smaller tensors cost a call more than elements."""
 
@@ -73,20 +76,28 @@ ELEMENTS: Final = Law(
 )
 
 
-def share_table(samples: Sequence[Sample], groups: Sequence[str], digest: str) -> Table:
-    """Give the products of some groups as rows, by family (``conv``, ``depthwise``, ``linear``,
-    ``strided``) and role.
+def share_table(samples: Sequence[Sample], digest: str) -> Table:
+    """Give the layers of networks as rows, by family and role.
+
+    Families are ``conv``, ``depthwise``, ``linear`` and ``strided`` (gradients of a stride). Layers
+    of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out; so are all of
+    fewer than :data:`LEAST_BATCH` samples but strided input gradients: the depth of a weight
+    gradient is mostly padding there, and roles are to be compared on the same layers.
     """
     rows = []
     for sample in samples:
-        if sample.config.get("family") not in ROLES or sample.config.get("group") not in groups:
+        drawn = str(sample.config.get("group")).startswith("drawn")
+        if drawn or sample.config.get("family") not in ROLES:
             continue
         shape = PacketShape.of_document(sample.config)
         op, role = shape.layer(), ROLES[shape.family]
         assert isinstance(op, Conv2d)
-        rows.append((sample, *_kind(op, role)))
-    work = [padded_macs(op, ROLES[kind.rpartition(".")[2]]) for _, kind, op in rows]
-    numbers = {"full_rate_packets": np.array(work, dtype=np.float64) / MACS_PER_PACKET}
+        kind, known = _kind(op, role)
+        large = op.n >= LEAST_BATCH or kind in _ANY_BATCH
+        if large and min(op.c_in, op.c_out) >= LEAST_CHANNELS:
+            rows.append((sample, kind, padded_macs(known, role)))
+    work = np.array([macs for _, _, macs in rows], dtype=np.float64)
+    numbers = {"full_rate_packets": work / MACS_PER_PACKET}
     return _table([row[0] for row in rows], [row[1] for row in rows], numbers, digest)
 
 
