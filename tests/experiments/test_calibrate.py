@@ -17,7 +17,7 @@ from cost_models.fitting.conformal import groups_needed, interval_of
 from experiments.caffe_networks import caffe_model
 from experiments.calibration import STUDIES, inference_work, run_study, training_work
 from experiments.cli import app
-from experiments.packets import run_packet_study
+from experiments.packets import PACKET_STUDIES, run_packet_study
 from experiments.sampled import SAMPLED
 
 ROOT = Path(__file__).parent.parent.parent
@@ -164,7 +164,7 @@ def test_json_and_list() -> None:
     assert [bundle["name"] for bundle in document["bundles"]] == ["fastrpc-qos"]
     code, out, _ = invoke("calibrate", "--list", "--json")
     listed = {each["name"]: each for each in json.loads(out)["calibrations"]}
-    assert set(listed) >= {*STUDIES, *SAMPLED}
+    assert set(listed) == {*STUDIES, *SAMPLED, *PACKET_STUDIES}
     assert (listed["kernels"]["table"], listed["kernels"]["samples"]) == (None, "kernel")
     assert "core-power" in invoke("calibrate", "--list")[1]
 
