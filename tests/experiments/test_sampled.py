@@ -153,7 +153,7 @@ def test_packets_are_no_times(tmp_path: Path) -> None:
         (["--store", "empty.jsonl"], "has no samples to fit; allowed: null_call in ns, copy in ns"),
         (["--store", "none.jsonl"], "none.jsonl: cannot be read"),
         (["--store", "text.jsonl"], "text.jsonl: is no file of samples"),
-        (["--store", "few.jsonl"], "qos 'off': null-calls: 1 rows do not identify asleep_us; measu"),
+        (["--store", "few.jsonl"], "qos 'off': null-calls: 1 rows do not identify asleep_us; m"),
     ],
 )
 def test_what_cannot_be_fitted_is_told_in_one_line(
