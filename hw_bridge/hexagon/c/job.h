@@ -65,4 +65,8 @@ struct kernel {
 extern const struct kernel KERNELS[];
 extern const int KERNEL_COUNT;
 
+/* Run the kernel of this number on the job, and count what it takes; what it may not be given
+   fails the job. */
+void kernel_run(uint32_t id, struct job *job);
+
 #endif

@@ -27,7 +27,8 @@ struct answer {
     uint64_t payload, packets, instructions, hvx, busiest;
 };
 
-/* Read exactly size bytes; 0 at the end of the input. */
+/* Read exactly size bytes; 0 at the end of the input. Where the bytes come from and go to is chosen
+   at link time: stdin and stdout (pipe.c), or the buffers of a call on a board. */
 int wire_read(void *to, size_t size);
 int wire_write(const void *from, size_t size);
 
