@@ -63,6 +63,16 @@ int wire_payload(const struct request *request, struct job *job)
     return 1;
 }
 
+uint64_t wire_answer_bytes(const struct job *job)
+{
+    if (job->status != DONE)
+        return sizeof(struct answer) + strlen(job->message);
+    uint64_t bytes = sizeof(struct answer) + 8 * (uint64_t)(job->value_count + job->out_count);
+    for (int i = 0; i < job->out_count; i++)
+        bytes += (uint64_t)job->out[i].dtype * job->out[i].elements;
+    return bytes;
+}
+
 int wire_answer(const struct job *job)
 {
     int failed = job->status != DONE;
@@ -79,9 +89,7 @@ int wire_answer(const struct job *job)
         .hvx = job->team.hvx,
         .busiest = job->team.busiest,
     };
-    answer.payload = 8 * ((uint64_t)values + tensors) + answer.text;
-    for (int i = 0; i < tensors; i++)
-        answer.payload += (uint64_t)job->out[i].dtype * job->out[i].elements;
+    answer.payload = wire_answer_bytes(job) - sizeof answer;
     if (!wire_write(&answer, sizeof answer) || !wire_write(job->values, 8 * values))
         return 0;
     for (int i = 0; i < tensors; i++) {
