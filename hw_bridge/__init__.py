@@ -1,1 +1,1 @@
-"""Floor 4: the same plans on real kernels. So far: HVX kernels in an emulator."""
+"""Floor 4: the same plans on real kernels."""

@@ -23,8 +23,9 @@ class Timeline:
     """Rows of one step, in task order.
 
     ``slot_mask`` has bit ``k`` set when the task held slot ``k`` of its unit. ``source`` is
-    ``simulated`` or ``measured``. ``dispatch`` is the sequence in which the tasks were started,
-    a permutation of their ids that also orders those of one instant; None where nobody knows it.
+    ``simulated``, ``measured``, or ``derived`` (from packets that an emulator counted).
+    ``dispatch`` is the sequence in which the tasks were started, a permutation of their ids that
+    also orders those of one instant; None where nobody knows it.
     """
 
     graph: TaskGraph

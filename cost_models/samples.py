@@ -1,0 +1,283 @@
+"""The schema of samples: what was measured, on what, under which conditions; and how it is read.
+
+A store of samples is a file of JSON lines, each ``{"crc": "<8 hex>", "data": {...}}`` where the
+CRC-32 is that of the data in canonical JSON (sorted keys, no spaces). The first line names the
+schema, a fingerprint line says what the samples after it were measured on, every other line is one
+sample. :class:`hw_bridge.samples.SampleStore` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, TypeAlias
+
+SCHEMA: Final = "mandheling-samples/1"
+UNITS: Final = ("ns", "packets", "cycles", "instructions", "bytes", "pj", "mw")
+"""Units of raw values; all are integers."""
+ID_DIGITS: Final = 12
+_LARGEST: Final = 1 << 62
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+
+class SampleError(ValueError):
+    """A sample, or a file of samples, that is not one; the message names field and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What samples were measured on.
+
+    Only what stays the same over a campaign belongs here: chip, Hexagon version, clocks,
+    governor, versions. What changes from sample to sample (temperature) is a condition of it.
+
+    Attributes
+    ----------
+    backend
+        ``host``, ``hexagon`` or ``board``.
+    facts
+        Names and values, both in words.
+
+    Examples
+    --------
+    >>> one = Fingerprint("board", {"soc": "SM8250", "hexagon": "v66"})
+    >>> one.differences(Fingerprint("board", {"soc": "QCS6490", "hexagon": "v66"}))
+    ['soc: SM8250, not QCS6490']
+    """
+
+    backend: str
+    facts: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.backend, str) or not self.backend:
+            raise SampleError(f"fingerprint.backend is {self.backend!r}; give a backend's name")
+        pairs = self.facts.items() if isinstance(self.facts, Mapping) else [(None, self.facts)]
+        for name, value in pairs:
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise SampleError(
+                    f"fingerprint.facts[{name!r}] is {value!r}; names and values must be strings"
+                )
+
+    @property
+    def id(self) -> str:
+        """Digest of backend and facts, 12 hexadecimal digits."""
+        return hashlib.sha256(canonical(self.document()).encode()).hexdigest()[:ID_DIGITS]
+
+    def document(self) -> dict[str, Any]:
+        """What is stored of it."""
+        return {"backend": self.backend, "facts": dict(self.facts)}
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """What differs, in words: this one's value, then that of ``other``."""
+        mine = {"backend": self.backend, **self.facts}
+        theirs = {"backend": other.backend, **other.facts}
+        names = sorted(mine.keys() | theirs.keys())
+        return [
+            f"{name}: {mine.get(name, 'nothing')}, not {theirs.get(name, 'nothing')}"
+            for name in names
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing measured, with every repetition.
+
+    Attributes
+    ----------
+    key
+        Unique in its store; sampling resumes by it.
+    kind
+        What was measured: ``kernel``, ``null_call``, ``task``...
+    unit
+        One of :data:`UNITS`.
+    raw
+        Every repetition, in order; integers, 0 or more.
+    config
+        What makes this sample this one: operator, shape, quality-of-service mode...
+    conditions
+        What it was under: temperatures, clocks.
+    fingerprint
+        Identity of what it was measured on; the store sets it.
+    """
+
+    key: str
+    kind: str
+    unit: str
+    raw: tuple[int, ...]
+    config: Mapping[str, Json] = field(default_factory=dict)
+    conditions: Mapping[str, Json] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("key", "kind"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise SampleError(f"sample.{name} is {value!r}; give a name")
+        if self.unit not in UNITS:
+            raise SampleError(
+                f"sample {self.key!r}: unit is {self.unit!r}; allowed: {', '.join(UNITS)}"
+            )
+        if not self.raw:
+            raise SampleError(f"sample {self.key!r}: raw is empty; keep every repetition")
+        for value in self.raw:
+            if type(value) is not int or not 0 <= value < _LARGEST:
+                raise SampleError(
+                    f"sample {self.key!r}: raw holds {value!r}; allowed: integers, 0 .. 2^62 - 1"
+                )
+        for name in ("config", "conditions"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise SampleError(f"sample {self.key!r}: {name} is {value!r}; give a mapping")
+
+    @property
+    def median(self) -> float:
+        """Median of the repetitions, in :attr:`unit`."""
+        return float(median(self.raw))
+
+    def document(self) -> dict[str, Any]:
+        """What is stored of it."""
+        return {
+            "key": self.key,
+            "kind": self.kind,
+            "unit": self.unit,
+            "raw": list(self.raw),
+            "config": dict(self.config),
+            "conditions": dict(self.conditions),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StoreContent:
+    """What a file of samples holds.
+
+    Attributes
+    ----------
+    samples, fingerprints
+        In the order of the file.
+    whole_bytes
+        Length of the whole lines; what follows was torn off by a crash.
+    torn_bytes
+        Length of that rest.
+    """
+
+    samples: tuple[Sample, ...]
+    fingerprints: tuple[Fingerprint, ...]
+    whole_bytes: int
+    torn_bytes: int
+
+
+def canonical(data: Mapping[str, Any]) -> str:
+    """One spelling for equal data: sorted keys, no spaces, no NaN.
+
+    Raises
+    ------
+    SampleError
+        A value that JSON has no spelling for.
+    """
+    try:
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"no JSON: {error}; use numbers, text, lists and mappings") from None
+
+
+def line_of(data: Mapping[str, Any]) -> bytes:
+    """Return a whole line of a store.
+
+    Examples
+    --------
+    >>> line_of({"schema": "x"})
+    b'{"crc":"f7edcf5e","data":{"schema":"x"}}\\n'
+    """
+    text = canonical(data)
+    return f'{{"crc":"{zlib.crc32(text.encode()):08x}","data":{text}}}\n'.encode()
+
+
+def read_samples(path: str | Path) -> StoreContent:
+    """Read a file of samples; a torn last line is left out and counted.
+
+    Raises
+    ------
+    SampleError
+        No such file, another schema, or a damaged line before the last; nothing is skipped.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SampleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return parse_samples(content, str(path))
+
+
+def parse_samples(content: bytes, name: str) -> StoreContent:
+    """Read what a file of samples holds; see :func:`read_samples`."""
+    lines = content.splitlines(keepends=True)
+    records, whole = [], 0
+    for number, line in enumerate(lines, 1):
+        data = _data_of(line)
+        if data is None:
+            if number < len(lines):
+                raise SampleError(
+                    f"{name}, line {number}: damaged (its checksum does not fit); "
+                    "restore the file, or cut it before this line and sample the rest again"
+                )
+            break
+        records.append(data)
+        whole += len(line)
+    if records and records[0] != {"schema": SCHEMA}:
+        found = records[0].get("schema", "no schema")
+        raise SampleError(f"{name}, line 1: {found!r}; this version reads {SCHEMA!r}")
+    if content and not records:
+        raise SampleError(f"{name}: is no file of samples; give another name")
+    samples: list[Sample] = []
+    fingerprints: list[Fingerprint] = []
+    for number, data in enumerate(records[1:], 2):
+        _take(f"{name}, line {number}", data, samples, fingerprints)
+    _check_unique(name, samples)
+    return StoreContent(tuple(samples), tuple(fingerprints), whole, len(content) - whole)
+
+
+def _data_of(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is not whole."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        outer = json.loads(line)
+        data = outer["data"]
+        whole = outer["crc"] == f"{zlib.crc32(canonical(data).encode()):08x}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return data if whole and isinstance(data, dict) else None
+
+
+def _take(
+    where: str, data: dict[str, Any], samples: list[Sample], fingerprints: list[Fingerprint]
+) -> None:
+    try:
+        if data.keys() == {"fingerprint"}:
+            one = data["fingerprint"]
+            fingerprints.append(Fingerprint(one["backend"], one["facts"]))
+        elif data.keys() == {"sample"} and fingerprints:
+            one = data["sample"]
+            values = {**one, "raw": tuple(one["raw"]), "fingerprint": fingerprints[-1].id}
+            samples.append(Sample(**values))
+        else:
+            raise SampleError(f"holds {', '.join(data)}; a fingerprint must come, then samples")
+    except (TypeError, KeyError) as error:
+        raise SampleError(f"{where}: fields are missing or unknown ({error})") from None
+    except SampleError as error:
+        raise SampleError(f"{where}: {error}") from None
+
+
+def _check_unique(name: str, samples: list[Sample]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.key in seen:
+            raise SampleError(f"{name}: sample {sample.key!r} is there twice; remove one")
+        seen.add(sample.key)
