@@ -216,8 +216,7 @@ def _conv_of(config: Mapping[str, Json]) -> Conv2d:
     n, c_in, h, w, c_out, k_h, k_w, stride, pad_h, pad_w, dilation, groups = (
         _number(shape, name) for name in _SIZES + _MORE_SIZES
     )
-    window = {"stride": stride, "dilation": dilation, "groups": groups}
-    return Conv2d(n, c_in, h, w, c_out, (k_h, k_w), pad=(pad_h, pad_w), **window)
+    return Conv2d(n, c_in, h, w, c_out, (k_h, k_w), stride, (pad_h, pad_w), dilation, groups)
 
 
 def _number(config: Mapping[str, Json], name: str) -> int:
