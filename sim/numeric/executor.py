@@ -29,6 +29,7 @@ from sim.numeric import (  # noqa: F401  # they register kernels
     int8_macs,
     norm_kernels,
 )
+from sim.numeric.calls import Call, calls_of
 from sim.numeric.entry import (
     SEEDS,
     THREADS,
@@ -39,7 +40,7 @@ from sim.numeric.entry import (
     checked_inputs,
     chosen_profile,
 )
-from sim.numeric.frame import Frame, Kernel, NumericError, StepInputs, kernel_of
+from sim.numeric.frame import Frame, NumericError, StepInputs
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
 from sim.numeric.trained import Hyper, WideTrained
@@ -64,22 +65,6 @@ class StepResult:
     loss: float
     correct: int
     records: Mapping[str, ShiftRecord]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One item, its kernel, and the samples it computes.
-
-    ``complete``: buffers that it is the last to write; ``dead``: those that nobody touches after;
-    ``narrow``: those that nothing but quantise kernels read.
-    """
-
-    item: Item
-    kernel: Kernel
-    part: slice
-    complete: tuple[str, ...]
-    dead: tuple[str, ...]
-    narrow: frozenset[str]
 
 
 class NumericExecutor:
@@ -133,8 +118,8 @@ class NumericExecutor:
         self._pool = Pool()
         self.logits = graph.node(LOSS).inputs[0]
         self._unsplit = draft_before("batch_split", graph, plan, device)
-        self._forward = _calls(_upstream(self._unsplit, self.logits), keep=self.logits)
-        self._newest: tuple[Draft, tuple[_Call, ...]] | None = None
+        self._forward = calls_of(_upstream(self._unsplit, self.logits), keep=self.logits)
+        self._newest: tuple[Draft, tuple[Call, ...]] | None = None
         self.parameters = Parameters.start(self._unsplit, profile, hyper, seed)
         trained = self.parameters.trained.values()
         self._wide = any(isinstance(tensor, WideTrained) for tensor in trained)
@@ -161,21 +146,33 @@ class NumericExecutor:
             Images or labels of another dtype, shape or range; a rate or an epoch that is no
             integer, or out of range.
         """
-        self._check_images(images)
-        self._check_labels(labels)
-        inputs = checked_inputs(inputs, self._wide)
-        frame = self._frame(draft, inputs)
-        frame.put(INPUT, images)
-        frame.put(LABEL, labels)
+        frame = self.start(draft, images, labels, inputs)
         correct = 0
-        for call in self._program(draft):
-            frame.part, frame.narrow = call.part, call.narrow
-            call.kernel(frame, call.item)
+        for call in self.program(draft):
+            call.compute(frame)
             if self.logits in call.complete:
-                correct = int((_scores(frame, self.logits).argmax(1) == labels).sum())
+                correct = self.correct(frame, labels)
             for name in call.dead:
                 frame.release(name)
         return StepResult(frame.loss, correct, frame.records)
+
+    def start(
+        self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs
+    ) -> Frame:
+        """Return the frame of a step before its first item; arguments and errors as :meth:`step`.
+
+        For executors that compute the items of :meth:`program` in an order of their own.
+        """
+        self._check_images(images)
+        self._check_labels(labels)
+        frame = self._frame(draft, checked_inputs(inputs, self._wide))
+        frame.put(INPUT, images)
+        frame.put(LABEL, labels)
+        return frame
+
+    def correct(self, frame: Frame, labels: NDArray[np.int64]) -> int:
+        """Samples that the logits in a frame classify rightly."""
+        return int((_scores(frame, self.logits).argmax(1) == labels).sum())
 
     def predict(self, images: Floats) -> Floats:
         """Logits ``(n, classes)`` float32 of a batch of any size, in evaluation mode.
@@ -224,10 +221,10 @@ class NumericExecutor:
                 f"labels hold {labels.min()} .. {labels.max()}; allowed: 0 .. {classes - 1}"
             )
 
-    def _program(self, draft: Draft) -> tuple[_Call, ...]:
+    def program(self, draft: Draft) -> tuple[Call, ...]:
         """The calls of a draft; those of the newest are remembered."""
         if self._newest is None or self._newest[0] is not draft:
-            self._newest = draft, _calls(draft.items)
+            self._newest = draft, calls_of(draft.items)
         return self._newest[1]
 
     def _frame(self, draft: Draft, inputs: StepInputs) -> Frame:
@@ -250,32 +247,6 @@ def _upstream(draft: Draft, target: str) -> list[Item]:
             wanted.update(item.reads)
             found.append(item)
     return found[::-1]
-
-
-def _calls(items: list[Item], keep: str = "") -> tuple[_Call, ...]:
-    """Give each item its kernel; buffers but ``keep`` die with their last use."""
-    readers: dict[str, set[str]] = {}
-    last: dict[str, int] = {}
-    last_write: dict[str, int] = {}
-    for index, item in enumerate(items):
-        last.update(dict.fromkeys((*item.reads, *item.writes), index))
-        last_write.update(dict.fromkeys(item.writes, index))
-        for name in item.reads:
-            readers.setdefault(name, set()).add(item.op.kind)
-    seen: dict[str, int] = {}
-    calls = []
-    for index, item in enumerate(items):
-        part = slice(None)
-        if "#" in item.name:
-            first = seen.get(item.subject, 0)
-            part = slice(first, first + item.op.batch)
-            seen[item.subject] = part.stop
-        touched = dict.fromkeys((*item.reads, *item.writes))
-        dead = tuple(n for n in touched if last[n] == index and n != keep)
-        complete = tuple(n for n in item.writes if last_write[n] == index)
-        narrow = frozenset(n for n in item.writes if readers.get(n) == {"quantise"})
-        calls.append(_Call(item, kernel_of(item), part, complete, dead, narrow))
-    return tuple(calls)
 
 
 @lru_cache(maxsize=4096)

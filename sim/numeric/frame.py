@@ -115,6 +115,18 @@ class Frame:
         value = self.values.get(name)
         return self.parameters.value(name) if value is None else value
 
+    def pass_on(self, source: str, target: str) -> None:
+        """Let a buffer hold what another holds; of a weight a copy, since updates write in place.
+
+        Nothing says that whoever reads ``target`` is done before the weight is updated.
+        """
+        value = self.get(source)
+        if source not in self.values and isinstance(value, QTensor):
+            copy = self.take(value.shape, np.int8)
+            copy[...] = value.int8
+            value = QTensor(copy, value.exponent)
+        self.put(target, value)
+
     def quantised(self, name: str) -> QTensor:
         """An INT8 tensor."""
         value = self.get(name)

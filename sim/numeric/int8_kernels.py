@@ -67,14 +67,14 @@ def _quantise(frame: Frame, item: Item) -> None:
 @numeric("dequantise", "int8")
 def _dequantise(frame: Frame, item: Item) -> None:
     """Hand the value on: FP32 kernels that read INT8 save the wide copy, others widen it."""
-    frame.put(item.writes[0], frame.quantised(item.reads[0]))
+    frame.pass_on(item.reads[0], item.writes[0])
 
 
 @numeric("transpose", "int8")
 @numeric("rotate180", "int8")
 def _layout(frame: Frame, item: Item) -> None:
     """Hand the value on: kernels here read any operand as it lies."""
-    frame.put(item.writes[0], frame.get(item.reads[0]))
+    frame.pass_on(item.reads[0], item.writes[0])
 
 
 @numeric("relu", "int8")

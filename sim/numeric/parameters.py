@@ -22,7 +22,14 @@ from kernels.profiles import (
 from kernels.quantised import QTensor
 from kernels.rounding import half_away
 from sim.draft import Draft
-from sim.numeric.trained import Hyper, ParameterError, Trained, WideTrained, start_trained
+from sim.numeric.trained import (
+    Hyper,
+    ParameterError,
+    Place,
+    Trained,
+    WideTrained,
+    start_trained,
+)
 from sim.numeric.values import Floats, Value
 
 Arrays = dict[str, NDArray[Any]]
@@ -125,6 +132,13 @@ class Parameters:
             trained.load({part: arrays[f"{name}:{part}"] for part in trained.arrays()})
         for layer, (mean, variance) in self.statistics.items():
             mean[...], variance[...] = arrays[f"{layer}:mean"], arrays[f"{layer}:variance"]
+
+    def move(self, place: Place) -> None:
+        """Keep every array in the memory that ``place`` puts it into."""
+        for trained in self.trained.values():
+            trained.move(place)
+        for layer, (mean, variance) in self.statistics.items():
+            self.statistics[layer] = place(mean), place(variance)
 
     def floats(self) -> dict[str, Floats]:
         """The trained tensors as float32, copies."""

@@ -8,7 +8,7 @@ after each update.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ from kernels.quantised import QTensor, quantise_exactly, quantise_weight
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
+Place = Callable[[NDArray[Any]], NDArray[Any]]
+"""Copies an array into other memory and returns it there, with its dtype and shape."""
 
 
 class ParameterError(ValueError):
@@ -82,6 +84,18 @@ class Trained(ABC):
         """Take over what :meth:`arrays` gave."""
 
     @abstractmethod
+    def move(self, place: Place) -> None:
+        """Keep every array in the memory that ``place`` puts it into."""
+
+    def scalars(self) -> list[int]:
+        """What an update changes beside arrays."""
+        return []
+
+    def set_scalars(self, values: Sequence[int]) -> None:
+        """Take over :meth:`scalars` of a process that shares the arrays and updated them."""
+        assert not values, f"{type(self).__name__} has no scalars"
+
+    @abstractmethod
     def floats(self) -> Floats:
         """The weights as float32."""
 
@@ -119,6 +133,10 @@ class FloatTrained(Trained):
         """Take over weights and velocity."""
         self.weight[...] = arrays["weight"]
         self.velocity[...] = arrays["velocity"]
+
+    def move(self, place: Place) -> None:
+        """Weights and velocity."""
+        self.weight, self.velocity = place(self.weight), place(self.velocity)
 
     def floats(self) -> Floats:
         """A copy of the weights."""
@@ -171,6 +189,21 @@ class WideTrained(Trained):
         self.wide = wide_weight(master, velocity, int(arrays["exponent"]))
         self.saturated = int(arrays["saturated"])
 
+    def move(self, place: Place) -> None:
+        """Master, velocity and INT8 weights."""
+        wide, working = self.wide, self.wide.working
+        moved = QTensor(place(working.mantissa), working.exponent)
+        self.wide = WideWeight(place(wide.master), place(wide.velocity), wide.exponent, moved)
+
+    def scalars(self) -> list[int]:
+        """Exponent of the INT8 weights, and the count of saturated values."""
+        return [self.wide.working.exponent, self.saturated]
+
+    def set_scalars(self, values: Sequence[int]) -> None:
+        """Take over :meth:`scalars`."""
+        exponent, self.saturated = values
+        self.wide.working = QTensor(self.wide.working.int8, exponent)
+
     def floats(self) -> Floats:
         """The master as float32."""
         return self.wide.dequantise().astype(np.float32)
@@ -211,6 +244,10 @@ class NitiTrained(Trained):
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over mantissa and exponent."""
         self.tensor = QTensor(np.array(arrays["mantissa"], np.int8), int(arrays["exponent"]))
+
+    def move(self, place: Place) -> None:
+        """Mantissa."""
+        self.tensor = QTensor(place(self.tensor.mantissa), self.tensor.exponent)
 
     def floats(self) -> Floats:
         """The weights as float32."""

@@ -1,0 +1,6 @@
+"""A plan on this machine: a CPU process and an accelerator process, and what each row took."""
+
+from hw_bridge.host.errors import HostError
+from hw_bridge.host.session import HostSession
+
+__all__ = ["HostError", "HostSession"]
