@@ -23,7 +23,7 @@ _FACTS = (
 say machine "$(uname -m)"
 say kernel "$(uname -r)"
 say user "$(id -un)"
-[ -e /system/bin/linker64 ] && say system android || say system linux
+[ -e $r/system/bin/linker64 ] && say system android || say system linux
 say model "$(text $r/sys/firmware/devicetree/base/model)"
 say soc "$(text $r/sys/devices/soc0/machine)"
 say soc_id "$(text $r/sys/devices/soc0/soc_id)"

@@ -2,8 +2,8 @@
 
    Runs in the Hexagon emulator. Loads two segments, applies the relocations, and gives the library
    the functions of a DSP's system that it imports: QuRT's threads are threads of the emulator,
-   clocks and votes are made up and say so by being round numbers. stdin: version of the DSP, size
-   and bytes of the library; then calls. stdout: a result after each. */
+   clocks and votes are made up and say so by being round numbers. stdin: version of the DSP, size of
+   the library, whether there is a timer, the library; then calls. stdout: a result after each. */
 #include "frame.h"
 #include "system.h"
 #include "wire.h"
@@ -153,7 +153,16 @@ static int relocate(uint32_t at, uint32_t bytes)
     return 1;
 }
 
-static int load(const char *file, uint32_t bytes, uint32_t arch)
+/* The emulator's timer stands still. Reads of it, "rN+1:N = c31:30", become reads of the emulator's
+   own counts, "rN+1:N = c21:20": a clock that moves on, if not a clock of anything. */
+static void wind_up(uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if ((words[i] & 0xffff3fe0) == 0x681e0000)
+            words[i] = (words[i] & ~0x001f0000u) | 20u << 16;
+}
+
+static int load(const char *file, uint32_t bytes, uint32_t arch, uint32_t timer)
 {
     const struct header *h = (const void *)file;
     if (bytes < sizeof *h || h->machine != 164 || h->type != 3 || (h->flags & 255) > arch)
@@ -169,6 +178,8 @@ static int load(const char *file, uint32_t bytes, uint32_t arch)
     for (int i = 0; i < h->segments; i++) {
         if (s[i].type == 1)
             memcpy(base + s[i].address, file + s[i].at, s[i].file_bytes);
+        if (s[i].type == 1 && s[i].flags & 1 && timer)
+            wind_up((uint32_t *)(base + s[i].address), s[i].file_bytes / 4);
         if (s[i].type == 2)
             for (const uint32_t *d = (const void *)(file + s[i].at); d[0]; d += 2)
                 if (d[0] < 32)
@@ -242,14 +253,14 @@ static int serve(invoke call_library)
 int main(void)
 {
     static const char SYMBOL[] = "mandheling_skel_handle_invoke";
-    uint32_t head[2];
+    uint32_t head[3];
     if (!wire_read(head, sizeof head))
         return 1;
     char *file = system_map(head[1]);
     heap = system_map(HEAP_BYTES);
     if (!file || !heap || !wire_read(file, head[1]))
         return 1;
-    int32_t result = load(file, head[1], head[0]);
+    int32_t result = load(file, head[1], head[0], head[2]);
     invoke call_library = result ? NULL : (invoke)entry(SYMBOL);
     if (!result && !call_library)
         result = failed(NO_SYMBOL);

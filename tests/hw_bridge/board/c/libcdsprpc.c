@@ -3,7 +3,7 @@
    What the board is like comes from the environment: TEST_DSP, the words that start the DSP;
    TEST_ARCH, its version; TEST_OPEN_CODE, what opening gives; TEST_UNSIGNED=0, a firmware without
    unsigned modules; TEST_CRASH_AFTER, TEST_HANG_AFTER: calls until it does so; TEST_FLIP=1, a DSP
-   that gives back wrong bytes. */
+   that gives back wrong bytes; TEST_TIMER=1, one whose timer counts. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -134,7 +134,7 @@ static char *find(const char *name, uint32_t *bytes)
 
 static int load(const char *name)
 {
-    uint32_t head[2] = {arch(), 0};
+    uint32_t head[3] = {arch(), 0, (uint32_t)setting("TEST_TIMER", 0)};
     int32_t code;
     char *file = find(name, &head[1]);
     if (!file || !start())
