@@ -153,6 +153,8 @@ class Launcher(Runner):
         if self._lost:
             raise BoardError(f"the session with {self.transport.where} is over: {self._lost}")
         try:
+            if self._process is not None and self._process.poll() is not None:
+                raise self._crashed(self._process)  # another one would know nothing of this session
             return super().call(kernel, params, tensors, threads)
         except KernelError as error:
             if error.status == Status.BAD_FRAME:
@@ -176,9 +178,9 @@ class Launcher(Runner):
     def _end(self, error: RunnerError) -> str:
         remedy = self.transport.explain(error.code, error.said)
         if not remedy:
-            remedy = _ENDS.get(error.code or 0, "")
+            remedy = _ENDS.get(error.code or 0, "the connection broke, or the board restarted")
         told = str(error).replace("the runner", f"the launcher on {self.transport.where}")
-        return f"{told}: {remedy}" if remedy else told
+        return f"{told}: {remedy}"
 
     def load(self) -> str:
         """Load the board's FastRPC library; its name as it was found."""
