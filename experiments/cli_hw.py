@@ -25,13 +25,15 @@ from experiments.cli_hw_board import (
     sample,
     verify_board,
 )
+from experiments.cli_hw_run import run
 
 if TYPE_CHECKING:
     from hw_bridge.hexagon.packets import Rescaling, Row
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Verify HVX kernels, count packets, sample boards.")
+app = typer.Typer(help="Plans on real kernels; HVX kernels in an emulator, or on a board.")
+app.command()(run)
 app.command()(sample)
 BACKENDS = ("hexagon", "board")
 CASE_LIMIT = 10_000_000

@@ -114,10 +114,8 @@ class Worker:
         """Ends and messages that a row of this process waits for."""
         if self.process == CPU:
             return len(before)
-        if row.kind is Kind.PREPARE:  # the CPU process says when
-            return int(bool(before))
-        inside = [one for one in before if one.kind is not Kind.RETURN]
-        return sum(one.process == DSP or one.kind is Kind.CALL for one in inside)
+        told = row.kind is Kind.PREPARE and bool(before)  # the CPU process says when
+        return told + sum(one.process == DSP or one.kind is Kind.CALL for one in before)
 
     def _push(self, index: int) -> None:
         row = self.steps.rows[index]
