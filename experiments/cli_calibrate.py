@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli_common import (
+    CliError,
     JsonOption,
     deliver,
     manifest,
@@ -18,8 +19,8 @@ from experiments.cli_common import (
 )
 
 if TYPE_CHECKING:
+    from cost_models.bundle import Validation
     from cost_models.fitting import Bundle
-    from cost_models.fitting.bundle import Validation
 
 ALL = "all"
 NOTE = "held-out errors: every row predicted by a fit that has not seen its group"
@@ -27,8 +28,12 @@ NOTE = "held-out errors: every row predicted by a fit that has not seen its grou
 
 def calibrate(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME|all]", help="One calibration, see --list.")
+        str, typer.Argument(metavar="NAME|all", help="One calibration, see --list.")
     ] = ALL,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="FILE", help="Fit samples of this store, not the tables."),
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Only list the calibrations.")] = False,
     folder: Annotated[
         Path | None,
@@ -36,16 +41,12 @@ def calibrate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit coefficients to measured tables, with held-out errors."""
-    from experiments.calibration import STUDIES, run_study
-
+    """Fit coefficients to measurements, with held-out errors."""
     if listed:
         _list(as_json)
         return
-    bundles = []
     with working("Fitting"):
-        for each in STUDIES if name == ALL else (name,):
-            bundles.append(run_study(each))
+        bundles = _bundles(name, store)
     if folder is not None:
         _write(bundles, folder)
     document = {
@@ -59,25 +60,67 @@ def calibrate(
             _print(bundle)
 
 
+def _bundles(name: str, store: Path | None) -> list[Bundle]:
+    """Fit one calibration, or all: of the tables, or those that a store has samples for."""
+    from experiments.calibration import SAMPLED, STUDIES, run_sampled, run_study
+    from experiments.packets import PACKET_STUDIES, run_packet_study
+
+    if name in PACKET_STUDIES:
+        return [run_packet_study(name) if store is None else run_packet_study(name, store)]
+    if store is None and name == ALL:
+        return [*map(run_study, STUDIES), *map(run_packet_study, PACKET_STUDIES)]
+    if store is None:
+        return [run_study(name)]
+    if name != ALL:
+        return [run_sampled(name, store)]
+    from cost_models.samples import read_samples
+
+    kinds = {sample.kind for sample in read_samples(store).samples}
+    names = [each for each, study in SAMPLED.items() if study.kind in kinds]
+    if not names:
+        wanted = ", ".join(study.kind for study in SAMPLED.values())
+        found = ", ".join(sorted(kinds)) or "none"
+        raise CliError(f"--store {store}: has no samples to fit; kinds: {found}; allowed: {wanted}")
+    return [run_sampled(each, store) for each in names]
+
+
 def _list(as_json: bool) -> None:
     from cost_models.fitting import LAWS
-    from experiments.calibration import STUDIES
+    from experiments.calibration import SAMPLED, STUDIES
+    from experiments.packets import PACKET_STUDIES, STORE
 
-    rows = [
-        {
-            "name": name,
-            "title": LAWS[name].title,
-            "table": study.file,
-            "left_out_by": [grouping.by for grouping in study.groupings],
-        }
-        for name, study in STUDIES.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*STUDIES, *SAMPLED]):
+        study, sampled = STUDIES.get(name), SAMPLED.get(name)
+        groupings = (study or SAMPLED[name]).groupings
+        rows.append(
+            {
+                "name": name,
+                "title": LAWS[name].title,
+                "table": None if study is None else study.file,
+                "samples": None if sampled is None else sampled.kind,
+                "left_out_by": [grouping.by for grouping in groupings],
+            }
+        )
+    for name, packets in PACKET_STUDIES.items():
+        rows.append(
+            {
+                "name": name,
+                "title": packets.title,
+                "table": STORE.name,
+                "samples": "kernel",
+                "left_out_by": ["group"],
+            }
+        )
     deliver({"calibrations": rows}, as_json, None)
     if not as_json:
         from experiments.render import show, table
 
-        cells = [(str(r["name"]), str(r["title"])) for r in rows]
-        show(stdout_console(), table("Calibrations", ("name", "what"), cells, left=2))
+        cells = [
+            (str(r["name"]), str(r["title"]), ", ".join(k for k in ("table", "samples") if r[k]))
+            for r in rows
+        ]
+        show(stdout_console(), table("Calibrations", ("name", "what", "from"), cells, left=3))
 
 
 def _write(bundles: list[Bundle], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from experiments.cli_common import (
     integer,
     manifest,
     progress,
+    say,
     stdout_console,
 )
 from experiments.cli_hw_board import (
@@ -26,6 +28,7 @@ from experiments.cli_hw_board import (
     verify_board,
 )
 from experiments.cli_hw_run import run
+from experiments.cli_options import path_option
 
 if TYPE_CHECKING:
     from hw_bridge.hexagon.packets import Rescaling, Row
@@ -166,6 +169,10 @@ def packets(
             "--batch", "-b", metavar="N", parser=integer(1, BATCH_LIMIT), help="Samples per step."
         ),
     ] = 32,
+    store: Annotated[
+        Path | None,
+        path_option("--store", "FILE", "Count all shapes of the packet model into this store."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Count MAC per packet of the HVX kernels on VGG-16's layers."""
@@ -174,12 +181,30 @@ def packets(
     (one,) = _arches(arch) if "," not in arch else [""]
     if not one:
         raise CliError(f"--arch {arch!r}: give one version")
+    if store is not None:
+        _count_shapes(one, store, as_json)
+        return
     with progress("counting", len(layers_of("vgg16", batch)) * len(FAMILIES)) as advance:
         rows = measure(one, "vgg16", batch, advance=advance)
     document = packet_document(one, batch, rows, compare_rescaling(one, "vgg16", batch))
     deliver(document, as_json, None)
     if not as_json:
         _print_packets(document)
+
+
+def _count_shapes(arch: str, path: Path, as_json: bool) -> None:
+    """Count what a store lacks; an interrupted run goes on where it was."""
+    from experiments.packet_shapes import all_shapes
+    from hw_bridge.hexagon.counting import fingerprint, sample_packets
+    from hw_bridge.samples import SampleStore
+
+    shapes = {shape.key: (group, shape) for group, shape in reversed([*all_shapes()])}
+    with SampleStore.open(path, fingerprint(arch)) as store:
+        with progress("counting", len(shapes)) as advance:
+            taken = sample_packets(store, arch, reversed(shapes.values()), advance=advance)
+        document = {"arch": arch, "counted": taken, "samples": len(store.samples)}
+    deliver({**document, "manifest": manifest(config={"note": NOTE})}, as_json, None)
+    say(f"counted {taken} kernels on {arch}; {path} has {document['samples']}")
 
 
 def packet_document(

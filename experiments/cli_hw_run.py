@@ -44,14 +44,24 @@ def _host() -> Backend:
     return HostBackend()
 
 
-PLAN_BACKENDS: dict[str, Callable[[], Backend]] = {"host": _host}
+def _hexagon() -> Backend:
+    from hw_bridge.hexagon.plans import HexagonBackend
+
+    return HexagonBackend()
+
+
+PLAN_BACKENDS: dict[str, Callable[[], Backend]] = {"host": _host, "hexagon": _hexagon}
 
 
 def run(
     model: ModelOption,
     backend: Annotated[
         str,
-        text_option("--backend", "B", "host: two processes on this machine."),
+        text_option(
+            "--backend",
+            "B",
+            "host: two processes on this machine; hexagon: DSP kernels in an emulator.",
+        ),
     ] = "host",
     plan: PlanOption = "mandheling",
     device: DeviceOption = "snapdragon-865",

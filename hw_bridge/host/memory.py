@@ -101,7 +101,7 @@ class Arena:
     def offset(self, array: NDArray[Any]) -> int | None:
         """Where a C-contiguous array lies in the arena; None if it lies elsewhere."""
         first = _address(array) - self._base
-        inside = 0 <= first and first + array.nbytes <= self._bytes.nbytes
+        inside = first >= 0 and first + array.nbytes <= self._bytes.nbytes
         return first if inside and array.flags.c_contiguous else None
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from hw_bridge.host import accelerator
 from hw_bridge.host.errors import GoneError, HostError
 from hw_bridge.host.memory import Arena
 from hw_bridge.host.rows import CPU, RPC, Kind, StepRows, crossing
-from hw_bridge.host.wire import Channel, Message, heard_float, told
+from hw_bridge.host.wire import Channel, heard_float, told
 from hw_bridge.host.worker import FAILED, Batch, Shared, Worker, undisturbed
 from sim.checks import check
 from sim.graph import TrainingGraph

@@ -90,7 +90,8 @@ def test_stride_penalty_is_of_gradients_only() -> None:
 
 
 def test_alu_rates_are_looked_up() -> None:
-    assert load_library("hexagon_nn").alu_elements("int32") == 16.0
+    assert load_library("hexagon_nn").alu_elements("fp32") == 32.0
+    assert load_library("mnn").alu_elements("int32") == 4.0
     assert load_library("mnn").launch_ns == 490_000
     with pytest.raises(LibraryError, match="allowed: fp32"):
         load_library("mnn_opencl").alu_elements("int8")
