@@ -114,6 +114,7 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Take samples of a board: null calls, copies, kernels; the same command resumes."""
+    from experiments.packet_shapes import model_shapes
     from hw_bridge.board.sampling import Campaign
     from hw_bridge.board.sampling import sample as take
 
@@ -124,8 +125,7 @@ def sample(
         null_calls=null_calls,
         copies=copies,
         repetitions=repetitions,
-        model=model,
-        batch=batch,
+        shapes=tuple(model_shapes(model, batch)) if repetitions else (),
         threads=_threads(threads),
         corner=corner,
         cpu=cpu,
@@ -150,6 +150,8 @@ def sample_document(store: Path, campaign: Campaign, found: Progress) -> dict[st
 
     from hw_bridge.samples import read_samples
 
+    config = {**asdict(campaign), "shapes": [shape.key for shape in campaign.shapes]}
+
     rows = [
         {"key": one.key, "kind": one.kind, "unit": one.unit, "median": one.median}
         for one in read_samples(store).samples
@@ -160,7 +162,7 @@ def sample_document(store: Path, campaign: Campaign, found: Progress) -> dict[st
         "samples": len(rows),
         "notes": found.notes,
         "rows": rows,
-        "manifest": manifest(seed=campaign.seed, config=asdict(campaign)),
+        "manifest": manifest(seed=campaign.seed, config=config),
     }
 
 

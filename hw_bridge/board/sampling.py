@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cost_models.packets.shapes import PacketShape
 from cost_models.samples import Json, Sample
 from hw_bridge.board.board import Board
 from hw_bridge.board.doctor import CORNER
@@ -14,9 +15,8 @@ from hw_bridge.board.facts import read_warmth
 from hw_bridge.board.launcher import Launcher, Vote
 from hw_bridge.board.protocol import Latency
 from hw_bridge.hexagon.backend import HexagonKernels
-from hw_bridge.hexagon.packets import LayerInputs, as_conv, layer_calls, layers_of
+from hw_bridge.hexagon.counting import count
 from hw_bridge.samples import SampleStore, collect
-from kernels.conv import Conv2d
 
 Wanted = tuple[str, Mapping[str, Json]]
 COPY_BYTES = tuple(64 << 2 * i for i in range(8))
@@ -26,8 +26,6 @@ GAPS_US = (0, 1_000, 10_000)
 LATENCY_US = 100
 """How long the DSP's part of a call is said to take, for the modes that ask."""
 NULL_WARM, COPY_WARM, KERNEL_WARM = 20, 2, 1
-_SIZES = ("n", "c_in", "h", "w", "c_out", "k_h", "k_w", "stride", "pad_h", "pad_w")
-_MORE_SIZES = ("dilation", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +40,8 @@ class Campaign:
         Calls of each copy sample; 0: none.
     repetitions
         Of each kernel on each shape; 0: no kernels.
-    model, batch
-        The network whose layers' shapes are taken.
-    families
-        Of :data:`hw_bridge.hexagon.packets.FAMILIES`.
+    shapes
+        Of kernels; one that comes again is taken once.
     threads
         HVX threads of each kernel.
     corner
@@ -59,9 +55,7 @@ class Campaign:
     null_calls: int = 1000
     copies: int = 50
     repetitions: int = 10
-    model: str = "lenet"
-    batch: int = 32
-    families: tuple[str, ...] = ("forward", "input_grad", "weight_grad")
+    shapes: tuple[PacketShape, ...] = ()
     threads: tuple[int, ...] = (1,)
     corner: int = CORNER
     cpu: int | None = None
@@ -101,21 +95,16 @@ def wanted_calls(campaign: Campaign, modes: Iterable[Latency]) -> Iterator[Wante
 
 
 def wanted_kernels(campaign: Campaign) -> Iterator[Wanted]:
-    """Kernels of a campaign, on each shape of its network once."""
-    for op, _ in layers_of(campaign.model, campaign.batch) if campaign.repetitions else ():
-        conv = as_conv(op)
-        shape: dict[str, Json] = {name: getattr(conv, name) for name in _SIZES + _MORE_SIZES}
-        words = "x".join(str(value) for value in shape.values())
-        for family in campaign.families:
-            for threads in campaign.threads:
-                config: dict[str, Json] = {
-                    "family": family,
-                    "shape": dict(shape),
-                    "threads": threads,
-                    "repetitions": campaign.repetitions,
-                    "corner": campaign.corner,
-                }
-                yield f"kernel/{family}/{words}/threads={threads}/corner={campaign.corner}", config
+    """Kernels of a campaign, on each shape once."""
+    for shape in dict.fromkeys(campaign.shapes) if campaign.repetitions else ():
+        for threads in campaign.threads:
+            config: dict[str, Json] = {
+                **shape.document(),
+                "threads": threads,
+                "repetitions": campaign.repetitions,
+                "corner": campaign.corner,
+            }
+            yield f"kernel/{shape.key}/threads={threads}/corner={campaign.corner}", config
 
 
 def wanted_of(campaign: Campaign, modes: Iterable[Latency]) -> list[Wanted]:
@@ -188,13 +177,12 @@ class Sampler:
 
     def _kernel(self, config: Mapping[str, Json]) -> tuple[tuple[int, ...], Mapping[str, Json]]:
         self._set_mode(Latency.OFF)
-        op = _conv_of(config)
         dsp = HexagonKernels(self._launcher, _number(config, "threads"))
-        call = dict(layer_calls(dsp, LayerInputs(op, 0)))[str(config["family"])]
+        shape = PacketShape.of_document(config)
         repetitions = _number(config, "repetitions")
         if self._timer:
             self._launcher.repeat(repetitions, KERNEL_WARM)
-            call()
+            count(dsp, shape)
             timed = self._launcher.timed()
             clocks: list[Json] = list(timed.clock_hz)
             counted: dict[str, Json] = {
@@ -205,18 +193,9 @@ class Sampler:
             return raw, {"timer": "dsp", "clock_hz": clocks, **counted}
         times = []
         for _ in range(KERNEL_WARM + repetitions):
-            call()
+            count(dsp, shape)
             times.append(self._launcher.timed().call_ns)
         return tuple(times[KERNEL_WARM:]), {"timer": "cpu: the whole call"}
-
-
-def _conv_of(config: Mapping[str, Json]) -> Conv2d:
-    shape = config["shape"]
-    assert isinstance(shape, dict)
-    n, c_in, h, w, c_out, k_h, k_w, stride, pad_h, pad_w, dilation, groups = (
-        _number(shape, name) for name in _SIZES + _MORE_SIZES
-    )
-    return Conv2d(n, c_in, h, w, c_out, (k_h, k_w), stride, (pad_h, pad_w), dilation, groups)
 
 
 def _number(config: Mapping[str, Json], name: str) -> int:

@@ -110,7 +110,7 @@ def shape_words(op: Conv2d | Linear) -> str:
     return f"{op.n}x{op.h}x{op.w}, {op.c_in} to {op.c_out}, {op.k_h}x{op.k_w}"
 
 
-class LayerInputs:
+class _Inputs:
     """Full-range tensors of one layer."""
 
     def __init__(self, op: Conv2d, seed: int) -> None:
@@ -121,14 +121,14 @@ class LayerInputs:
 
         self.op = op
         self.x = draw(op.n, op.h, op.w, op.c_in)
-        self.w = draw(op.c_out, op.k_h, op.k_w, op.c_in // op.groups)
+        self.w = draw(op.c_out, op.k_h, op.k_w, op.c_in)
         self.e = draw(op.n, op.h_out, op.w_out, op.c_out)
         depth = op.k_h * op.k_w * op.c_in
         self.a, self.b = draw(op.n * op.h_out * op.w_out, depth), draw(depth, op.c_out)
         self.into = np.zeros(self.w.shape, np.int32)
 
 
-def layer_calls(dsp: HexagonKernels, t: LayerInputs) -> Iterator[tuple[str, Callable[[], Counts]]]:
+def _calls(dsp: HexagonKernels, t: _Inputs) -> Iterator[tuple[str, Callable[[], Counts]]]:
     """Each family's call; forward and input_grad store INT8 by a known shift, as most steps do."""
     op, store = t.op, Store(_SHIFT, Rounding.HALF_AWAY)
     yield "gemm", lambda: dsp.gemm(t.a, t.b).counts
@@ -137,8 +137,7 @@ def layer_calls(dsp: HexagonKernels, t: LayerInputs) -> Iterator[tuple[str, Call
     yield "weight_grad", lambda: dsp.conv_weight_grad(t.x, t.e, op, into=t.into).counts
 
 
-def as_conv(op: Conv2d | Linear) -> Conv2d:
-    """A linear layer as the convolution that has the same products."""
+def _as_conv(op: Conv2d | Linear) -> Conv2d:
     if isinstance(op, Conv2d):
         return op
     return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
@@ -173,9 +172,9 @@ def measure(
     with Runner(arch) as runner:
         dsp = HexagonKernels(runner)
         for op, layers in layers_of(model, batch):
-            conv = as_conv(op)
+            conv = _as_conv(op)
             macs, counted = conv.work(Role.FORWARD).macs, conv.c_in >= COUNTED_CHANNELS
-            for family, call in layer_calls(dsp, LayerInputs(conv, seed)):
+            for family, call in _calls(dsp, _Inputs(conv, seed)):
                 c = call()
                 numbers = (layers, macs, c.packets, c.instructions, c.hvx)
                 rows.append(Row(family, shape_words(op), *numbers, counted))
@@ -198,7 +197,7 @@ def compare_rescaling(arch: str, model: str = "vgg16", batch: int = 32) -> list[
         for op, _ in layers_of(model, batch):
             if not isinstance(op, Conv2d) or op.c_in < COUNTED_CHANNELS:
                 continue
-            t = LayerInputs(op, 0)
+            t = _Inputs(op, 0)
             store = Store(_SHIFT, rule.rounding, rule.clip)
             fused = dsp.conv_forward(t.x, t.w, op, store=store)
             plain = dsp.conv_forward(t.x, t.w, op)

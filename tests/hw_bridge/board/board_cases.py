@@ -15,6 +15,7 @@ import pytest
 from hexagon_cases import need_tools
 
 from hw_bridge.board import Board, transport_of
+from hw_bridge.board.build import DSP
 from hw_bridge.hexagon.build import built, hash_of, source_files
 from hw_bridge.hexagon.toolchain import target_flags
 
@@ -39,8 +40,8 @@ def dsp_program() -> Path:
     source = HERE / "c/dsp.c"
     folder = source_files()[0].parent
     beside = [folder / name for name in ("system.c", "bytes.c", "pipe.c")]
-    flags = [*target_flags("v66"), "-static", f"-I{folder}"]
-    digest = hash_of(flags, [source, *source_files()])
+    flags = [*target_flags("v66"), "-static", f"-I{folder}", f"-I{DSP}"]
+    digest = hash_of(flags, [source, DSP / "calls.h", *source_files()])
     words = [*flags, str(source), *map(str, beside)]
     return built(f"test-dsp-{digest}", "the test DSP", words)
 

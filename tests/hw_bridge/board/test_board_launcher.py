@@ -148,9 +148,11 @@ def test_a_session_that_is_signed_is_refused(device: Device) -> None:
 
 def test_a_crash_of_the_dsp(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_CRASH_AFTER", "12")
-    with pytest.raises(RpcError, match="the DSP's process died") as caught:
-        with board("adb").session() as one:
-            one.null_calls(50)
+    with (
+        pytest.raises(RpcError, match="the DSP's process died") as caught,
+        board("adb").session() as one,
+    ):
+        one.null_calls(50)
     assert caught.value.code == 104
     with pytest.raises(BoardError, match="is over: a FastRPC call failed"):
         one.null_calls(1)
@@ -158,9 +160,11 @@ def test_a_crash_of_the_dsp(device: Device, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_hanging_dsp_ends_the_launcher(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_HANG_AFTER", "3")
-    with pytest.raises(BoardError, match="an order took too long, and the launcher ended itself"):
-        with board("adb", call_s=1).session() as one:
-            one.null_calls(50)
+    with (
+        pytest.raises(BoardError, match="an order took too long, and the launcher ended itself"),
+        board("adb", call_s=1).session() as one,
+    ):
+        one.null_calls(50)
 
 
 def test_a_later_library_is_not_loaded(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

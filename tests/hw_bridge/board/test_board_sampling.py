@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from board_cases import Device, board
 
+from cost_models.packets.shapes import PacketShape
 from experiments import cli
+from experiments.packet_shapes import model_shapes
 from hw_bridge.board import BoardError
 from hw_bridge.board.protocol import Latency
 from hw_bridge.board.sampling import Campaign, sample, wanted_of
 from hw_bridge.samples import SampleError, StoreContent, read_samples
 
-SMALL = Campaign(null_calls=5, copies=2, repetitions=2, batch=1, families=("forward",))
+SHAPES = tuple(shape for shape in model_shapes("lenet", 1) if shape.family in ("gemm", "amax"))
+SMALL = Campaign(null_calls=5, copies=2, repetitions=2, shapes=SHAPES)
 MODES = [Latency.PM_QOS, Latency.ADAPTIVE, Latency.OFF]
 """Those that the test board takes: it refuses to poll."""
 
@@ -36,9 +39,11 @@ def test_a_campaign(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (one.unit, min(one.raw) > 0) == ("ns", True)
         assert one.conditions["temp_mc.nsp0-thermal.0"] == 41300
         assert "clock 1200000000 Hz" in str(one.conditions["vote"])
-    (kernel, *_) = (one for one in content.samples if one.kind == "kernel")
-    assert kernel.conditions["timer"] == "dsp"
-    assert len(set(kernel.raw)) == 1  # the emulated timer counts work
+    kernels = [one for one in content.samples if one.kind == "kernel"]
+    assert {PacketShape.of_document(one.config) for one in kernels} == set(SHAPES)
+    for kernel in kernels:
+        assert kernel.conditions["timer"] == "dsp"
+        assert len(set(kernel.raw)) == 1  # the emulated timer counts work
     facts = content.fingerprints[0].facts
     assert (facts["soc"], facts["dsp.arch"]) == ("QCS6490", "0x8a68")
     assert facts["governor.0"] == "performance"

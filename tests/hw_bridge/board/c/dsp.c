@@ -4,6 +4,7 @@
    the functions of a DSP's system that it imports: QuRT's threads are threads of the emulator,
    clocks and votes are made up and say so by being round numbers. stdin: version of the DSP, size of
    the library, whether there is a timer, the library; then calls. stdout: a result after each. */
+#include "calls.h"
 #include "frame.h"
 #include "system.h"
 #include "wire.h"
@@ -121,6 +122,7 @@ struct symbol {
 };
 
 static char *base;
+static uint32_t timer; /* whether it counts */
 static uint32_t dynamic[32];
 
 static int same(const char *a, const char *b)
@@ -162,7 +164,7 @@ static void wind_up(uint32_t *words, uint32_t count)
             words[i] = (words[i] & ~0x001f0000u) | 20u << 16;
 }
 
-static int load(const char *file, uint32_t bytes, uint32_t arch, uint32_t timer)
+static int load(const char *file, uint32_t bytes, uint32_t arch)
 {
     const struct header *h = (const void *)file;
     if (bytes < sizeof *h || h->machine != 164 || h->type != 3 || (h->flags & 255) > arch)
@@ -224,6 +226,22 @@ struct call {
 static char *heap;
 #define HEAP_BYTES (1u << 30)
 
+/* Of the two counts in a wound-up timer keep the instructions, which makes it slow enough. */
+static void slow_down(struct lap *laps, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes / sizeof *laps; i++)
+        for (int at = 0; at < 2; at++)
+            laps[i].ticks[at] >>= 32;
+}
+
+static void slow_clocks(uint32_t method, const union argument *out)
+{
+    if (method == INFO)
+        slow_down(&((struct info *)out->buffer.data)->loop, sizeof(struct lap));
+    if (method == RUN || method == ECHO)
+        slow_down(out[1].buffer.data, out[1].buffer.bytes);
+}
+
 static int serve(invoke call_library)
 {
     struct call call;
@@ -244,6 +262,8 @@ static int serve(invoke call_library)
         next += (a[i].buffer.bytes + 127) & ~127u;
     }
     int32_t result = call_library(call.handle, call.scalars, a);
+    if (timer && !result)
+        slow_clocks(call.scalars >> 24 & 31, a + in);
     int heard = wire_write(&result, 4);
     for (int i = in; i < in + out; i++)
         heard = heard && wire_write(a[i].buffer.data, a[i].buffer.bytes);
@@ -256,11 +276,12 @@ int main(void)
     uint32_t head[3];
     if (!wire_read(head, sizeof head))
         return 1;
+    timer = head[2];
     char *file = system_map(head[1]);
     heap = system_map(HEAP_BYTES);
     if (!file || !heap || !wire_read(file, head[1]))
         return 1;
-    int32_t result = load(file, head[1], head[0], head[2]);
+    int32_t result = load(file, head[1], head[0]);
     invoke call_library = result ? NULL : (invoke)entry(SYMBOL);
     if (!result && !call_library)
         result = failed(NO_SYMBOL);
