@@ -16,6 +16,7 @@ from hw_bridge.board.launcher import Launcher, Vote
 from hw_bridge.board.protocol import Latency
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.counting import count
+from hw_bridge.hexagon.errors import KernelError
 from hw_bridge.samples import SampleStore, collect
 
 Wanted = tuple[str, Mapping[str, Json]]
@@ -142,12 +143,18 @@ class Sampler:
         Raises
         ------
         BoardError
-            The board was lost.
+            The board was lost, or a kernel refuses the shape: more memory than it was given, or
+            more threads than there are HVX contexts.
         """
         kind = key.split("/", 1)[0]
         take = {"null_call": self._null_call, "copy": self._copy, "kernel": self._kernel}[kind]
         warmth: dict[str, Json] = {**read_warmth(self._board.transport)}
-        raw, conditions = take(config)
+        try:
+            raw, conditions = take(config)
+        except KernelError as error:
+            raise BoardError(
+                f"{key}: {error}; take a smaller --batch, another --model, or fewer --threads"
+            ) from None
         held = {} if self._vote is None else {"vote": self._vote.words}
         return Sample(key, kind, "ns", raw, dict(config), {**warmth, **held, **conditions})
 

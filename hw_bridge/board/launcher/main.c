@@ -247,6 +247,7 @@ int main(int count, char **arguments)
 {
     int64_t seconds = count > 1 ? number(arguments[1]) : 600;
     struct request request;
+    keep_stdout();
     do
         watch(seconds);
     while (read_all(&request, sizeof request) && (watch(seconds), serve(&launcher, &request)));

@@ -2,6 +2,8 @@
 
 /* Numbers of asm-generic/unistd.h. */
 enum {
+    DUP = 23,
+    DUP3 = 24,
     OPENAT = 56,
     READ = 63,
     WRITE = 64,
@@ -48,10 +50,18 @@ int read_all(void *to, size_t bytes)
     return 1;
 }
 
+static long answers = 1; /* where they are written */
+
+void keep_stdout(void)
+{
+    answers = call(DUP, 1, 0, 0, 0, 0, 0);
+    call(DUP3, 2, 1, 0, 0, 0, 0);
+}
+
 int write_all(const void *from, size_t bytes)
 {
     for (const char *at = from; bytes;) {
-        long put = call(WRITE, 1, (long)at, (long)bytes, 0, 0, 0);
+        long put = call(WRITE, answers, (long)at, (long)bytes, 0, 0, 0);
         if (put == INTERRUPTED)
             continue;
         if (put <= 0)

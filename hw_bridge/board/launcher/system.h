@@ -7,7 +7,9 @@
 
 /* Exactly so many bytes from stdin; 0 at its end. */
 int read_all(void *to, size_t bytes);
-/* All to stdout; 0 where nobody reads. */
+/* Keep stdout for answers: what a library prints goes to stderr from here on. */
+void keep_stdout(void);
+/* All to what was stdout; 0 where nobody reads. */
 int write_all(const void *from, size_t bytes);
 /* CLOCK_MONOTONIC_RAW. */
 int64_t now_ns(void);

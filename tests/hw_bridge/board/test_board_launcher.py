@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hw_bridge.board import BoardError, Launcher, RpcError
 from hw_bridge.board.board import library_for
+from hw_bridge.board.build import launcher_path
 from hw_bridge.board.protocol import Latency, Order, info_of, laps_of
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.errors import KernelError
@@ -200,10 +201,10 @@ def test_records_are_checked() -> None:
     assert (lap.time_ns, lap.cycles, lap.packets) == (10_000, 4, 2)
 
 
-def test_a_stream_that_is_no_frame_ends_the_launcher(device: Device, tmp_path: Path) -> None:
+def test_a_stream_that_is_no_frame_ends_the_launcher(device: Device) -> None:
     there = board("local")
     there.launcher()
-    (program,) = (path for path in Path(there.transport.folder()).glob("*launcher-linux*"))
+    program = Path(there.transport.folder()) / launcher_path("linux").name
     for sent in (b"nonsense" * 8, struct.pack("<4s5IQ", b"MHQ1", 1, 1000, 1, 0, 0, 1 << 20)):
         done = there.transport.run(["env", "A=B", str(program), "5"], sent)
         assert done.code == 0

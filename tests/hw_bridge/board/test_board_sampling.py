@@ -99,6 +99,12 @@ def test_a_break_off_costs_nothing_that_was_taken(
     assert same_but_times(read_samples(whole), read_samples(broken))
 
 
+def test_a_refused_kernel_names_its_sample(device: Device, tmp_path: Path) -> None:
+    many = replace(SMALL, null_calls=0, copies=0, threads=(8,))
+    with pytest.raises(BoardError, match=r"^kernel/.*threads=8.*threads is 8; allowed: 1 \.\. 4"):
+        sample(board(), many, tmp_path / "s.jsonl")
+
+
 def test_another_board_does_not_continue_a_store(device: Device, tmp_path: Path) -> None:
     store = tmp_path / "s.jsonl"
     only_copies = replace(SMALL, null_calls=0, repetitions=0)

@@ -59,6 +59,13 @@ static uint32_t arch(void)
     return number / 10 * 16 + number % 10;
 }
 
+/* Some libraries are not silent. */
+__attribute__((constructor)) static void greet(void)
+{
+    puts("libcdsprpc of the tests");
+    fflush(stdout);
+}
+
 static int put(const void *from, size_t bytes)
 {
     for (const char *at = from; bytes;) {
