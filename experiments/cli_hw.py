@@ -19,6 +19,14 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
+from experiments.cli_hw_board import (
+    TargetOption,
+    TransportOption,
+    open_board,
+    refuse_board_options,
+    sample,
+    verify_board,
+)
 from experiments.cli_hw_run import run
 from experiments.cli_options import path_option
 
@@ -27,17 +35,20 @@ if TYPE_CHECKING:
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Plans on real kernels; HVX kernels in an emulator.")
+app = typer.Typer(help="Plans on real kernels; HVX kernels in an emulator, or on a board.")
 app.command()(run)
-BACKENDS = ("hexagon",)
+app.command()(sample)
+BACKENDS = ("hexagon", "board")
 CASE_LIMIT = 10_000_000
 NOTE = "packets counted by the emulator; they are not cycles"
 
 BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="B", help="What runs the kernels: hexagon.")
+    str, typer.Option("--backend", metavar="B", help="What runs the kernels: hexagon or board.")
 ]
+ALL = "v66,v68,v73"
 ArchesOption = Annotated[
-    str, typer.Option("--arch", metavar="V,...", help="Hexagon versions of the builds.")
+    str | None,
+    typer.Option("--arch", metavar="V,...", help=f"Hexagon versions of the builds: {ALL}."),
 ]
 ArchOption = Annotated[
     str, typer.Option("--arch", metavar="V", help="Hexagon version of the build.")
@@ -77,7 +88,9 @@ def verify(
         ),
     ] = 1000,
     backend: BackendOption = "hexagon",
-    arch: ArchesOption = "v66,v68,v73",
+    transport: TransportOption = None,
+    target: TargetOption = None,
+    arch: ArchesOption = None,
     kernel: Annotated[
         list[str] | None,
         typer.Option("--kernel", metavar="K", help="Only this kernel; may be repeated."),
@@ -89,11 +102,18 @@ def verify(
     from hw_bridge.hexagon.verify import verify as run
 
     _check_backend(backend)
-    arches, kernels = _arches(arch), _kernels(kernel)
-    verdicts = []
-    with progress("verifying", cases * len(arches)) as advance:
-        for one in arches:
-            verdicts += run(one, cases, kernels, seed, advance)
+    kernels = _kernels(kernel)
+    if backend == "board":
+        if arch is not None:
+            raise CliError(f"--arch {arch!r}: a board gets the build of its DSP; leave it out")
+        with progress("verifying", cases) as advance:
+            verdicts = verify_board(open_board(transport, target), cases, kernels, seed, advance)
+    else:
+        refuse_board_options(transport, target)
+        arches, verdicts = _arches(arch or ALL), []
+        with progress("verifying", cases * len(arches)) as advance:
+            for one in arches:
+                verdicts += run(one, cases, kernels, seed, advance)
     document = verdict_document(verdicts, backend, seed)
     deliver(document, as_json, None)
     if not as_json:
@@ -255,11 +275,23 @@ def _print_packets(document: dict[str, Any]) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Say what running HVX kernels needs, and what is missing here."""
+def doctor(
+    backend: BackendOption = "hexagon",
+    transport: TransportOption = None,
+    target: TargetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what running HVX kernels needs, and what is missing here or on a board."""
     from hw_bridge.hexagon.doctor import examine
 
-    steps = examine()
+    _check_backend(backend)
+    if backend == "board":
+        from hw_bridge.board.doctor import examine as climb
+
+        steps = climb(open_board(transport, target))
+    else:
+        refuse_board_options(transport, target)
+        steps = examine()
     rows = [{"step": s.name, "ok": s.ok, "found": s.found, "remedy": s.remedy} for s in steps]
     ok = all(step.ok for step in steps)
     deliver({"ok": ok, "steps": rows, "manifest": manifest()}, as_json, None)

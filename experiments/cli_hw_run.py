@@ -27,6 +27,12 @@ from experiments.cli_common import (
     say,
     stdout_console,
 )
+from experiments.cli_hw_board import (
+    TargetOption,
+    TransportOption,
+    open_board,
+    refuse_board_options,
+)
 from experiments.cli_options import path_option, text_option
 
 if TYPE_CHECKING:
@@ -53,6 +59,18 @@ def _hexagon() -> Backend:
 PLAN_BACKENDS: dict[str, Callable[[], Backend]] = {"host": _host, "hexagon": _hexagon}
 
 
+def open_backend(name: str, transport: str | None, target: str | None) -> Backend:
+    """Give the backend of a name; only a board is somewhere else."""
+    if name == "board":
+        from hw_bridge.board.plans import BoardBackend
+
+        return BoardBackend(open_board(transport, target))
+    if name not in PLAN_BACKENDS:
+        raise CliError(f"--backend {name!r}: allowed: {', '.join([*PLAN_BACKENDS, 'board'])}")
+    refuse_board_options(transport, target)
+    return PLAN_BACKENDS[name]()
+
+
 def run(
     model: ModelOption,
     backend: Annotated[
@@ -60,9 +78,12 @@ def run(
         text_option(
             "--backend",
             "B",
-            "host: two processes on this machine; hexagon: DSP kernels in an emulator.",
+            "host: two processes on this machine; hexagon: DSP kernels in an emulator; board: DSP "
+            "kernels on a board.",
         ),
     ] = "host",
+    transport: TransportOption = None,
+    target: TargetOption = None,
     plan: PlanOption = "mandheling",
     device: DeviceOption = "snapdragon-865",
     batch: Annotated[
@@ -93,14 +114,13 @@ def run(
     from hw_bridge.backends import PlanJob
 
     check_target("--trace", trace)
-    if backend not in PLAN_BACKENDS:
-        raise CliError(f"--backend {backend!r}: allowed: {', '.join(PLAN_BACKENDS)}")
+    runs = open_backend(backend, transport, target)
     phone = load_device(device)
     graph = load_graph(model, batch)
     chosen = load_built(plan, graph, phone).plan
     job = PlanJob(graph, chosen, phone, steps=steps, seed=seed, profile=profile)
     with progress("running", steps) as advance:
-        found = PLAN_BACKENDS[backend]().run(job, advance)
+        found = runs.run(job, advance)
     document = run_document(job, found, backend, _equals(job, found) if check else None)
     if trace is not None:
         from sim.trace import write_trace

@@ -44,11 +44,16 @@ DRAWN: Final = 18
 def network_shapes() -> Grouped:
     """Every distinct kernel call of a training step of each network."""
     for name, batch, image in NETWORKS:
-        ops = dict.fromkeys(layer.op for layer in load_model(name, batch, image).layers)
-        for index, op in enumerate(ops):
-            for shape in _of_layer(op, index):
-                if name not in PRODUCTS_ONLY or shape.family in PRODUCTS:
-                    yield name, shape
+        for shape in model_shapes(name, batch, image):
+            if name not in PRODUCTS_ONLY or shape.family in PRODUCTS:
+                yield name, shape
+
+
+def model_shapes(name: str, batch: int, image: int | None = None) -> Iterator[PacketShape]:
+    """Every distinct kernel call of a training step of one network."""
+    ops = dict.fromkeys(layer.op for layer in load_model(name, batch, image).layers)
+    for index, op in enumerate(ops):
+        yield from _of_layer(op, index)
 
 
 def _of_layer(op: Operator, index: int) -> Iterator[PacketShape]:

@@ -74,10 +74,14 @@ class HexagonSession(TrainingSession):
 
     def __init__(self, job: PlanJob, runner: Runner) -> None:
         super().__init__(job.graph, job.plan, job.device, profile=job.profile, seed=job.seed)
-        self._hvx = HexagonArithmetic(HexagonKernels(runner))
+        self._hvx = HexagonArithmetic(self.kernels(runner))
         self._table = self._hvx.table()
         self.work = DspWork({})
         self._spent: dict[str, Spent] = {}
+
+    def kernels(self, runner: Runner) -> HexagonKernels:
+        """The kernels that DSP items run on."""
+        return HexagonKernels(runner)
 
     def compute(self, call: Call, frame: Frame) -> None:
         """Compute an item where the plan has it."""
@@ -96,9 +100,13 @@ class HexagonSession(TrainingSession):
         for row, name in enumerate(tasks.names):
             spent = self.work.spent.get(name)
             if spent is not None and spent.kernels:
-                compute[row] = self.kernel_ns(spent.packets, int(tasks.slots[row]))
+                compute[row] = self.item_ns(name, int(tasks.slots[row]))
         timed = super().timeline(replace(tasks, compute_ns=compute))
         return replace(timed, source=DERIVED)
+
+    def item_ns(self, name: str, contexts: int) -> int:
+        """Time of an item of this step, nanoseconds."""
+        return self.kernel_ns(self.work.spent[name].packets, contexts)
 
     def kernel_ns(self, packets: int, contexts: int) -> int:
         """Time of packets shared evenly by HVX contexts, two cycles each, nanoseconds."""
@@ -165,11 +173,16 @@ def _notes(works: list[DspWork], clock_hz: int) -> tuple[str, ...]:
         "CPU kernels, FastRPC, preparation and DDR traffic: simulated",
         "every HVX kernel was one framed call: tensors came back in between",
     ]
+    return (*notes, *notes_without(works))
+
+
+def notes_without(works: list[DspWork]) -> tuple[str, ...]:
+    """What no HVX kernel computed, in a sentence; nothing if all was."""
     without = {name: what for work in works for name, what in work.without().items()}
-    if without:
-        named = [f"{name} ({what})" for name, what in list(without.items())[:_SHOWN]]
-        more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
-        notes.append(
-            f"no HVX kernel, so computed here and timed by the simulator: {', '.join(named)}{more}"
-        )
-    return tuple(notes)
+    if not without:
+        return ()
+    named = [f"{name} ({what})" for name, what in list(without.items())[:_SHOWN]]
+    more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
+    return (
+        f"no HVX kernel, so computed here and timed by the simulator: {', '.join(named)}{more}",
+    )

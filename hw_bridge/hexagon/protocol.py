@@ -62,6 +62,7 @@ class Status(IntEnum):
     BAD_TENSORS = 5
     NO_MEMORY = 6
     WRAPPED = 7
+    RPC_FAILED = 8
 
 
 @dataclass(frozen=True, slots=True)

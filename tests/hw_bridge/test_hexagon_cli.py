@@ -51,7 +51,7 @@ def test_a_mismatch_exits_with_1(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--backend", "board"], "allowed: hexagon"),
+        (["--backend", "phone"], "allowed: hexagon, board"),
         (["--arch", "v65"], "allowed: v66, v68, v73"),
         (["--kernel", "fft"], "allowed: gemm"),
         (["--cases", "0"], "give an integer from 1"),
