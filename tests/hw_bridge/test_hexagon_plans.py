@@ -189,3 +189,14 @@ def test_a_transposition_that_changes_a_byte_is_noticed(
     monkeypatch.setattr(HexagonKernels, "transpose", wrong)
     with pytest.raises(HexagonError, match="came back changed"):
         hvx.move(op, x)
+
+
+@pytest.mark.accept
+@pytest.mark.parametrize("model", ["vgg11", "resnet18"])
+def test_larger_networks_are_the_executors(model: str) -> None:
+    """All of VGG-11, and of ResNet-18 with its strides, sums and batch norms on the CPU."""
+    need_tools()
+    graph = training_graph(load_model(model, batch=2))
+    work = PlanJob(graph, build_plan("dsp-int8", graph, DEVICE), DEVICE)
+    found = HexagonBackend().run(work)
+    assert (found.results, found.parameters_sha256) == reference(work)
