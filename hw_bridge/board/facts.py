@@ -11,7 +11,7 @@ from hw_bridge.board.transports import Transport
 _MOST_LINES, _MOST_TEXT = 400, 300
 
 # Of POSIX sh with what BusyBox and toybox have. $r is where the board's tree lies for a program
-# in a container; / otherwise. Lines: a name, a tab, a value.
+# in a container; / otherwise. Lines: a name, a tab, a value; the first of a name counts.
 _HEAD = r"""
 r="${MANDHELING_BOARD_ROOT:-}"
 say() { [ -n "$2" ] && printf '%s\t%s\n' "$1" "$2"; }
@@ -25,6 +25,7 @@ say kernel "$(uname -r)"
 say user "$(id -un)"
 [ -e $r/system/bin/linker64 ] && say system android || say system linux
 say model "$(text $r/sys/firmware/devicetree/base/model)"
+command -v getprop >/dev/null && say soc "$(getprop ro.soc.model)"
 say soc "$(text $r/sys/devices/soc0/machine)"
 say soc_id "$(text $r/sys/devices/soc0/soc_id)"
 command -v getprop >/dev/null && {

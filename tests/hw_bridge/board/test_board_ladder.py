@@ -40,6 +40,8 @@ def test_a_phone_takes_the_other_launcher(phone: Device, monkeypatch: pytest.Mon
     installed = {path.name for path in (phone.root / "data/local/tmp/mandheling").iterdir()}
     assert any(name.startswith("mandheling-launcher-android-") for name in installed)
     assert any(name.startswith("libmandheling-v73-") for name in installed)
+    facts = board("adb", SERIAL).fingerprint().facts
+    assert (facts["soc"], facts["hexagon"], facts["system"]) == ("SM8250", "v73", "android")
 
 
 def environment(**settings: str) -> Callable[[Device, pytest.MonkeyPatch], None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from board_cases import Device, board
 
+from cost_models.device import load_device
 from cost_models.packets.shapes import PacketShape
 from experiments import cli
 from experiments.packet_shapes import model_shapes
@@ -45,7 +46,8 @@ def test_a_campaign(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert kernel.conditions["timer"] == "dsp"
         assert len(set(kernel.raw)) == 1  # the emulated timer counts work
     facts = content.fingerprints[0].facts
-    assert (facts["soc"], facts["dsp.arch"]) == ("QCS6490", "0x8a68")
+    assert (facts["soc"], facts["hexagon"], facts["dsp.arch"]) == ("QCS6490", "v68", "0x8a68")
+    assert {"soc": facts["soc"], "hexagon": facts["hexagon"]} == load_device("qcs6490").facts
     assert facts["governor.0"] == "performance"
     assert facts["versions.library"].startswith("libmandheling-v68-")
     assert sample(board("ssh", "me@b"), SMALL, store).taken == 0
@@ -143,6 +145,7 @@ def test_commands(device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["doctor", "--target", "x"], "--target 'x': only for --backend board"),
         (["verify", "--transport", "adb"], "only for --backend board"),
+        (["run", "-m", "lenet", "--target", "x"], "only for --backend board"),
         (["verify", "--backend", "board", "--arch", "v66"], "a board gets the build of its DSP"),
         (["doctor", "--backend", "board", "--transport", "usb"], "allowed: adb, ssh, local"),
         (["doctor", "--backend", "phone"], "allowed: hexagon, board"),
