@@ -26,6 +26,8 @@ from cost_models.bundle import Bundle, FittedCoefficient, FittedOn
 from cost_models.errors import CalibrationError, one_line, shown, unknown_name
 from cost_models.quantity import DEFAULT_SPREAD, MAX_SPREAD, Name, Part, Prose, Spread
 
+DIGITS: Final = 6
+"""Significant digits of a calibrated number, as many as a bundle's coefficients have."""
 WRITTEN: Final = ("value", "kind", "source", "spread", "rows")
 """What a calibrated number has from its bundle and must not be given besides."""
 
@@ -222,7 +224,7 @@ def _valued(
     for term, power in powers.items():
         value *= used[term][1].value ** power
         factor *= _factor(used[term][1]) ** abs(power)
-    return value, factor
+    return float(f"{value:.{DIGITS}g}"), factor
 
 
 def _formula(terms: Mapping[str, float], plus: float, powers: Mapping[str, float]) -> str:
@@ -247,12 +249,12 @@ def _formula(terms: Mapping[str, float], plus: float, powers: Mapping[str, float
 
 
 def _quality(bundle: Bundle, terms: Sequence[str]) -> str:
-    first = bundle.validations[0]
+    worst = max(bundle.validations, key=lambda each: each.median)
     own = [term.partition("/")[2] for term in terms if term.startswith(f"{bundle.name}/")]
     on = dict.fromkeys(bundle.measured_on(each).words for each in own)
     return (
-        f"{bundle.name} was fitted on {' and '.join(on)}; held-out error {100 * first.median:.1f} "
-        f"% (median of {first.rows} rows in {first.groups} groups by {first.by})"
+        f"{bundle.name} was fitted on {' and '.join(on)}; held-out error {100 * worst.median:.1f} "
+        f"% (median of {worst.rows} rows in {worst.groups} groups by {worst.by})"
     )
 
 

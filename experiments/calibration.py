@@ -30,8 +30,6 @@ from cost_models.fitting import (
     read_table,
 )
 from cost_models.fitting.laws import CPU_LIBRARIES, QOS_MODES
-from cost_models.fitting.samples import fitted_on, samples_of, table_of
-from cost_models.samples import read_samples
 from experiments.caffe_networks import WIRINGS, caffe_model
 from kernels.conv import Conv2d
 from kernels.linear import Linear
@@ -234,33 +232,6 @@ STUDIES: Final[Mapping[str, Study]] = {
 :data:`cost_models.fitting.LAWS`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """A calibration of samples: their ``kind``, what their ``config`` has, ways of leaving out."""
-
-    kind: str
-    schema: Schema
-    groupings: tuple[Grouping, ...]
-
-
-SAMPLED: Final[Mapping[str, Sampled]] = {
-    "fastrpc-size": Sampled(
-        "buffer_call",
-        STUDIES["fastrpc-size"].schema,
-        STUDIES["fastrpc-size"].groupings,
-    ),
-    "fastrpc-qos": Sampled(
-        "null_call", STUDIES["fastrpc-qos"].schema, STUDIES["fastrpc-qos"].groupings
-    ),
-    "kernels": Sampled(
-        "kernel",
-        Schema("us", {"family": (), "shape": ()}, {"macs": (0, 1e15), "bytes": (1, 1e15)}),
-        (Grouping("shape", 0.10),),
-    ),
-}
-"""Calibrations of a store of samples by name."""
-
-
 def run_study(name: str) -> Bundle:
     """Fit and cross-validate one of :data:`STUDIES` on its committed table.
 
@@ -276,8 +247,7 @@ def run_study(name: str) -> Bundle:
     ('awake_us', 2)
     """
     if name not in STUDIES:
-        hint = "; it is fitted to samples: give --store" if name in SAMPLED else ""
-        raise CalibrationError(unknown_name("calibration", name, tuple(STUDIES)) + hint)
+        raise CalibrationError(unknown_name("calibration", name, tuple(STUDIES)))
     study = STUDIES[name]
     table = study.work(read_table(FOLDER / study.file, study.schema))
     return calibrate(
@@ -287,28 +257,4 @@ def run_study(name: str) -> Bundle:
         file=study.file,
         fitted_on=study.fitted_on,
         excluded=study.excluded(table),
-    )
-
-
-def run_sampled(name: str, path: Path) -> Bundle:
-    """Fit and cross-validate one of :data:`SAMPLED` on a store of samples.
-
-    Raises
-    ------
-    CalibrationError
-        The name is unknown, the store has no such samples, they lack a field, or they do not
-        identify a coefficient.
-    SampleError
-        The file is no store, or is damaged.
-    """
-    if name not in SAMPLED:
-        raise CalibrationError(unknown_name("calibration of samples", name, tuple(SAMPLED)))
-    study, content = SAMPLED[name], read_samples(path)
-    samples = samples_of(content, study.kind, path.name)
-    return calibrate(
-        LAWS[name],
-        table_of(samples, study.schema, path.name),
-        study.groupings,
-        file=path.name,
-        fitted_on=(fitted_on(content, samples, path.name),),
     )

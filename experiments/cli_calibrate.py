@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from experiments.cli_common import (
 
 if TYPE_CHECKING:
     from cost_models.bundle import Validation
-    from cost_models.fitting import Bundle
+    from cost_models.fitting import Bundle, Grouping
 
 ALL = "all"
 NOTE = "held-out errors: every row predicted by a fit that has not seen its group"
@@ -62,56 +63,40 @@ def calibrate(
 
 def _bundles(name: str, store: Path | None) -> list[Bundle]:
     """Fit one calibration, or all: of the tables, or those that a store has samples for."""
-    from experiments.calibration import SAMPLED, STUDIES, run_sampled, run_study
+    from experiments.calibration import STUDIES, run_study
     from experiments.packets import PACKET_STUDIES, run_packet_study
+    from experiments.sampled import SAMPLED, fittable, run_sampled
 
     if name in PACKET_STUDIES:
         return [run_packet_study(name) if store is None else run_packet_study(name, store)]
     if store is None and name == ALL:
         return [*map(run_study, STUDIES), *map(run_packet_study, PACKET_STUDIES)]
+    if store is None and name in SAMPLED:
+        raise CliError(f"{name} is fitted to samples: give their file by --store")
     if store is None:
         return [run_study(name)]
     if name != ALL:
         return [run_sampled(name, store)]
-    from cost_models.samples import read_samples
-
-    kinds = {sample.kind for sample in read_samples(store).samples}
-    names = [each for each, study in SAMPLED.items() if study.kind in kinds]
+    names = fittable(store)
     if not names:
-        wanted = ", ".join(study.kind for study in SAMPLED.values())
-        found = ", ".join(sorted(kinds)) or "none"
-        raise CliError(f"--store {store}: has no samples to fit; kinds: {found}; allowed: {wanted}")
+        wanted = ", ".join(f"{study.kind} in ns" for study in SAMPLED.values())
+        raise CliError(f"--store {store}: has no samples to fit; allowed: {wanted}")
     return [run_sampled(each, store) for each in names]
 
 
 def _list(as_json: bool) -> None:
-    from cost_models.fitting import LAWS
-    from experiments.calibration import SAMPLED, STUDIES
+    from cost_models.fitting import LAWS, Grouping
+    from experiments.calibration import STUDIES
     from experiments.packets import PACKET_STUDIES, STORE
+    from experiments.sampled import SAMPLED
 
     rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys([*STUDIES, *SAMPLED]):
-        study, sampled = STUDIES.get(name), SAMPLED.get(name)
-        groupings = (study or SAMPLED[name]).groupings
-        rows.append(
-            {
-                "name": name,
-                "title": LAWS[name].title,
-                "table": None if study is None else study.file,
-                "samples": None if sampled is None else sampled.kind,
-                "left_out_by": [grouping.by for grouping in groupings],
-            }
-        )
+    for name, study in STUDIES.items():
+        rows.append(_listed(name, LAWS[name].title, study.file, None, study.groupings))
+    for name, sampled in SAMPLED.items():
+        rows.append(_listed(name, LAWS[name].title, None, sampled.kind, sampled.groupings))
     for name, packets in PACKET_STUDIES.items():
-        rows.append(
-            {
-                "name": name,
-                "title": packets.title,
-                "table": STORE.name,
-                "samples": "kernel",
-                "left_out_by": ["group"],
-            }
-        )
+        rows.append(_listed(name, packets.title, STORE.name, "kernel", (Grouping("group"),)))
     deliver({"calibrations": rows}, as_json, None)
     if not as_json:
         from experiments.render import show, table
@@ -121,6 +106,18 @@ def _list(as_json: bool) -> None:
             for r in rows
         ]
         show(stdout_console(), table("Calibrations", ("name", "what", "from"), cells, left=3))
+
+
+def _listed(
+    name: str, title: str, table: str | None, kind: str | None, groupings: Sequence[Grouping]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": title,
+        "table": table,
+        "samples": kind,
+        "left_out_by": [grouping.by for grouping in groupings],
+    }
 
 
 def _write(bundles: list[Bundle], folder: Path) -> None:

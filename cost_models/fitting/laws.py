@@ -199,29 +199,55 @@ TRAINING = Law(
 gradient gathers when it is a convolution of the error. MACs were offered and not identified."""
 
 
-def _kernels(theta: FloatArray, rows: Table) -> FloatArray:
-    """``launch + MACs / rate + bytes / bandwidth``; GMAC/s and GB/s are per ns, a us has 1000."""
-    macs, moved = rows.numbers["macs"], rows.numbers["bytes"]
-    return np.asarray(theta[0] + macs / theta[1] / 1e3 + moved / theta[2] / 1e3)
+def _null_calls(theta: FloatArray, rows: Table) -> FloatArray:
+    """``call + asleep log(1 + gap / 100 us)``: who idled longer sleeps more deeply."""
+    return np.asarray(theta[0] + theta[1] * np.log1p(rows.numbers["gap_us"] / SLEEP_US))
 
+
+NULL_CALLS = Law(
+    "null-calls",
+    "Empty FastRPC call by QoS mode and time idle",
+    "us",
+    (
+        Coefficient("call_us", "us", 150, 0.1, 1e5, "an empty call", "null calls without a gap"),
+        Coefficient(
+            "asleep_us", "us", 50, 0.001, 1e5, "per e-fold of idling", "null calls after gaps"
+        ),
+    ),
+    _null_calls,
+    block="qos",
+)
+
+COPIES = Law(
+    "buffer-copies",
+    "FastRPC call that copies a buffer",
+    "us",
+    (
+        Coefficient("call_us", "us", 150, 0.1, 1e5, "call with a buffer", "copies of few bytes"),
+        Coefficient("us_per_mib", "us/MiB", 100, 0.01, 1e6, "by size", "copies of many bytes"),
+    ),
+    lambda theta, rows: theta[0] + theta[1] * rows.numbers["bytes"] / MIB,
+    block="memory",
+)
 
 KERNELS = Law(
     "kernels",
     "Kernels by shape",
     "us",
     (
-        Coefficient("launch_us", "us", 20, 0.01, 1e5, "per call", "shapes of little work"),
-        Coefficient("rate_gmacs", "GMAC/s", 50, 0.01, 1e5, "sustained", "shapes of many MACs"),
-        Coefficient(
-            "bandwidth_gbs", "GB/s", 5, 0.01, 1e4, "sustained", "shapes of many bytes, few MACs"
-        ),
+        Coefficient("launch_us", "us", 20, 0.001, 1e5, "per call", "shapes of little work"),
+        Coefficient("rate_per_ns", "1/ns", 10, 1e-4, 1e5, "sustained", "shapes of much work"),
     ),
-    _kernels,
+    lambda theta, rows: theta[0] + rows.numbers["work"] / theta[1] / 1000,
     block="family",
 )
-"""Fitted to samples of a store only: no table of kernels by shape is published for a DSP."""
+"""``work``: MACs of a product, elements of any other kernel."""
 
 LAWS: Final = {
     law.name: law
-    for law in (RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING, KERNELS)
+    for law in (
+        *(RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING),
+        *(NULL_CALLS, COPIES, KERNELS),
+    )
 }
+"""By name; the last three are fitted to samples only: no such table is published for a DSP."""

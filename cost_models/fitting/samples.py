@@ -27,6 +27,11 @@ LEAST_REPETITIONS: Final = 3
 EXACT_UNITS: Final = ("packets",)
 
 
+def convertible(unit: str, law: str) -> bool:
+    """Whether a law in unit ``law`` can be fitted to samples in ``unit``."""
+    return (unit, law) in SCALES
+
+
 def samples_of(content: StoreContent, kind: str, file: str) -> tuple[Sample, ...]:
     """Return the samples of a kind.
 

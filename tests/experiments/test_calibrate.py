@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cost_models.bundle import FOLDER as COMMITTED
-from cost_models.device import FOLDER as DEVICES
-from cost_models.device import load_device
 from cost_models.fitting import LAWS, Bundle
 from cost_models.fitting.conformal import groups_needed, interval_of
-from cost_models.fitting.laws import QOS_MODES
 from experiments.caffe_networks import caffe_model
-from experiments.calibration import SAMPLED, STUDIES, inference_work, run_study, training_work
+from experiments.calibration import STUDIES, inference_work, run_study, training_work
 from experiments.cli import app
-from experiments.packets import run_packet_study
-from hw_bridge.samples import Fingerprint, Sample, SampleStore
+from experiments.packets import PACKET_STUDIES, run_packet_study
+from experiments.sampled import SAMPLED
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "background" / "calibration.md"
@@ -168,7 +164,7 @@ def test_json_and_list() -> None:
     assert [bundle["name"] for bundle in document["bundles"]] == ["fastrpc-qos"]
     code, out, _ = invoke("calibrate", "--list", "--json")
     listed = {each["name"]: each for each in json.loads(out)["calibrations"]}
-    assert set(listed) == {*STUDIES, *SAMPLED}
+    assert set(listed) == {*STUDIES, *SAMPLED, *PACKET_STUDIES}
     assert (listed["kernels"]["table"], listed["kernels"]["samples"]) == (None, "kernel")
     assert "core-power" in invoke("calibrate", "--list")[1]
 
@@ -178,66 +174,3 @@ def test_an_unknown_name_is_told_in_one_line() -> None:
     assert (code, out) == (2, "")
     assert len(told.splitlines()) == 1
     assert "did you mean 'fastrpc-" in told
-
-
-def sampled_store(path: Path, jobs: tuple[int, ...] = (100, 1_000, 11_000)) -> Path:
-    """Draw calls by mode and job length, three repetitions each, into a store."""
-    board = Fingerprint("board", {"soc": "SM8250", "hexagon": "v66"})
-    with SampleStore.open(path, board) as store:
-        for mode, job in product(QOS_MODES, jobs):
-            us = 400 + 150 * (mode != "pm_qos") + 200 * (mode == "none") * np.log1p(job / 100)
-            raw = tuple(int(1000 * us * (1 + noise)) for noise in (0.02, 0.0, -0.02))
-            config = {"mode": mode, "job_us": job}
-            store.add(Sample(f"{mode}/{job}", "null_call", "ns", raw, config))
-    return path
-
-
-def test_samples_of_a_store_go_the_same_way(tmp_path: Path) -> None:
-    store = sampled_store(tmp_path / "board.jsonl")
-    code, out, told = invoke("calibrate", "--store", str(store), "--json")
-    assert code == 0, told
-    (bundle,) = (Bundle.from_json(json.dumps(each)) for each in json.loads(out)["bundles"])
-    values = {each.name: each.value for each in bundle.coefficients}
-    assert values == pytest.approx({"awake_us": 400, "wake_us": 150, "deeper_us": 200}, rel=1e-3)
-    assert bundle.measured_on("awake_us").facts["soc"] == "SM8250"
-    assert (bundle.name, bundle.table) == ("fastrpc-qos", "board.jsonl")
-
-
-def test_a_fitted_store_can_be_a_devices_numbers(tmp_path: Path) -> None:
-    store = sampled_store(tmp_path / "board.jsonl")
-    assert invoke("calibrate", "fastrpc-qos", "--store", str(store), "-o", str(tmp_path))[0] == 0
-    text = (DEVICES / "snapdragon-865.yaml").read_text("utf-8")
-    reason = re.search(r"  - name: fastrpc-qos\n    accept: .*\n", text)
-    assert reason is not None
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(text.replace(reason[0], "  - name: fastrpc-qos.json\n"), "utf-8")
-    phone = load_device(mine)
-    assert phone.calibration_notes() == []
-    found = phone.quantities()["fastrpc.modes.adaptive.null_us"]
-    assert found.value == pytest.approx(92 + 150, rel=1e-3)
-    assert "soc SM8250" in found.source
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["kernels"], "fitted to samples: give --store"),
-        (["core-power", "--store", "board.jsonl"], "calibration of samples: 'core-power' is unkn"),
-        (["kernels", "--store", "board.jsonl"], "no samples of kind 'kernel'; kinds in it: null_c"),
-        (["--store", "none.jsonl"], "none.jsonl: cannot be read"),
-        (["--store", "text.jsonl"], "text.jsonl: is no file of samples"),
-        (["--store", "few.jsonl"], "1 rows do not identify awake_us, wake_us, deeper_us; measure"),
-    ],
-)
-def test_what_cannot_be_fitted_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    sampled_store(tmp_path / "board.jsonl")
-    (tmp_path / "text.jsonl").write_text("nothing\n", "utf-8")
-    with SampleStore.open(tmp_path / "few.jsonl", Fingerprint("board", {"soc": "x"})) as store:
-        store.add(Sample("a", "null_call", "ns", (9, 9, 9), {"mode": "none", "job_us": 5}))
-    code, out, told = invoke("calibrate", *arguments)
-    assert (code, out) == (2, "")
-    assert len(told.splitlines()) == 1
-    assert said in told
