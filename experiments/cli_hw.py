@@ -40,6 +40,7 @@ app.command()(run)
 app.command()(sample)
 BACKENDS = ("hexagon", "board")
 CASE_LIMIT = 10_000_000
+PACKETS_BATCH = 32
 NOTE = "packets counted by the emulator; they are not cycles"
 
 BackendOption = Annotated[
@@ -168,7 +169,7 @@ def packets(
         typer.Option(
             "--batch", "-b", metavar="N", parser=integer(1, BATCH_LIMIT), help="Samples per step."
         ),
-    ] = 32,
+    ] = PACKETS_BATCH,
     store: Annotated[
         Path | None,
         path_option("--store", "FILE", "Count all shapes of the packet model into this store."),
@@ -182,6 +183,8 @@ def packets(
     if not one:
         raise CliError(f"--arch {arch!r}: give one version")
     if store is not None:
+        if batch != PACKETS_BATCH:
+            raise CliError("--batch: the shapes of --store have batches of their own; leave it out")
         _count_shapes(one, store, as_json)
         return
     with progress("counting", len(layers_of("vgg16", batch)) * len(FAMILIES)) as advance:
@@ -198,10 +201,10 @@ def _count_shapes(arch: str, path: Path, as_json: bool) -> None:
     from hw_bridge.hexagon.counting import fingerprint, sample_packets
     from hw_bridge.samples import SampleStore
 
-    shapes = {shape.key: (group, shape) for group, shape in reversed([*all_shapes()])}
+    shapes = [*all_shapes()]
     with SampleStore.open(path, fingerprint(arch)) as store:
-        with progress("counting", len(shapes)) as advance:
-            taken = sample_packets(store, arch, reversed(shapes.values()), advance=advance)
+        with progress("counting", len({shape.key for _, shape in shapes})) as advance:
+            taken = sample_packets(store, arch, shapes, advance=advance)
         document = {"arch": arch, "counted": taken, "samples": len(store.samples)}
     deliver({**document, "manifest": manifest(config={"note": NOTE})}, as_json, None)
     say(f"counted {taken} kernels on {arch}; {path} has {document['samples']}")

@@ -80,10 +80,6 @@ def _of_layer(op: Operator, index: int) -> Iterator[PacketShape]:
 def _of_conv(op: Conv2d, index: int) -> Iterator[PacketShape]:
     if op.groups > 1 and op.work(Role.FORWARD).macs > MOST_DEPTHWISE:
         return
-    op = Conv2d(
-        n=op.n, c_in=op.c_in, h=op.h, w=op.w, c_out=op.c_out, k=op.k, stride=op.stride, pad=op.pad,
-        dilation=op.dilation, groups=op.groups,
-    )  # fmt: skip
     yield PacketShape.of_conv("forward", op, STORES[index % 3])
     yield PacketShape.of_conv("input_grad", op, STORES[(index + 1) % 3])
     yield PacketShape.of_conv("weight_grad", op, FORMS["weight_grad"][index % 2])

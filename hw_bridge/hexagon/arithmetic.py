@@ -334,7 +334,7 @@ class HexagonArithmetic:
         gradient = np.ascontiguousarray(gradient)
         ran = self._dsp.wide_update(weight.master, weight.velocity, gradient, shifts, rates)
         answer, shift, saturated = self._ran(ran)
-        targets = (weight.master, weight.velocity, weight.working.int8)
+        targets: list[NDArray[Any]] = [weight.master, weight.velocity, weight.working.int8]
         for array, found in zip(targets, answer.tensors, strict=True):
             array.reshape(-1)[...] = found
         weight.working = QTensor(weight.working.int8, weight.exponent + shift)

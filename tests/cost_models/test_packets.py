@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from kernels.operators import Role
 MEDIAN, WORST = 0.05, 0.15
 QUICK = ("amax", "rescale", "add", "wide_update")
 """Families that are fitted in a second."""
+PAGE = Path(__file__).parent.parent.parent / "docs" / "background" / "packets.md"
 counts = cache(read_counts)
 
 
@@ -205,3 +207,18 @@ def test_a_stride_multiplies_no_zeros() -> None:
         steps = loops_of(PacketShape.of_conv("input_grad", op, "int32"))["tile_steps"]
         macs = steps * 8 * 8 * 64
         assert 1 <= macs / op.work(Role.INPUT_GRAD).macs <= 1.2
+
+
+def test_the_page_states_the_figures_of_the_bundle() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    validations = {each.by.removesuffix(".group"): each for each in committed().validations[1:]}
+    assert [name for name, _ in rows] == list(validations)
+    for name, row in rows:
+        each = validations[name]
+        assert row.split(" | ") == [
+            f"{each.groups} / {each.rows}",
+            f"{100 * each.median:.1f} %",
+            f"{100 * each.p90:.1f} %",
+            f"{100 * each.worst:+.1f} %",
+            f"`{each.worst_row}`",
+        ]

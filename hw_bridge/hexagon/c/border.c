@@ -47,6 +47,7 @@ static void fill_rows(void *context, int first, int last, int thread)
     struct fill *f = context;
     const struct map *m = f->map;
     (void)thread;
+    /* Whole lines may bring channels of other groups along: the weights for them are 0. */
     int whole = f->all == m->channels && m->left >= 0 && m->left + m->width <= m->rows_w;
     int n = first / m->height, i = first - n * m->height;
     for (int row = first; row < last; row++, i++) {
