@@ -13,6 +13,7 @@ from cost_models.device import load_device
 from cost_models.packets.shapes import PacketShape
 from experiments import cli
 from experiments.packet_shapes import model_shapes
+from experiments.sampled import fittable, run_sampled
 from hw_bridge.board import BoardError
 from hw_bridge.board.protocol import Latency
 from hw_bridge.board.sampling import Campaign, sample, wanted_of
@@ -114,6 +115,21 @@ def test_another_board_does_not_continue_a_store(device: Device, tmp_path: Path)
     device.write("sys/devices/system/cpu/cpufreq/policy0/scaling_governor", "powersave")
     with pytest.raises(SampleError, match=r"governor\.0: powersave, not performance"):
         sample(board(), only_copies, store)
+
+
+def test_samples_become_calibrations(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrations read what is stored; of an emulator's times no fit has to be good."""
+    monkeypatch.setenv("TEST_TIMER", "1")
+    store = tmp_path / "s.jsonl"
+    gemms = tuple(shape for shape in model_shapes("lenet", 2) if shape.family == "gemm")
+    sample(board("local"), Campaign(null_calls=5, copies=3, repetitions=3, shapes=gemms), store)
+    assert set(fittable(store)) == {"null-calls", "buffer-copies", "kernels"}
+    for name in ("null-calls", "buffer-copies"):
+        bundle = run_sampled(name, store)
+        assert bundle.fitted_on[0].facts["soc"] == "QCS6490"
+        assert all(one.value > 0 for one in bundle.coefficients)
 
 
 def run(*arguments: str) -> int:
