@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Plans on real kernels; HVX kernels in an emulator, or on a board.")
+app = typer.Typer(help="Plans on real kernels; HVX kernels, emulated or on a board.")
 app.command()(run)
 app.command()(sample)
 BACKENDS = ("hexagon", "board")

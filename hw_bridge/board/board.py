@@ -74,13 +74,18 @@ class Board:
         return local.name
 
     @cached_property
-    def attributes(self) -> dict[str, int]:
-        """What the firmware tells of the DSP; asked once, in a process of its own."""
+    def probed(self) -> tuple[str, dict[str, int]]:
+        """The FastRPC library's name, and what the firmware tells of the DSP.
+
+        Asked once, in a process of its own.
+        """
         with self.launcher() as launcher:
-            name = launcher.load()
-            attributes = launcher.attributes()
-        self.library_name = name
-        return attributes
+            return launcher.load(), launcher.attributes()
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """What the firmware tells of the DSP."""
+        return self.probed[1]
 
     @property
     def arch(self) -> str:
@@ -115,13 +120,17 @@ class Board:
             yield launcher
 
     def fingerprint(self) -> Fingerprint:
-        """What samples of this board were measured on."""
+        """What samples of this board were measured on.
+
+        ``soc`` and ``hexagon`` are what device files call a chip and its DSP.
+        """
         facts = {name: value for name, value in self.facts.facts.items() if name not in _CHANGES}
         facts = {name: value for name, value in facts.items() if not name.startswith("node.")}
         attributes = {f"dsp.{name}": f"{value:#x}" for name, value in self.attributes.items()}
         versions = {
             "versions.kernel": self.facts.get("kernel"),
-            "versions.library": library_path(self.arch).name,
-            "versions.rpc": self.library_name,
+            "versions.library": library_path(self.arch).name,  # refuses a board without ``arch``
+            "versions.rpc": self.probed[0],
         }
-        return Fingerprint("board", {**facts, **attributes, **versions})
+        hexagon = {"hexagon": f"v{self.attributes['arch'] & 0xFF:x}"}
+        return Fingerprint("board", {**facts, **attributes, **versions, **hexagon})

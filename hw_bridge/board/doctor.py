@@ -46,14 +46,14 @@ def _machine(board: Board) -> str:
 
 
 def _processor(board: Board) -> str:
-    states = board.facts.group("remoteproc")
-    found = {name: state for name, state in states.items() if "cdsp" in name}
-    if any(state in ("running", "attached") for state in found.values()):
-        return ", ".join(f"{name} is {state}" for name, state in found.items())
+    """A processor is known by its name, or by that of its firmware."""
+    told = [f"{name}: {state}" for name, state in board.facts.group("remoteproc").items()]
+    found = [one for one in told if "cdsp" in one]
+    if any(state in one.split() for one in found for state in ("running", "attached")):
+        return ", ".join(found)
     if not found and board.facts.system == "android":
         return "not told, as on most phones"
-    told = ", ".join(f"{name}: {state}" for name, state in states.items())
-    raise BoardError(f"no compute DSP runs; {told or 'none is told'}")
+    raise BoardError(f"no compute DSP runs; {', '.join(told) or 'none is told'}")
 
 
 def _nodes(board: Board) -> str:
@@ -81,12 +81,12 @@ def _dsp(board: Board) -> str:
 
 
 def _same_build(board: Board) -> str:
-    firmware, shell = board.facts.get("firmware"), board.facts.get("shell")
-    if firmware and shell and firmware != shell:
-        raise BoardError(f"firmware is {firmware}, the unsigned shell is {shell}")
+    firmware, shells = board.facts.get("firmware"), board.facts.get("shell").split()
+    if firmware and shells and firmware not in shells:
+        raise BoardError(f"firmware is {firmware}, the unsigned shell is {', '.join(shells)}")
     if board.facts.system == "linux" and not board.facts.get("shell_file"):
         raise BoardError("no fastrpc_shell_unsigned_3 in the folders that the library searches")
-    return f"firmware {firmware or 'not told'}, shell {shell or 'not told'}"
+    return f"firmware {firmware or 'not told'}, shell {', '.join(shells) or 'not told'}"
 
 
 def _opens(board: Board) -> str:

@@ -11,10 +11,11 @@ from hw_bridge.board.transports import Transport
 _MOST_LINES, _MOST_TEXT = 400, 300
 
 # Of POSIX sh with what BusyBox and toybox have. $r is where the board's tree lies for a program
-# in a container; / otherwise. Lines: a name, a tab, a value.
+# in a container; / otherwise. Lines: a name, a tab, a value; the first of a name counts.
 _HEAD = r"""
 r="${MANDHELING_BOARD_ROOT:-}"
 say() { [ -n "$2" ] && printf '%s\t%s\n' "$1" "$2"; }
+build() { [ -r "$1" ] && grep -a -o 'CDSP\.[A-Z]*\.[0-9A-Za-z._-]*' "$1" 2>/dev/null | head -n 1; }
 text() { for f in "$@"; do [ -r "$f" ] && head -c 200 "$f" 2>/dev/null | tr '\000\n\t' '   ' && return; done; }
 """  # noqa: E501
 _FACTS = (
@@ -25,6 +26,7 @@ say kernel "$(uname -r)"
 say user "$(id -un)"
 [ -e $r/system/bin/linker64 ] && say system android || say system linux
 say model "$(text $r/sys/firmware/devicetree/base/model)"
+command -v getprop >/dev/null && say soc "$(getprop ro.soc.model)"
 say soc "$(text $r/sys/devices/soc0/machine)"
 say soc_id "$(text $r/sys/devices/soc0/soc_id)"
 command -v getprop >/dev/null && {
@@ -36,7 +38,9 @@ say "governor.${p##*policy}" "$(text $p/scaling_governor)"
 say "most_khz.${p##*policy}" "$(text $p/cpuinfo_max_freq)"
 done
 for p in $r/sys/class/remoteproc/remoteproc*; do
-say "remoteproc.$(text $p/name | tr -d ' ')" "$(text $p/state)"
+f="$(text $p/firmware | tr -d ' ')"
+say "remoteproc.$(text $p/name | tr -d ' ')" "$(text $p/state | tr -d ' ') $f"
+case "$(text $p/name) $f" in *cdsp*) say firmware "$(build $r/lib/firmware/$f)" ;; esac
 done
 for n in fastrpc-cdsp fastrpc-cdsp-secure adsprpc-smd adsprpc-smd-secure dma_heap/system ion; do
 [ -e $r/dev/$n ] || continue
@@ -45,13 +49,15 @@ m=
 [ -w $r/dev/$n ] && m="$m write"
 say "node.$n" "${m:-closed}"
 done
-for f in $r/lib/firmware/qcom/*/cdsp.mbn $r/lib/firmware/qcom/*/*/cdsp.mbn $r/lib/firmware/qcom/*/*/*/cdsp.mbn $r/vendor/firmware_mnt/image/cdsp.mdt $r/vendor/firmware_mnt/image/cdsp.b0*; do
-[ -r "$f" ] && say firmware "$(grep -a -o -m1 'CDSP\.[A-Z]*\.[0-9A-Za-z._-]*' "$f" | head -n 1)"
+for f in $r/vendor/firmware_mnt/image/cdsp.*; do
+say firmware "$(build $f)"
 done
-for f in $r/usr/lib/dsp/cdsp $r/usr/lib/rfsa/adsp $r/usr/share/qcom/*/*/*/dsp/cdsp $r/vendor/dsp/cdsp $r/vendor/dsp $r/vendor/lib/rfsa/adsp $r/dsp/cdsp; do
-f=$f/fastrpc_shell_unsigned_3
-[ -r "$f" ] && say shell "$(grep -a -o -m1 'CDSP\.[A-Z]*\.[0-9A-Za-z._-]*' "$f" | head -n 1)" && say shell_file "$f"
+builds=
+for d in $r/usr/lib/dsp/cdsp $r/usr/lib/dsp $r/usr/lib/rfsa/adsp $r/usr/share/qcom/*/*/*/dsp/cdsp $r/vendor/dsp/cdsp $r/vendor/dsp $r/vendor/lib/rfsa/adsp $r/dsp/cdsp; do
+f=$d/fastrpc_shell_unsigned_3
+[ -r "$f" ] && say shell_file "$f" && builds="$builds $(build $f)"
 done
+say shell "$builds"
 find $r/proc/device-tree/ -path '*compute-cb*' -name dma-coherent 2>/dev/null | head -n 1 | grep -q . && say dma_coherent yes
 exit 0
 """  # noqa: E501

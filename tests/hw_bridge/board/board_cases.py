@@ -85,6 +85,8 @@ def make_device(root: Path, monkeypatch: pytest.MonkeyPatch, system: str = "linu
         "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "1958400\n",
         "sys/class/remoteproc/remoteproc0/name": "cdsp\n",
         "sys/class/remoteproc/remoteproc0/state": "running\n",
+        "sys/class/remoteproc/remoteproc0/firmware": "qcom/qcs6490/cdsp.mbn\n",
+        "lib/firmware/qcom/other/cdsp.mbn": "CDSP.HT.0.0-OTHER-1",
         "sys/class/thermal/thermal_zone0/type": "nsp0-thermal\n",
         "sys/class/thermal/thermal_zone0/temp": "41300\n",
         "dev/fastrpc-cdsp": "",

@@ -40,6 +40,8 @@ def test_a_phone_takes_the_other_launcher(phone: Device, monkeypatch: pytest.Mon
     installed = {path.name for path in (phone.root / "data/local/tmp/mandheling").iterdir()}
     assert any(name.startswith("mandheling-launcher-android-") for name in installed)
     assert any(name.startswith("libmandheling-v73-") for name in installed)
+    facts = board("adb", SERIAL).fingerprint().facts
+    assert (facts["soc"], facts["hexagon"], facts["system"]) == ("SM8250", "v73", "android")
 
 
 def environment(**settings: str) -> Callable[[Device, pytest.MonkeyPatch], None]:
@@ -101,6 +103,20 @@ def test_the_first_failure_names_its_cause(
     assert last.name in rung.split("|")
     assert any(part in last.found for part in said.split("|")), last.found
     assert last.remedy
+
+
+def test_names_and_shells_of_several_boards(device: Device) -> None:
+    """Kernels name the processor by its address; packages may hold the shells of many boards."""
+    device.write("sys/class/remoteproc/remoteproc0/name", "a300000.remoteproc\n")
+    device.write(f"{SHELL}/fastrpc_shell_unsigned_3", "CDSP.HT.9-X-1")
+    one = "usr/share/qcom/qcs6490/Qualcomm/RB3gen2/dsp/cdsp/fastrpc_shell_unsigned_3"
+    device.write(one, f"\1{FIRMWARE}\0")
+    found = {step.name: (step.ok, step.found) for step in examine(board("local"))}
+    assert found["compute DSP"] == (True, "a300000.remoteproc: running qcom/qcs6490/cdsp.mbn")
+    assert found["firmware and shell"] == (
+        True,
+        f"firmware {FIRMWARE}, shell CDSP.HT.9-X-1, {FIRMWARE}",
+    )
 
 
 def test_ssh_failures_are_the_connection(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

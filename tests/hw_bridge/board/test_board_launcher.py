@@ -168,6 +168,14 @@ def test_a_hanging_dsp_ends_the_launcher(device: Device, monkeypatch: pytest.Mon
         one.null_calls(50)
 
 
+def test_a_launcher_that_is_killed(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = board("adb")
+    assert there.attributes
+    monkeypatch.setenv("TEST_LAUNCHER", "dies")
+    with pytest.raises(BoardError, match="the launcher was killed"), there.session() as one:
+        one.null_calls(1000, gap_us=10_000)
+
+
 def test_a_later_library_is_not_loaded(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     there = board("local")
     with there.launcher() as one:

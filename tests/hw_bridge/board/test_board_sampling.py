@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from board_cases import Device, board
 
+from cost_models.device import load_device
 from cost_models.packets.shapes import PacketShape
 from experiments import cli
 from experiments.packet_shapes import model_shapes
+from experiments.sampled import fittable, run_sampled
 from hw_bridge.board import BoardError
 from hw_bridge.board.protocol import Latency
 from hw_bridge.board.sampling import Campaign, sample, wanted_of
@@ -45,7 +47,8 @@ def test_a_campaign(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert kernel.conditions["timer"] == "dsp"
         assert len(set(kernel.raw)) == 1  # the emulated timer counts work
     facts = content.fingerprints[0].facts
-    assert (facts["soc"], facts["dsp.arch"]) == ("QCS6490", "0x8a68")
+    assert (facts["soc"], facts["hexagon"], facts["dsp.arch"]) == ("QCS6490", "v68", "0x8a68")
+    assert {"soc": facts["soc"], "hexagon": facts["hexagon"]} == load_device("qcs6490").facts
     assert facts["governor.0"] == "performance"
     assert facts["versions.library"].startswith("libmandheling-v68-")
     assert sample(board("ssh", "me@b"), SMALL, store).taken == 0
@@ -114,6 +117,21 @@ def test_another_board_does_not_continue_a_store(device: Device, tmp_path: Path)
         sample(board(), only_copies, store)
 
 
+def test_samples_become_calibrations(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrations read what is stored; of an emulator's times no fit has to be good."""
+    monkeypatch.setenv("TEST_TIMER", "1")
+    store = tmp_path / "s.jsonl"
+    gemms = tuple(shape for shape in model_shapes("lenet", 2) if shape.family == "gemm")
+    sample(board("local"), Campaign(null_calls=5, copies=3, repetitions=3, shapes=gemms), store)
+    assert set(fittable(store)) == {"null-calls", "buffer-copies", "kernels"}
+    for name in ("null-calls", "buffer-copies"):
+        bundle = run_sampled(name, store)
+        assert bundle.fitted_on[0].facts["soc"] == "QCS6490"
+        assert all(one.value > 0 for one in bundle.coefficients)
+
+
 def run(*arguments: str) -> int:
     """Exit code of a command line."""
     with pytest.raises(SystemExit) as end:
@@ -143,6 +161,7 @@ def test_commands(device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["doctor", "--target", "x"], "--target 'x': only for --backend board"),
         (["verify", "--transport", "adb"], "only for --backend board"),
+        (["run", "-m", "lenet", "--target", "x"], "only for --backend board"),
         (["verify", "--backend", "board", "--arch", "v66"], "a board gets the build of its DSP"),
         (["doctor", "--backend", "board", "--transport", "usb"], "allowed: adb, ssh, local"),
         (["doctor", "--backend", "phone"], "allowed: hexagon, board"),
