@@ -58,7 +58,8 @@ def read_counts(path: Path = STORE) -> Counts:
         raise CalibrationError(str(cause)) from None
     facts = fitted_on(content, content.samples, path.name).facts
     on = FittedOn(facts={**facts, "library": "the HVX kernels of this repository"})
-    return Counts(path.name, hashlib.sha256(raw).hexdigest(), on, content.samples)
+    by_key = tuple(sorted(content.samples, key=lambda sample: sample.key))  # in whatever order taken
+    return Counts(path.name, hashlib.sha256(raw).hexdigest(), on, by_key)
 
 
 def packet_bundle(counts: Counts) -> Bundle:
