@@ -40,22 +40,33 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one item took: packets of its HVX kernels, how many ran, what had none."""
+    """What one item took.
+
+    Attributes
+    ----------
+    packets, busiest
+        Of all threads of its HVX kernels, and of the one with the most.
+    kernels
+        How many ran.
+    without
+        What had none.
+    """
 
     packets: int
+    busiest: int
     kernels: int
     without: tuple[str, ...]
 
 
 class HexagonArithmetic:
-    """Functions of :class:`sim.numeric.arithmetic.Arithmetic` on HVX, one thread.
+    """Functions of :class:`sim.numeric.arithmetic.Arithmetic` on HVX.
 
     :meth:`take` gives what ran since it was last called.
     """
 
     def __init__(self, dsp: HexagonKernels) -> None:
         self._dsp = dsp
-        self._packets = self._kernels = 0
+        self._packets = self._busiest = self._kernels = 0
         self._without: dict[str, None] = {}
 
     def table(self) -> Arithmetic:
@@ -82,13 +93,14 @@ class HexagonArithmetic:
 
     def take(self) -> Spent:
         """What ran since the last time."""
-        found = Spent(self._packets, self._kernels, tuple(self._without))
-        self._packets = self._kernels = 0
+        found = Spent(self._packets, self._busiest, self._kernels, tuple(self._without))
+        self._packets = self._busiest = self._kernels = 0
         self._without = {}
         return found
 
     def _ran(self, ran: Ran[_Result]) -> _Result:
         self._packets += ran.counts.packets
+        self._busiest += ran.counts.busiest
         self._kernels += 1
         return ran.result
 

@@ -21,6 +21,7 @@ from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.counting import fingerprint
 from hw_bridge.hexagon.errors import HexagonError
 from hw_bridge.hexagon.runner import Runner
+from sim.draft import Item
 from sim.numeric.arithmetic import PLAIN
 from sim.numeric.calls import Call
 from sim.numeric.frame import Frame
@@ -41,7 +42,7 @@ class DspWork:
 
     @property
     def packets(self) -> int:
-        """Of all items, on one HVX thread."""
+        """Of all items and HVX threads."""
         return sum(one.packets for one in self.spent.values())
 
     @property
@@ -74,14 +75,15 @@ class HexagonSession(TrainingSession):
 
     def __init__(self, job: PlanJob, runner: Runner) -> None:
         super().__init__(job.graph, job.plan, job.device, profile=job.profile, seed=job.seed)
-        self._hvx = HexagonArithmetic(self.kernels(runner))
+        self._dsp = self.kernels(runner)
+        self._hvx = HexagonArithmetic(self._dsp)
         self._table = self._hvx.table()
         self.work = DspWork({})
         self._spent: dict[str, Spent] = {}
 
     def kernels(self, runner: Runner) -> HexagonKernels:
-        """The kernels that DSP items run on."""
-        return HexagonKernels(runner)
+        """The kernels that DSP items run on; those in turn get the threads of each item."""
+        return HexagonKernels(runner, in_turn=True)
 
     def compute(self, call: Call, frame: Frame) -> None:
         """Compute an item where the plan has it."""
@@ -90,6 +92,8 @@ class HexagonSession(TrainingSession):
             call.compute(frame)
             return
         frame.arithmetic = self._table
+        if self._dsp.in_turn:
+            self._dsp.threads = self.contexts(call.item)
         call.compute(frame)
         self._spent[call.item.name] = self._hvx.take()
 
@@ -106,11 +110,13 @@ class HexagonSession(TrainingSession):
 
     def item_ns(self, name: str, contexts: int) -> int:
         """Time of an item of this step, nanoseconds."""
-        return self.kernel_ns(self.work.spent[name].packets, contexts)
+        packets = self.work.spent[name].busiest
+        return ceil(packets * 1_000_000_000 / (PACKETS_PER_CYCLE * self.clock_hz))
 
-    def kernel_ns(self, packets: int, contexts: int) -> int:
-        """Time of packets shared evenly by HVX contexts, two cycles each, nanoseconds."""
-        return ceil(packets * 1_000_000_000 / (PACKETS_PER_CYCLE * contexts * self.clock_hz))
+    def contexts(self, item: Item) -> int:
+        """HVX contexts that the simulator gives a kernel."""
+        point = self._ready.settings["operating_point.dsp"]
+        return self._ready.costs.timed(item.call, item.unit, point).slots
 
     @property
     def clock_hz(self) -> int:
@@ -168,8 +174,8 @@ class HexagonBackend:
 def _notes(works: list[DspWork], clock_hz: int) -> tuple[str, ...]:
     packets, kernels = (sum(getattr(w, what) for w in works) for what in ("packets", "kernels"))
     notes = [
-        f"DSP kernels: {packets} packets of {kernels} HVX kernels, two cycles each at "
-        f"{clock_hz / 1e6:g} MHz, shared evenly by the contexts of a kernel: derived, not measured",
+        f"DSP kernels: {packets} packets of {kernels} HVX kernels; each takes those of its busiest "
+        f"context, two cycles each at {clock_hz / 1e6:g} MHz: derived, not measured",
         "CPU kernels, FastRPC, preparation and DDR traffic: simulated",
         "every HVX kernel was one framed call: tensors came back in between",
     ]

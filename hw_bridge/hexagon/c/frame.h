@@ -32,6 +32,8 @@ enum status {
 #define REQUEST_MAGIC 0x3151484dU /* "MHQ1" */
 #define ANSWER_MAGIC 0x3141484dU  /* "MHA1" */
 #define MAX_PAYLOAD (1ULL << 29)
+#define IN_TURN 0x100u /* beside the threads: one after the other, for counts that repeat exactly;
+                          the runner in the emulator knows it, a board does not */
 
 struct request {
     uint32_t magic, version, kernel, threads, params, tensors;

@@ -21,14 +21,16 @@ static int serve(struct job *job)
     int found = wire_payload(&request, job);
     if (found < 0)
         return job_fail(job, BAD_FRAME, "the input ends within a frame");
+    uint32_t threads = request.threads & ~IN_TURN;
     if (request.version != WIRE_VERSION)
         job_fail(job, BAD_VERSION, "version %d; allowed: %d", (int64_t)request.version,
                  (int64_t)WIRE_VERSION);
-    else if (found && (request.threads < 1 || request.threads > MAX_THREADS))
-        job_fail(job, BAD_PARAMS, "threads is %d; allowed: 1 .. %d",
-                 (int64_t)request.threads, (int64_t)MAX_THREADS);
+    else if (found && (threads < 1 || threads > MAX_THREADS))
+        job_fail(job, BAD_PARAMS, "threads is %d; allowed: 1 .. %d", (int64_t)threads,
+                 (int64_t)MAX_THREADS);
     else if (found) {
-        job->team.threads = (int)request.threads;
+        job->team.threads = (int)threads;
+        job->team.in_turn = (request.threads & IN_TURN) != 0;
         kernel_run(request.kernel, job);
     }
     return 1;
