@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-CALLS = 100_000
+CALLS = 10_000
 MOST_CORNER, MOST_CPU = 255, 1023
 MOST_REPETITIONS = 4096
 THREADS = 8

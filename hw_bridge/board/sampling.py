@@ -13,13 +13,15 @@ from hw_bridge.board.doctor import CORNER
 from hw_bridge.board.errors import BoardError
 from hw_bridge.board.facts import read_warmth
 from hw_bridge.board.launcher import Launcher, Vote
-from hw_bridge.board.protocol import Latency
+from hw_bridge.board.protocol import Lap, Latency
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.counting import count
 from hw_bridge.hexagon.errors import KernelError
 from hw_bridge.samples import SampleStore, collect
 
 Wanted = tuple[str, Mapping[str, Json]]
+Taken = tuple[tuple[int, ...], Mapping[str, Json]]
+"""Raw values, and the conditions that they were taken under."""
 COPY_BYTES = tuple(64 << 2 * i for i in range(8))
 """64 bytes to 1 MiB."""
 GAPS_US = (0, 1_000, 10_000)
@@ -27,6 +29,8 @@ GAPS_US = (0, 1_000, 10_000)
 LATENCY_US = 100
 """How long the DSP's part of a call is said to take, for the modes that ask."""
 NULL_WARM, COPY_WARM, KERNEL_WARM = 20, 2, 1
+NULL_PART, COPY_PART, KERNEL_PART = 1000, 200, 32
+"""Most of one order; each part starts with warm ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,44 +169,68 @@ class Sampler:
                 raise BoardError(f"the board took mode {mode.name.lower()} before, and now refuses")
             self._mode = mode
 
-    def _null_call(self, config: Mapping[str, Json]) -> tuple[tuple[int, ...], Mapping[str, Json]]:
+    def _null_call(self, config: Mapping[str, Json]) -> Taken:
         self._set_mode(Latency[str(config["qos"]).upper()])
-        calls, gap = _number(config, "calls"), _number(config, "gap_us")
-        times = self._launcher.null_calls(calls, NULL_WARM, gap)
+        gap = _number(config, "gap_us")
+        times: tuple[int, ...] = ()
+        for calls in parts(_number(config, "calls"), NULL_PART):
+            times += self._launcher.null_calls(calls, NULL_WARM, gap)
         return times, {"clock_hz": self._launcher.tell().clock_hz}
 
-    def _copy(self, config: Mapping[str, Json]) -> tuple[tuple[int, ...], Mapping[str, Json]]:
+    def _copy(self, config: Mapping[str, Json]) -> Taken:
         self._set_mode(Latency.OFF)
-        shared = config["memory"] == "shared"
-        size, calls = _number(config, "bytes"), _number(config, "calls")
-        times, laps = self._launcher.copies(size, shared, calls, COPY_WARM)
-        on_dsp: list[Json] = [lap.time_ns for lap in laps]
-        return times, {
-            "clock_hz": self._launcher.tell().clock_hz,
-            **({"dsp_ns": on_dsp} if self._timer else {}),
-        }
+        shared, size = config["memory"] == "shared", _number(config, "bytes")
+        times: tuple[int, ...] = ()
+        on_dsp: list[Json] = []
+        for calls in parts(_number(config, "calls"), COPY_PART):
+            part, laps = self._launcher.copies(size, shared, calls, COPY_WARM)
+            times += part
+            on_dsp += [lap.time_ns for lap in laps]
+        clock: dict[str, Json] = {"clock_hz": self._launcher.tell().clock_hz}
+        return times, clock | ({"dsp_ns": on_dsp} if self._timer else {})
 
-    def _kernel(self, config: Mapping[str, Json]) -> tuple[tuple[int, ...], Mapping[str, Json]]:
+    def _kernel(self, config: Mapping[str, Json]) -> Taken:
         self._set_mode(Latency.OFF)
         dsp = HexagonKernels(self._launcher, _number(config, "threads"))
         shape = PacketShape.of_document(config)
         repetitions = _number(config, "repetitions")
-        if self._timer:
-            self._launcher.repeat(repetitions, KERNEL_WARM)
+        if not self._timer:
+            return self._whole_calls(dsp, shape, repetitions)
+        laps: tuple[Lap, ...] = ()
+        clocks: list[Json] = []
+        for part in parts(repetitions, KERNEL_PART):
+            self._launcher.repeat(part, KERNEL_WARM)
             count(dsp, shape)
             timed = self._launcher.timed()
-            clocks: list[Json] = list(timed.clock_hz)
-            counted: dict[str, Json] = {
-                "cycles": [lap.cycles for lap in timed.laps],
-                "packets": [lap.packets for lap in timed.laps],
-            }
-            raw = tuple(lap.time_ns for lap in timed.laps)
-            return raw, {"timer": "dsp", "clock_hz": clocks, **counted}
+            laps += timed.laps
+            clocks += timed.clock_hz
+        counted: dict[str, list[Json]] = {  # all 0 where the system hides a counter
+            "cycles": [lap.cycles for lap in laps],
+            "packets": [lap.packets for lap in laps],
+        }
+        raw = tuple(lap.time_ns for lap in laps)
+        shown = {name: counts for name, counts in counted.items() if any(counts)}
+        return raw, {"timer": "dsp", "clock_hz": clocks, **shown}
+
+    def _whole_calls(self, dsp: HexagonKernels, shape: PacketShape, repetitions: int) -> Taken:
         times = []
         for _ in range(KERNEL_WARM + repetitions):
             count(dsp, shape)
             times.append(self._launcher.timed().call_ns)
         return tuple(times[KERNEL_WARM:]), {"timer": "cpu: the whole call"}
+
+
+def parts(total: int, most: int) -> Iterator[int]:
+    """Split a number so that no part is above ``most``: an order has only so much time.
+
+    Examples
+    --------
+    >>> list(parts(25, 10))
+    [10, 10, 5]
+    """
+    while total > 0:
+        yield min(total, most)
+        total -= most
 
 
 def _number(config: Mapping[str, Json], name: str) -> int:
@@ -212,16 +240,21 @@ def _number(config: Mapping[str, Json], name: str) -> int:
 
 
 def modes_of(launcher: Launcher) -> tuple[list[Latency], list[str]]:
-    """Quality-of-service modes that a board takes, and notes on the others."""
-    taken, notes = [], []
-    for mode in (Latency.PM_QOS, Latency.ADAPTIVE, Latency.POLL, Latency.OFF):
+    """Quality-of-service modes that a board takes, and notes on the others.
+
+    A board that does not let modes be switched off again is left as it is.
+    """
+    code = launcher.latency(Latency.OFF, LATENCY_US)
+    if code:
+        return [Latency.OFF], [f"modes cannot be switched here ({code:#x}): only off is sampled"]
+    taken, notes = [Latency.OFF], []
+    for mode in (Latency.PM_QOS, Latency.ADAPTIVE, Latency.POLL):
         code = launcher.latency(mode, LATENCY_US)
-        if code == 0:
-            taken.append(mode)
-        elif mode is Latency.OFF:
-            taken.append(mode)  # what holds unless another was taken
-        else:
+        if code:
             notes.append(f"mode {mode.name.lower()} is refused here ({code:#x}) and left out")
+        else:
+            taken.append(mode)
+    launcher.latency(Latency.OFF, LATENCY_US)
     return taken, notes
 
 

@@ -14,7 +14,7 @@ from cost_models.packets.shapes import PacketShape
 from experiments import cli
 from experiments.packet_shapes import model_shapes
 from experiments.sampled import fittable, run_sampled
-from hw_bridge.board import BoardError
+from hw_bridge.board import BoardError, sampling
 from hw_bridge.board.protocol import Latency
 from hw_bridge.board.sampling import Campaign, sample, wanted_of
 from hw_bridge.samples import SampleError, StoreContent, read_samples
@@ -100,6 +100,26 @@ def test_a_break_off_costs_nothing_that_was_taken(
     monkeypatch.delenv(name)
     assert sample(board("adb"), campaign, broken).taken == len(wanted(campaign)) - kept
     assert same_but_times(read_samples(whole), read_samples(broken))
+
+
+def test_many_repetitions_are_split(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order has two minutes; the board also keeps its modes to itself."""
+    monkeypatch.setenv("TEST_TIMER", "1")
+    monkeypatch.setenv("TEST_MODES", "0")
+    for name, most in (("NULL_PART", 4), ("COPY_PART", 3), ("KERNEL_PART", 2)):
+        monkeypatch.setattr(sampling, name, most)
+    many = Campaign(null_calls=9, copies=5, repetitions=5, shapes=SHAPES[:1])
+    found = sample(board(), many, tmp_path / "s.jsonl")
+    assert any("only off is sampled" in note for note in found.notes)
+    lengths = {"null_call": 9, "copy": 5, "kernel": 5}
+    for one in read_samples(tmp_path / "s.jsonl").samples:
+        assert len(one.raw) == lengths[one.kind]
+        assert one.config.get("qos", "off") == "off"
+        if one.kind == "kernel":
+            assert one.conditions["clock_hz"] == [1_200_000_000] * 6
+            assert "cycles" not in one.conditions  # hidden here, not 0
 
 
 def test_a_refused_kernel_names_its_sample(device: Device, tmp_path: Path) -> None:
