@@ -58,7 +58,7 @@ def read_counts(path: Path = STORE) -> Counts:
         raise CalibrationError(str(cause)) from None
     facts = fitted_on(content, content.samples, path.name).facts
     on = FittedOn(facts={**facts, "library": "the HVX kernels of this repository"})
-    by_key = tuple(sorted(content.samples, key=lambda sample: sample.key))  # in whatever order taken
+    by_key = tuple(sorted(content.samples, key=lambda sample: sample.key))  # whenever taken
     return Counts(path.name, hashlib.sha256(raw).hexdigest(), on, by_key)
 
 
