@@ -18,7 +18,7 @@ from cost_models.quantity import Part
 from cost_models.reading import read_bytes
 
 FOLDER: Final = Path(__file__).parent / "bundles"
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 MAX_BUNDLE_BYTES = 4_194_304
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
@@ -51,8 +51,19 @@ class PredictionInterval(Part):
     level: Finite | None
 
 
+class BlockInterval(Part):
+    """The interval of one set of coefficients, from its own groups only; see ``Bundle``."""
+
+    block: str
+    interval: PredictionInterval
+
+
 class Validation(Part):
-    """Errors of rows that were predicted by fits without their group; ``by`` names the groups."""
+    """Errors of rows that were predicted by fits without their group; ``by`` names the groups.
+
+    ``groups`` counts values of ``by``, each once however many blocks have it; ``blocks`` has an
+    interval for each set of coefficients.
+    """
 
     by: str
     groups: Count
@@ -64,13 +75,18 @@ class Validation(Part):
     signed_median: Finite
     target: Finite | None
     interval: PredictionInterval
+    blocks: tuple[BlockInterval, ...]
     not_predicted: tuple[str, ...]
 
 
 class FittedRow(Part):
-    """A row that took part in the fit; ``held_out`` is its prediction by the fit without it."""
+    """A row that took part in the fit; ``held_out`` is its prediction by the fit without its group.
+
+    ``block``: prefix of the coefficients that predict it, without the dot; empty where all do.
+    """
 
     name: str
+    block: str
     group: str
     measured: Positive
     fitted: Positive
@@ -104,7 +120,7 @@ class FittedOn(Part):
 class Bundle(Part):
     """Result of one calibration. ``validations[0]`` is the one that the target speaks of."""
 
-    schema_version: Literal[2] = SCHEMA
+    schema_version: Literal[3] = SCHEMA
     name: str
     title: str
     unit: str
@@ -152,6 +168,15 @@ class Bundle(Part):
         block = coefficient.rpartition(".")[0]
         own = [each for each in self.fitted_on if each.block in ("", block)]
         return max(own, key=lambda each: len(each.block), default=self.fitted_on[0])
+
+    def interval_of(self, coefficient: str) -> PredictionInterval | None:
+        """Return the interval of what a coefficient predicts, that of its own block.
+
+        None where no row of the block is predicted without its group.
+        """
+        block = coefficient.rpartition(".")[0]
+        own = [e.interval for e in self.validations[0].blocks if e.block in ("", block)]
+        return own[0] if own else None
 
     def to_json(self) -> str:
         """Return canonical JSON: the same bundle gives the same bytes."""

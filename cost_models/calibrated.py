@@ -3,22 +3,25 @@
 A file lists the bundles that it takes coefficients from under ``bundles``; instead of a ``value``
 with ``kind`` and ``source``, a number then has ``calibrated``: a sum of coefficients, each
 ``bundle/coefficient`` with its weight. What is read is a plain ``derived`` quantity whose source
-says the sum, and whose spread is what the fit leaves open:
+says the sum, and whose spread is what the fit leaves open, or a wider one that the file gives:
 
->>> from cost_models.library import load_library
->>> load_library("hexagon_nn").efficiency["int8"].conv.forward.kind
+>>> from cost_models.device import load_device
+>>> load_device("snapdragon-855").quantities()["fastrpc.modes.adaptive.null_us"].kind
 'derived'
 
 A bundle was fitted on something. Where that is not what the file describes, the file is refused
-unless it says under ``accept`` why it takes the bundle all the same; reports repeat that.
+unless it says under ``accept`` why it takes the bundle all the same; reports repeat that. That one
+kernel library is as fast as another is an assumption, so what a library takes from a bundle of
+another one is ``assumed``, whatever the fit leaves open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, log, sqrt
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -28,7 +31,7 @@ from cost_models.quantity import DEFAULT_SPREAD, MAX_SPREAD, Name, Part, Prose, 
 
 DIGITS: Final = 6
 """Significant digits of a calibrated number, as many as a bundle's coefficients have."""
-WRITTEN: Final = ("value", "kind", "source", "spread", "rows")
+WRITTEN: Final = ("value", "kind", "source", "spread", "rows", "common")
 """What a calibrated number has from its bundle and must not be given besides."""
 
 
@@ -43,13 +46,16 @@ class BundleUse(Part):
     sha256: str = ""
     fitted_on: tuple[FittedOn, ...] = ()
 
-    def mismatches(self, facts: Mapping[str, str]) -> list[str]:
-        """Return in words what differs between what was fitted on and ``facts``."""
+    def mismatches(self, facts: Mapping[str, str], asked: Container[str] = ()) -> list[str]:
+        """Return in words what differs between what was fitted on and ``facts``.
+
+        Of the facts ``asked`` for, one that the bundle does not tell differs too.
+        """
         found = [
-            f"{name} {value}, not {facts[name]}"
+            f"{name} {on.facts.get(name, 'not told')}, not {value}"
             for on in self.fitted_on
-            for name, value in on.facts.items()
-            if name in facts and facts[name] != value
+            for name, value in facts.items()
+            if on.facts.get(name, value if name not in asked else None) != value
         ]
         return list(dict.fromkeys(found))
 
@@ -60,28 +66,37 @@ class _Entry(Part):
 
 
 class _Sum(Part):
-    """``plus`` and the weighted coefficients, times powers of others; ``note``: in words."""
+    """``plus`` and the weighted coefficients, times powers of others; ``note``: in words.
+
+    ``kind``: assumed where the arithmetic rests on more than the bundles. ``spread``: no less.
+    """
 
     terms: dict[str, float] = Field(min_length=1)
     plus: float = 0.0
     times: dict[str, Annotated[float, Field(ge=-3, le=3)]] = Field(default_factory=dict)
+    kind: Literal["assumed"] | None = None
     note: Prose | None = None
     spread: Spread | None = None
 
 
 class _Rows(Part):
     rows: tuple[tuple[float, dict[str, float]], ...] = Field(min_length=2)
+    kind: Literal["assumed"] | None = None
     note: Prose | None = None
     spread: Spread | None = None
 
 
-def resolve(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def resolve(
+    content: Mapping[str, Any], path: Path, library: str | None = None
+) -> dict[str, Any]:
     """Return the content of a file with all its calibrated numbers filled in.
 
     Parameters
     ----------
     content
         What the YAML file at ``path`` holds; bundles with a path are sought beside it.
+    library
+        Kernel library that the numbers are of, if they are of one.
 
     Raises
     ------
@@ -92,7 +107,7 @@ def resolve(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     entries = content.get("bundles", ())
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise CalibrationError(f"{path.name}: bundles: {shown(entries)} is no list; write - name:")
-    reader = _Reader(path)
+    reader = _Reader(path, library)
     for index, entry in enumerate(entries):
         reader.take(f"bundles.{index}", entry)
     filled = {key: reader.filled(key, value) for key, value in content.items() if key != "bundles"}
@@ -103,8 +118,9 @@ def resolve(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 class _Reader:
     """Bundles of one file by name, and what of them was used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, library: str | None) -> None:
         self._path = path
+        self._library = library
         self._entries: dict[str, _Entry] = {}
         self._bundles: dict[str, Bundle] = {}
         self._used: dict[str, dict[str, FittedOn]] = {}
@@ -173,17 +189,32 @@ class _Reader:
             raise self._error(where, f"{what}; say the arithmetic in a note")
         plus = 0.0 if table else sums.plus
         found = [_valued(terms, plus, powers, used) for _, terms in rows]
-        if not all(isfinite(value) for value, _ in found):
-            raise self._error(where, f"comes to {found[-1][0]}; correct the weights")
-        limits = [_prediction_factor(bundle) for bundle, _ in used.values()]
-        spread = min(MAX_SPREAD, max(*limits, *(factor for _, factor in found)))
-        rest = {key: value for key, value in node.items() if key != "calibrated"}
-        source = self._source(sums, rows, powers)
-        filled = {**rest, "kind": "derived", "spread": sums.spread or spread, "source": source}
+        if not all(isfinite(each.value) for each in found):
+            raise self._error(where, f"comes to {found[-1].value}; correct the weights")
+        kind = sums.kind or self._kind(list(used))
+        limits = [_prediction_factor(bundle, term) for term, (bundle, _) in used.items()]
+        least = DEFAULT_SPREAD["assumed"] if kind == "assumed" else 1.0
+        widest = max(found, key=lambda each: each.factor)
+        spread = min(MAX_SPREAD, max(sums.spread or 1.0, least, widest.factor, *limits))
+        filled = {
+            **{key: value for key, value in node.items() if key != "calibrated"},
+            "kind": kind,
+            "spread": spread,
+            "common": _within(widest.slopes, log(spread)),
+            "source": self._source(sums, rows, powers),
+        }
         if table:
             pairs = zip(rows, found, strict=True)
-            return {**filled, "rows": [[row[0], value] for row, (value, _) in pairs]}
-        return {**filled, "value": found[0][0]}
+            return {**filled, "rows": [[row[0], each.value] for row, each in pairs]}
+        return {**filled, "value": found[0].value}
+
+    def _kind(self, terms: Sequence[str]) -> str:
+        """Evidence of a number: a fit of another library says nothing sure of this one."""
+        if self._library is None:
+            return "derived"
+        told = (term.partition("/")[::2] for term in terms)
+        libraries = {self._bundles[b].measured_on(each).facts.get("library") for b, each in told}
+        return "derived" if libraries == {self._library} else "assumed"
 
     def _coefficient(self, where: str, term: str) -> tuple[Bundle, FittedCoefficient]:
         name, _, coefficient = term.partition("/")
@@ -210,21 +241,43 @@ class _Reader:
         return f"calibration: {formula}{note}; {quality}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Valued:
+    """What a sum comes to, and the factor that the ranges of its coefficients leave open.
+
+    ``slopes``: of each coefficient, how far the logarithm moves over the half-width of its range.
+    """
+
+    value: float
+    factor: float
+    slopes: tuple[tuple[str, float], ...]
+
+
 def _valued(
     terms: Mapping[str, float],
     plus: float,
     powers: Mapping[str, float],
     used: Mapping[str, tuple[Bundle, FittedCoefficient]],
-) -> tuple[float, float]:
-    """What a sum comes to, and the factor that the ranges of its coefficients leave open."""
+) -> _Valued:
     parts = {term: weight * used[term][1].value for term, weight in terms.items()}
+    factors = {term: _factor(used[term][1]) for term in (*terms, *powers)}
     value = plus + sum(parts.values())
-    slack = sum(abs(part) * (_factor(used[term][1]) - 1) for term, part in parts.items())
+    slack = sum(abs(part) * (factors[term] - 1) for term, part in parts.items())
     factor = 1 + slack / abs(value) if value else 1.0
+    elasticities = {term: part / value if value else 0.0 for term, part in parts.items()}
     for term, power in powers.items():
         value *= used[term][1].value ** power
-        factor *= _factor(used[term][1]) ** abs(power)
-    return float(f"{value:.{DIGITS}g}"), factor
+        factor *= factors[term] ** abs(power)
+        elasticities[term] = elasticities.get(term, 0.0) + power
+    slopes = tuple((term, e * log(factors[term])) for term, e in elasticities.items())
+    return _Valued(float(f"{value:.{DIGITS}g}"), factor, slopes)
+
+
+def _within(slopes: Sequence[tuple[str, float]], most: float) -> list[tuple[str, float]]:
+    """Slopes that together, as independent ones, do not come to more than ``most``."""
+    whole = sqrt(sum(slope * slope for _, slope in slopes))
+    scale = min(1.0, most / whole) if whole else 1.0
+    return [(term, float(f"{slope * scale:.{DIGITS}g}")) for term, slope in slopes]
 
 
 def _formula(terms: Mapping[str, float], plus: float, powers: Mapping[str, float]) -> str:
@@ -259,17 +312,20 @@ def _quality(bundle: Bundle, terms: Sequence[str]) -> str:
 
 
 def _factor(each: FittedCoefficient) -> float:
-    """Half-width of a coefficient's range as a factor; 1 where there is none."""
+    """Half-width of a coefficient's range as a factor; where there is none, that of a guess."""
     if each.low is None or each.high is None:
-        return 1.0
+        return DEFAULT_SPREAD["assumed"]
     return max(each.high / each.value, each.value / each.low)
 
 
-def _prediction_factor(bundle: Bundle) -> float:
+def _prediction_factor(bundle: Bundle, term: str) -> float:
     """Half-width of what a measurement was off its held-out prediction, as a factor.
 
-    A range that a few groups happened to show promises nothing: then no less than the default.
+    That of the term's own block. A range that a few groups happened to show promises nothing: then
+    no less than the default; where nothing was predicted, that of a guess.
     """
-    interval = bundle.validations[0].interval
+    interval = bundle.interval_of(term.partition("/")[2])
+    if interval is None:
+        return DEFAULT_SPREAD["assumed"]
     least = DEFAULT_SPREAD["derived"] if interval.kind == "range" else 1.0
     return max(least, interval.high, 1 / interval.low)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cost_models.calibrated import BundleUse, resolve
 from cost_models.errors import CalibrationError, DescriptionError, one_line, shown, unknown_name
-from cost_models.quantity import Kind, Name, Part, Prose, Quantity, Spread, check_range
+from cost_models.quantity import Common, Kind, Name, Part, Prose, Quantity, Spread, check_range
 from cost_models.reading import read_bytes
 
 MAX_FILE_BYTES = 262_144
@@ -42,6 +42,7 @@ class RowTable(Part):
     kind: Kind
     source: Prose
     spread: Spread | None = None
+    common: Common = ()
     rows: tuple[Row, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
@@ -60,6 +61,7 @@ class RowTable(Part):
             kind=self.kind,
             source=self.source,
             spread=self.spread,
+            common=self.common,
         )
 
 
@@ -133,6 +135,8 @@ class Description(Part):
     """Its kind in words, for messages."""
     error: ClassVar[type[DescriptionError]]
     """Raised for a file that is not such a description."""
+    is_library: ClassVar[bool] = False
+    """Whether its numbers are of a kernel library, which its name then is."""
 
     name: Name
     bundles: tuple[BundleUse, ...] = ()
@@ -152,7 +156,7 @@ class Description(Part):
         """
         notes = []
         for use in self.bundles:
-            differs = use.mismatches(self.facts if facts is None else facts)
+            differs = use.mismatches(self.facts if facts is None else facts, asked=self.facts)
             if differs:
                 why = f"; accepted: {use.accept}" if use.accept else ""
                 notes.append(f"{self.name}: {use.name} was fitted on {', '.join(differs)}{why}")
@@ -270,13 +274,14 @@ def _load(path: Path, model: type[D]) -> D:
     if not isinstance(content, dict):
         raise error(f"{path}: {shown(content)} is not a table; write `key: value` lines")
     try:
-        read = model.model_validate(resolve(content, path))
+        library = str(content.get("name")) if model.is_library else None
+        read = model.model_validate(resolve(content, path, library))
     except CalibrationError as cause:
         raise error(str(cause)) from None
     except ValidationError as cause:
         raise error(one_line(path.name, model, cause)) from None
     for use in read.bundles:
-        differs = use.mismatches(read.facts)
+        differs = use.mismatches(read.facts, asked=read.facts)
         if differs and use.accept is None:
             raise error(
                 f"{path.name}: bundles: {use.name} was fitted on {', '.join(differs)}; calibrate "

@@ -86,6 +86,7 @@ class Library(Description):
     """
 
     what: ClassVar[str] = "library"
+    is_library: ClassVar[bool] = True
     error: ClassVar[type[LibraryError]] = LibraryError
 
     unit_kind: Literal["cpu", "gpu", "dsp"]
@@ -125,6 +126,14 @@ class Library(Description):
                     f"{path} {quantity.value:g} exceeds the peak of a context: lower it"
                 )
         return self
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Return every number by its path; shares of a DSP's peak end at the peak."""
+        found = super().quantities()
+        if self.unit_kind == "dsp":
+            for path in (each for each in found if each.startswith(("efficiency.", "strided."))):
+                found[path] = found[path].model_copy(update={"limit": max(1.0, found[path].value)})
+        return found
 
     def share(self, dtype: str, family: str, role: str) -> float:
         """Return the sustained share of the MAC peak.

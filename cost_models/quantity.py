@@ -72,6 +72,10 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValid
 Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(text, "\n\t"))]
 """A description or a source; may have several lines."""
 Spread = Annotated[float, Field(ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
+Common = tuple[tuple[str, Annotated[float, Field(allow_inf_nan=False)]], ...]
+RATE_UNITS: Final = frozenset(
+    {"share", "MHz", "MB/s", "MAC/cycle", "elements/cycle", "bytes/cycle"}
+)
 
 
 class Part(BaseModel):
@@ -81,18 +85,30 @@ class Part(BaseModel):
 
 
 class Quantity(Part):
-    """``value`` in ``unit``; ``kind`` says how it is known and ``source`` from where."""
+    """``value`` in ``unit``; ``kind`` says how it is known and ``source`` from where.
+
+    ``common``: coefficients that it shares with other numbers, each with the half-width, in logs,
+    that it gives to the spread; negative where the number falls as the coefficient grows.
+    ``limit``: what no uncertainty takes it beyond.
+    """
 
     value: float = Field(strict=True, allow_inf_nan=False)
     unit: str = Field(min_length=1)
     kind: Kind
     source: Prose
     spread: Spread | None = None
+    common: Common = ()
+    limit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @property
     def factor(self) -> float:
         """The spread that applies: its own, or that of its kind."""
         return self.spread if self.spread is not None else DEFAULT_SPREAD[self.kind]
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether times fall as it grows."""
+        return self.unit in RATE_UNITS
 
 
 def check_range(value: float, unit: str, low: float | None = None) -> None:

@@ -85,9 +85,9 @@ def _bundles(name: str, store: Path | None) -> list[Bundle]:
 
 
 def _list(as_json: bool) -> None:
-    from cost_models.fitting import LAWS, Grouping
+    from cost_models.fitting import LAWS
     from experiments.calibration import STUDIES
-    from experiments.packets import PACKET_STUDIES, STORE
+    from experiments.packets import GROUPINGS, PACKET_STUDIES, STORE
     from experiments.sampled import SAMPLED
 
     rows: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ def _list(as_json: bool) -> None:
     for name, sampled in SAMPLED.items():
         rows.append(_listed(name, LAWS[name].title, None, sampled.kind, sampled.groupings))
     for name, packets in PACKET_STUDIES.items():
-        rows.append(_listed(name, packets.title, STORE.name, "kernel", (Grouping("group"),)))
+        rows.append(_listed(name, packets.title, STORE.name, "kernel", GROUPINGS))
     deliver({"calibrations": rows}, as_json, None)
     if not as_json:
         from experiments.render import show, table

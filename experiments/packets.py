@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 import cost_models
-from cost_models.bundle import FittedOn, FittedRow, PredictionInterval, Validation
+from cost_models.bundle import FittedOn
 from cost_models.errors import unknown_name
 from cost_models.fitting import Bundle, CalibrationError, Grouping, calibrate
-from cost_models.fitting.conformal import interval_of
-from cost_models.fitting.crossval import errors_of
+from cost_models.fitting.calibrate import validation_of
 from cost_models.fitting.samples import fitted_on
-from cost_models.packets.laws import packet_law, packet_table
+from cost_models.packets.laws import packet_law, packet_table, packing_packets
 from cost_models.packets.rates import ELEMENTS, SHARES, element_table, share_table
 from cost_models.packets.shapes import SIZES
 from cost_models.reading import read_bytes
@@ -31,6 +28,9 @@ STORE: Final = Path(cost_models.__file__).parent / "measured" / "packets-v66.jso
 MAX_STORE_BYTES: Final = 16 << 20
 TARGET: Final = 0.05
 """Median held-out error of packets that the model is built for."""
+GROUPINGS: Final = (Grouping("architecture", TARGET), Grouping("group"))
+"""Unseen architectures (and size octaves) first; then unseen networks, whose kin were seen."""
+RATE_GROUPINGS: Final = (Grouping("architecture"), Grouping("group"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +63,25 @@ def read_counts(path: Path = STORE) -> Counts:
 
 
 def packet_bundle(counts: Counts) -> Bundle:
-    """Fit every kernel family, each held out by network and size octave."""
+    """Fit every kernel family, each held out by architecture, by network, and by size octave."""
     parts = {}
     for family in SIZES:
         table = packet_table(family, counts.samples, counts.sha256)
-        by_group = (Grouping("group", TARGET),)
         parts[family] = calibrate(
-            packet_law(family), table, by_group, file=counts.file, fitted_on=(counts.fitted_on,)
+            packet_law(family), table, GROUPINGS, file=counts.file, fitted_on=(counts.fitted_on,)
         )
     return _joined("packets", parts)
 
 
 def rate_bundle(counts: Counts) -> Bundle:
     """Fit shares of the peak to layers at large batches, and elements per packet to tensors."""
-    by_group, on = (Grouping("group"),), (counts.fitted_on,)
-    shares = share_table(counts.samples, counts.sha256)
+    ways, on = RATE_GROUPINGS, (counts.fitted_on,)
+    packing = packing_packets(counts.samples, counts.sha256)
+    shares = share_table(counts.samples, packing, counts.sha256)
     elements = element_table(counts.samples, counts.sha256)
     parts = {
-        "": calibrate(SHARES, shares, by_group, file=counts.file, fitted_on=on),
-        "elements": calibrate(ELEMENTS, elements, by_group, file=counts.file, fitted_on=on),
+        "": calibrate(SHARES, shares, ways, file=counts.file, fitted_on=on),
+        "elements": calibrate(ELEMENTS, elements, ways, file=counts.file, fitted_on=on),
     }
     return _joined("packet-rates", parts)
 
@@ -91,7 +91,7 @@ def _joined(name: str, parts: Mapping[str, Bundle]) -> Bundle:
     first = next(iter(parts.values()))
     named = [(f"{part}." if part else "", bundle) for part, bundle in parts.items()]
     rows = [
-        row.model_copy(update={"group": f"{prefix}{row.group}"})
+        row.model_copy(update={"block": f"{prefix}{row.block}".removesuffix(".")})
         for prefix, bundle in named
         for row in bundle.rows
     ]
@@ -105,51 +105,18 @@ def _joined(name: str, parts: Mapping[str, Bundle]) -> Bundle:
         for prefix, bundle in named
         for each in bundle.validations
     )
+    missing = [text for _, bundle in named for text in bundle.validations[0].not_predicted]
+    by = Grouping(first.validations[0].by, first.validations[0].target)
     return first.model_copy(
         update={
             "name": name,
             "title": PACKET_STUDIES[name].title,
             "sources": tuple(sorted({s for _, bundle in named for s in bundle.sources})),
             "coefficients": coefficients,
-            "validations": (_of_all(rows, validations), *validations),
+            "validations": (validation_of(rows, by, missing), *validations),
             "rows": tuple(rows),
         }
     )
-
-
-def _of_all(rows: Sequence[FittedRow], validations: Sequence[Validation]) -> Validation:
-    """The errors of all parts together, each row predicted without its group."""
-    known = [row for row in rows if row.held_out is not None]
-    names, groups = (np.array([getattr(r, field) for r in known]) for field in ("name", "group"))
-    predicted = np.array([row.held_out for row in known], dtype=np.float64)
-    measured = np.array([row.measured for row in known])
-    errors, interval = (
-        errors_of(names, predicted, measured),
-        interval_of(groups, predicted, measured),
-    )
-    return Validation(
-        by="group",
-        groups=interval.groups,
-        rows=errors.rows,
-        median=_rounded(errors.median),
-        p90=_rounded(errors.p90),
-        worst=_rounded(errors.worst),
-        worst_row=errors.worst_row,
-        signed_median=_rounded(errors.signed_median),
-        target=validations[0].target,
-        interval=PredictionInterval(
-            kind=interval.kind,
-            low=_rounded(interval.low),
-            high=_rounded(interval.high),
-            groups=interval.groups,
-            level=interval.level,
-        ),
-        not_predicted=tuple(text for each in validations for text in each.not_predicted),
-    )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Every time in a task graph names the constant it rests on, and every constant states how well it is
 known. A *world* draws one factor per constant, log-normally, with the constant's spread as the
 half-width of the central 90 %; all tasks that rest on it scale together, and so do all plans that
-are compared (common random numbers). The engine then runs again: what was hidden behind something
+are compared (common random numbers), and constants with a fitted coefficient in common. The engine then runs again: what was hidden behind something
 else may not be hidden in that world.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import exp, log
+from math import exp, log, sqrt
 from statistics import NormalDist
 from typing import TypeVar
 
@@ -49,9 +49,26 @@ def factor(path: str, quantities: Mapping[str, Quantity], world: int, seed: int)
     """
     log_factor = 0.0
     for name in path.split(TIMES):
-        spread = quantities[name].factor if name in quantities else UNKNOWN_SPREAD
-        log_factor += log(spread) / Z90 * _normal_draw(name, world, seed)
+        if name in quantities:
+            log_factor += _log_factor(name, quantities[name], world, seed)
+        else:
+            log_factor += log(UNKNOWN_SPREAD) / Z90 * _normal_draw(name, world, seed)
     return max(1, round(ONE * exp(log_factor)))
+
+
+def _log_factor(name: str, quantity: Quantity, world: int, seed: int) -> float:
+    """Logarithm of one constant's factor on a time.
+
+    Numbers that share a fitted coefficient move together with it; what their spread has beyond
+    their coefficients is each number's own. No share goes beyond its limit, the measured peak.
+    """
+    shared = sum(slope * _normal_draw(term, world, seed) for term, slope in quantity.common)
+    own = log(quantity.factor) ** 2 - sum(slope**2 for _, slope in quantity.common)
+    rest = sqrt(max(0.0, own)) * _normal_draw(name, world, seed)
+    found = ((-shared if quantity.is_rate else shared) + rest) / Z90
+    if quantity.limit is None:
+        return found
+    return max(found, log(quantity.value / quantity.limit))
 
 
 @lru_cache(maxsize=65536)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cost_models.bundle import (
+    BlockInterval,
     Bundle,
     ExcludedRow,
     FittedCoefficient,
@@ -87,19 +87,27 @@ def calibrate(
         raise CalibrationError(f"{file}: row {unknown[0]!r} is to be excluded and does not exist")
     used = table.take(~np.isin(table.names, list(reasons)))
     blocks = _blocks(law, used)
-    validations, first = [], None
+    validations: list[Validation] = []
     coefficients: list[FittedCoefficient] = []
+    rows: tuple[FittedRow, ...] = ()
     for grouping in groupings:
         held = [leave_one_group_out(law, block.table, grouping.by) for block in blocks]
-        predicted = np.full(len(used), np.nan)
-        for block, one in zip(blocks, held, strict=True):
-            predicted[block.rows] = one.predicted
-        if first is None:
-            first = predicted
+        predicted = _fitted_rows(law, used, blocks, grouping.by, held)
+        if not validations:
+            rows = predicted
             for block, one in zip(blocks, held, strict=True):
                 coefficients += _coefficients(law, block, one)
-        validations.append(_validation(law, used, grouping, blocks, held, predicted))
-    assert first is not None
+        missing = [
+            f"{block.prefix}{group}: without it {', '.join(lost)} cannot be identified"
+            for block, one in zip(blocks, held, strict=True)
+            for group, lost in one.missing.items()
+        ]
+        if all(row.held_out is None for row in predicted):
+            raise CalibrationError(
+                f"{law.name}: no row can be predicted without its {grouping.by}; measure more of "
+                "them"
+            )
+        validations.append(validation_of(predicted, grouping, missing))
     return Bundle(
         name=law.name,
         title=law.title,
@@ -110,7 +118,7 @@ def calibrate(
         fitted_on=tuple(fitted_on),
         coefficients=tuple(coefficients),
         validations=tuple(validations),
-        rows=_fitted_rows(law, used, blocks, groupings[0].by, first),
+        rows=rows,
         excluded=_excluded_rows(law, table, blocks, reasons),
     )
 
@@ -153,26 +161,20 @@ def _coefficients(law: Law, block: _Block, held: HeldOut) -> list[FittedCoeffici
     return found
 
 
-def _validation(
-    law: Law,
-    table: Table,
-    grouping: Grouping,
-    blocks: Sequence[_Block],
-    held: Sequence[HeldOut],
-    predicted: FloatArray,
+def validation_of(
+    rows: Sequence[FittedRow], grouping: Grouping, not_predicted: Sequence[str]
 ) -> Validation:
-    if not np.isfinite(predicted).any():
-        raise CalibrationError(
-            f"{law.name}: no row can be predicted without its {grouping.by}; measure more of them"
-        )
-    names = _groups(table, grouping.by, blocks)
-    errors = errors_of(table.names, predicted, table.values)
-    interval = interval_of(names, predicted, table.values)
-    missing = [
-        f"{block.prefix}{group}: without it {', '.join(lost)} cannot be identified"
-        for block, one in zip(blocks, held, strict=True)
-        for group, lost in one.missing.items()
-    ]
+    """Summarise the held-out errors of rows, all together and by block.
+
+    Groups are values of ``grouping.by``: one that several blocks have (a buffer size in two
+    set-ups, a network in several roles) counts once, since its rows share what is odd about it.
+    """
+    known = [row for row in rows if row.held_out is not None]
+    names = np.array([row.name for row in known], dtype=np.str_)
+    predicted = np.array([row.held_out for row in known], dtype=np.float64)
+    errors = errors_of(names, predicted, np.array([row.measured for row in known]))
+    blocks = dict.fromkeys(row.block for row in known)
+    interval = _interval(known)
     return Validation(
         by=grouping.by,
         groups=interval.groups,
@@ -183,35 +185,45 @@ def _validation(
         worst_row=errors.worst_row,
         signed_median=_rounded(errors.signed_median),
         target=grouping.target,
-        interval=PredictionInterval(
-            kind=interval.kind,
-            low=_rounded(interval.low),
-            high=_rounded(interval.high),
-            groups=interval.groups,
-            level=interval.level,
+        interval=interval,
+        blocks=tuple(
+            BlockInterval(block=name, interval=_interval([r for r in known if r.block == name]))
+            for name in blocks
         ),
-        not_predicted=tuple(missing),
+        not_predicted=tuple(not_predicted),
     )
 
 
-def _groups(table: Table, by: str, blocks: Sequence[_Block]) -> NDArray[np.str_]:
-    """Group of each row. It is left out of its block only, so blocks have groups apart."""
-    groups = np.array(group_of(table, by), dtype=object)
-    for block in blocks:
-        groups[block.rows] = [block.prefix + str(group) for group in groups[block.rows]]
-    return groups.astype(np.str_)
+def _interval(rows: Sequence[FittedRow]) -> PredictionInterval:
+    found = interval_of(
+        np.array([row.group for row in rows], dtype=np.str_),
+        np.array([row.held_out for row in rows], dtype=np.float64),
+        np.array([row.measured for row in rows]),
+    )
+    return PredictionInterval(
+        kind=found.kind,
+        low=_rounded(found.low),
+        high=_rounded(found.high),
+        groups=found.groups,
+        level=found.level,
+    )
 
 
 def _fitted_rows(
-    law: Law, table: Table, blocks: Sequence[_Block], by: str, held_out: FloatArray
+    law: Law, table: Table, blocks: Sequence[_Block], by: str, held: Sequence[HeldOut]
 ) -> tuple[FittedRow, ...]:
-    fitted = np.full(len(table), np.nan)
-    for block in blocks:
+    fitted, held_out = (np.full(len(table), np.nan) for _ in range(2))
+    names = [""] * len(table)
+    for block, one in zip(blocks, held, strict=True):
         fitted[block.rows] = law.predict(block.theta, block.table)
-    groups = _groups(table, by, blocks)
+        held_out[block.rows] = one.predicted
+        for row in block.rows:
+            names[row] = block.prefix.removesuffix(".")
+    groups = group_of(table, by)
     return tuple(
         FittedRow(
             name=str(table.names[i]),
+            block=names[i],
             group=str(groups[i]),
             measured=float(table.values[i]),
             fitted=_rounded(float(fitted[i])),

@@ -12,15 +12,24 @@ from functools import cache, partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cost_models.fitting.law import Coefficient, Law
+from cost_models.fitting.law import Coefficient, Law, fit
 from cost_models.fitting.table import FloatArray, Table
 from cost_models.packets.loops import loops_of
-from cost_models.packets.shapes import SIZES, PacketShape
+from cost_models.packets.shapes import SIZES, PacketShape, architecture
 from cost_models.samples import Sample
 
 CALL: Final = "call"
 """The coefficient of a call itself: reading parameters, and what runs once."""
+PRODUCTS: Final = ("forward", "input_grad", "weight_grad")
+"""Families of a layer's roles."""
+_PACKING: Final = frozenset(
+    {
+        "pack_squares", "pack_rows", "pack_blocks", "pack_groups", "pack_part_groups",
+        "pack_half_groups", "pack_zeros", "turn_squares",
+    }
+)  # fmt: skip
 _LOW, _HIGH = 0.01, 1e5
 
 _TILES = {
@@ -183,8 +192,34 @@ def packet_law(family: str) -> Law:
     return Law(f"packets-{family}", title, "packets", coefficients, partial(_predict, list(terms)))
 
 
+def packing_packets(samples: Sequence[Sample], digest: str = "") -> dict[str, float]:
+    """Return, by key, the packets that products take to pack and turn their operands.
+
+    A plan has rows of their own for that work: re-packing of weights, transposes of activations
+    and errors. It is told from a whole call's packets by the law of its family, fitted to
+    ``samples``: a fit, not a count.
+    """
+    found: dict[str, float] = {}
+    for family in PRODUCTS:
+        table, law = packet_table(family, samples, digest), packet_law(family)
+        if len(table):
+            theta = dict(zip((c.name for c in law.coefficients), fit(law, table), strict=True))
+            packed = sum(theta[n] * table.numbers[n] for n in TERMS[family] if n in _PACKING)
+            found.update(zip(table.names.tolist(), np.asarray(packed).tolist(), strict=True))
+    return found
+
+
+def origins(samples: Sequence[Sample]) -> dict[str, NDArray[np.str_]]:
+    """Return labels of where shapes come from: ``group`` (network, octave) and ``architecture``."""
+    groups = [str(sample.config.get("group")) for sample in samples]
+    return {
+        "group": np.array(groups, dtype=np.str_),
+        "architecture": np.array([architecture(group) for group in groups], dtype=np.str_),
+    }
+
+
 def packet_table(family: str, samples: Sequence[Sample], digest: str = "") -> Table:
-    """Give the samples of a family as rows with their loop counts; ``group`` is the label.
+    """Give the samples of a family as rows with their loop counts, labelled by :func:`origins`.
 
     Raises
     ------
@@ -203,7 +238,7 @@ def packet_table(family: str, samples: Sequence[Sample], digest: str = "") -> Ta
         names,
         np.array([s.median for s in rows]),
         np.array([s.fingerprint for s in rows], dtype=np.str_),
-        {"group": np.array([str(s.config.get("group")) for s in rows], dtype=np.str_)},
+        origins(rows),
         {CALL: np.ones(len(rows)), **numbers},
         digest,
     )

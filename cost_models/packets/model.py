@@ -15,7 +15,7 @@ from cost_models.packets.shapes import SIZES, PacketShape
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """A predicted count, and where 90 % of counts of shapes that no fit has seen lie.
+    """A predicted count, and where 90 % of counts of architectures that no fit has seen lie.
 
     Packets are what one HVX thread issues. They are not cycles.
     """
@@ -56,17 +56,18 @@ class PacketModel:
     def of(cls, bundle: Bundle) -> Self:
         """Take the coefficients of a bundle that ``mandheling calibrate packets`` wrote."""
         values = {each.name: each.value for each in bundle.coefficients}
-        intervals = {each.by: each.interval for each in bundle.validations}
         coefficients, factors = {}, {}
         for family in SIZES:
             try:
                 names = (CALL, *TERMS[family])
                 coefficients[family] = {name: values[f"{family}.{name}"] for name in names}
-                interval = intervals[f"{family}.group"]
             except KeyError as missing:
                 raise CalibrationError(
                     f"{bundle.name}: has no {missing}; fit it with mandheling calibrate packets"
                 ) from None
+            interval = bundle.interval_of(f"{family}.{CALL}")
+            if interval is None:
+                raise CalibrationError(f"{bundle.name}: no shape of {family} was held out")
             factors[family] = interval.low, interval.high
         return cls(coefficients, factors)
 

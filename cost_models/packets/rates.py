@@ -4,18 +4,21 @@ Packets are not cycles. A context's measured peak is 128 MAC per cycle, and the 
 product holds 256: two multiplies of 32 lanes by 4. So at the peak a packet takes two cycles, and a
 kernel whose packets all take two cycles reaches the share ``MAC / (256 packets)`` of it. That every
 packet takes two cycles is assumed: stalls, L2 and VTCM are in no emulator.
+
+Packets of packing and turning operands are taken off, since a plan has rows of their own for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from cost_models.dsp import padded_macs
+from cost_models.dsp import DEPTH_ALIGN, padded_macs
 from cost_models.fitting.law import Coefficient, Law
 from cost_models.fitting.table import FloatArray, Table
+from cost_models.packets.laws import origins
 from cost_models.packets.shapes import PacketShape
 from cost_models.samples import Sample
 from kernels.conv import Conv2d
@@ -36,8 +39,6 @@ ELEMENTWISE: Final = (
     "rotate180", "niti_update", "wide_update",
 )  # fmt: skip
 LEAST_CHANNELS: Final = 32
-LEAST_BATCH: Final = 16
-_ANY_BATCH: Final = ("strided.input_grad",)
 LEAST_ELEMENTS: Final = 1 << 12
 """Smaller tensors cost a call more than elements."""
 
@@ -76,13 +77,19 @@ ELEMENTS: Final = Law(
 )
 
 
-def share_table(samples: Sequence[Sample], digest: str) -> Table:
+def share_table(samples: Sequence[Sample], packing: Mapping[str, float], digest: str) -> Table:
     """Give the layers of networks as rows, by family and role.
 
     Families are ``conv``, ``depthwise``, ``linear`` and ``strided`` (gradients of a stride). Layers
-    of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out; so are all of
-    fewer than :data:`LEAST_BATCH` samples but strided input gradients: the depth of a weight
-    gradient is mostly padding there, and roles are to be compared on the same layers.
+    of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out. So are batches
+    that :data:`cost_models.dsp.DEPTH_ALIGN` does not divide: they are the depth of a weight
+    gradient, whose padding is charged and not executed here, and roles are to be compared on the
+    same layers.
+
+    Parameters
+    ----------
+    packing
+        Packets by key that are not the product's: :func:`cost_models.packets.laws.packing_packets`.
     """
     rows = []
     for sample in samples:
@@ -93,12 +100,13 @@ def share_table(samples: Sequence[Sample], digest: str) -> Table:
         op, role = shape.layer(), ROLES[shape.family]
         assert isinstance(op, Conv2d)
         kind, known = _kind(op, role)
-        large = op.n >= LEAST_BATCH or kind in _ANY_BATCH
-        if large and min(op.c_in, op.c_out) >= LEAST_CHANNELS:
+        if op.n % DEPTH_ALIGN == 0 and min(op.c_in, op.c_out) >= LEAST_CHANNELS:
             rows.append((sample, kind, padded_macs(known, role)))
     work = np.array([macs for _, _, macs in rows], dtype=np.float64)
     numbers = {"full_rate_packets": work / MACS_PER_PACKET}
-    return _table([row[0] for row in rows], [row[1] for row in rows], numbers, digest)
+    products = [sample.median - packing[sample.key] for sample, _, _ in rows]
+    kinds = [kind for _, kind, _ in rows]
+    return _table([sample for sample, _, _ in rows], products, kinds, numbers, digest)
 
 
 def _kind(op: Conv2d, role: Role) -> tuple[str, Operator]:
@@ -124,19 +132,23 @@ def element_table(samples: Sequence[Sample], digest: str) -> Table:
             rows.append(sample)
             kinds.append(shape.family)
             elements.append(count)
-    return _table(rows, kinds, {"elements": np.array(elements, dtype=np.float64)}, digest)
+    numbers = {"elements": np.array(elements, dtype=np.float64)}
+    return _table(rows, [sample.median for sample in rows], kinds, numbers, digest)
 
 
 def _table(
-    rows: Sequence[Sample], kinds: Sequence[str], numbers: dict[str, FloatArray], digest: str
+    rows: Sequence[Sample],
+    packets: Sequence[float],
+    kinds: Sequence[str],
+    numbers: dict[str, FloatArray],
+    digest: str,
 ) -> Table:
-    labels = {"kind": kinds, "group": [str(s.config["group"]) for s in rows]}
     return Table(
         "packets",
         np.array([s.key for s in rows], dtype=np.str_),
-        np.array([s.median for s in rows]),
+        np.array(packets),
         np.array([s.fingerprint for s in rows], dtype=np.str_),
-        {name: np.array(values, dtype=np.str_) for name, values in labels.items()},
+        {"kind": np.array(kinds, dtype=np.str_), **origins(rows)},
         numbers,
         digest,
     )

@@ -6,6 +6,7 @@ the configuration of a sample and the question to the packet model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,6 +62,25 @@ FORMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Forms of each family that has several: the rule of an INT8 store, whether sums start at zero or
 come on top of given ones, whether a sum's shift is known, the gradient's type."""
+
+
+_SAME: Final = {"googlenet": "inception"}
+"""Networks that are an earlier version of another, under a name of their own."""
+
+
+def architecture(group: str) -> str:
+    """Return what a network is a version of; of drawn shapes their group.
+
+    Versions of one architecture have like layers: what is predicted of one by a fit that knows
+    another is no prediction of an unseen network.
+
+    >>> architecture("resnet34-imagenet"), architecture("vgg16"), architecture("drawn 2^10")
+    ('resnet', 'vgg', 'drawn 2^10')
+    """
+    found = re.match(r"[a-z]+", group)
+    if group.startswith("drawn") or found is None:
+        return group
+    return _SAME.get(found[0], found[0])
 
 
 @dataclass(frozen=True, slots=True)
