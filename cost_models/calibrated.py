@@ -192,10 +192,12 @@ class _Reader:
         if not all(isfinite(each.value) for each in found):
             raise self._error(where, f"comes to {found[-1].value}; correct the weights")
         kind = sums.kind or self._kind(list(used))
-        limits = [_prediction_factor(bundle, term) for term, (bundle, _) in used.items()]
+        # What divides puts another in proportion; its own predictions are not asked for.
+        asked = [term for term in used if powers.get(term, 1) > 0]
+        limits = [_prediction_factor(used[term][0], term) for term in asked]
         least = DEFAULT_SPREAD["assumed"] if kind == "assumed" else 1.0
         widest = max(found, key=lambda each: each.factor)
-        spread = min(MAX_SPREAD, max(sums.spread or 1.0, least, widest.factor, *limits))
+        spread = min(MAX_SPREAD, max([sums.spread or 1.0, least, widest.factor, *limits]))
         filled = {
             **{key: value for key, value in node.items() if key != "calibrated"},
             "kind": kind,

@@ -26,8 +26,9 @@ from sim.uncertainty import Shared, Worlds, evidence_shares, interval, resampled
 
 OFFLOAD = "dsp-int8"
 MANDHELING = "mandheling"
-WORLDS = 32
-"""Worlds behind an interval; the 5th and 95th percentile are then the 2nd from either end."""
+WORLDS = 512
+"""Worlds behind an interval: 25 lie beyond either end, which then moves by a few percent from one
+set of worlds to another."""
 SAMPLES = 12
 
 

@@ -6,7 +6,7 @@ is counted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -42,7 +42,7 @@ class Sampled:
 
 
 def kernel_columns(sample: Sample) -> Mapping[str, Json]:
-    """Return family (with its threads), shape and work of a kernel's sample.
+    """Return family (with its threads and clock corner), shape and work of a kernel's sample.
 
     Raises
     ------
@@ -50,8 +50,25 @@ def kernel_columns(sample: Sample) -> Mapping[str, Json]:
         Its ``config`` is no shape of a kernel.
     """
     shape = PacketShape.of_document(sample.config)
-    threads = sample.config.get("threads", 1)
-    return {"family": f"{shape.family}.x{threads}", "shape": shape.key, "work": work_of(shape)}
+    threads, corner = sample.config.get("threads", 1), sample.config.get("corner", 0)
+    family = f"{shape.family}.x{threads}" + (f".corner{corner}" if corner else "")
+    return {"family": family, "shape": shape.key, "work": work_of(shape)}
+
+
+def check_one_setting(samples: Sequence[Sample], file: str) -> None:
+    """Refuse samples of several clock corners, which have no coefficients in common.
+
+    Raises
+    ------
+    CalibrationError
+        Names the store and the corners.
+    """
+    corners = sorted({str(sample.config.get("corner", 0)) for sample in samples})
+    if len(corners) > 1:
+        raise CalibrationError(
+            f"{file}: config.corner: {' and '.join(corners)}: one law is fitted to one corner; "
+            "sample each into a store of its own"
+        )
 
 
 def work_of(shape: PacketShape) -> int:
@@ -105,6 +122,8 @@ def run_sampled(name: str, path: Path) -> Bundle:
     study, content = SAMPLED[name], read_samples(path)
     samples = samples_of(content, study.kind, path.name)
     on = fitted_on(content, samples, path.name)
+    if study.columns is not kernel_columns:
+        check_one_setting(samples, path.name)
     columns = [replace(sample, config=study.columns(sample)) for sample in samples]
     return calibrate(
         LAWS[name],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from cost_models.fitting import Bundle, CalibrationError, Grouping, Law, Table, 
 from cost_models.fitting.conformal import groups_needed, interval_of
 from cost_models.fitting.crossval import errors_of, leave_one_group_out
 from cost_models.fitting.law import unidentified
-from cost_models.fitting.laws import CORE_POWER, DSP_NETWORKS, LAWS, RPC_SIZE
+from cost_models.fitting.laws import CORE_POWER, DSP_NETWORKS, LAWS, NULL_CALLS, RPC_SIZE
 
 
 def table(values: np.ndarray, groups: list[str], **numbers: np.ndarray) -> Table:
@@ -114,6 +116,33 @@ def test_fewer_groups_than_nine_give_a_range() -> None:
         assert found.high >= ratio.max()
 
 
+def test_a_group_that_several_blocks_have_counts_once() -> None:
+    """Three gaps in four modes are three groups, not twelve: no interval."""
+    gaps, modes = (0.0, 1e3, 1e4), ("off", "adaptive", "pm_qos", "poll")
+    gap = np.array(gaps * len(modes))
+    labels = np.repeat(modes, len(gaps))
+    rows = table(100 + 40 * np.log1p(gap / 100), ["a"] * len(gap), gap_us=gap)
+    rows = replace(rows, labels={"qos": labels})
+    on = (FittedOn(facts={"soc": "drawn"}),)
+    found = calibrate(NULL_CALLS, rows, [Grouping("gap_us")], file="drawn", fitted_on=on)
+    first = found.validations[0]
+    assert (first.groups, first.interval.kind, first.interval.level) == (3, "range", None)
+    assert [each.block for each in first.blocks] == list(modes)
+    assert {each.interval.groups for each in first.blocks} == {3}
+    assert found.interval_of("poll.call_us") == first.blocks[-1].interval
+    assert found.interval_of("other.call_us") is None
+
+
+def test_a_range_is_the_central_part_of_what_was_seen() -> None:
+    """One odd row among a hundred of few groups is not the range."""
+    groups = np.repeat(["a", "b"], 50)
+    measured = np.exp(np.linspace(-0.1, 0.1, 100))
+    measured[0] = 50.0
+    found = interval_of(groups, np.ones(100), measured)
+    assert (found.kind, found.groups) == ("range", 2)
+    assert 1 / 1.2 < found.low < 1 < found.high < 1.2
+
+
 def bundle(law: Law = DSP_NETWORKS) -> Bundle:
     return calibrate(
         law,
@@ -152,7 +181,7 @@ def test_excluded_rows_take_no_part_and_are_shown_apart() -> None:
     ("old", "new", "message"),
     [
         ('"unit": "ms"', '"units": "ms"', "missing|unknown key"),
-        ('"schema_version": 2', '"schema_version": 1', "schema_version: 1 is not allowed"),
+        ('"schema_version": 3', '"schema_version": 2', "schema_version: 2 is not allowed"),
         ("{", "{{", "is not JSON"),
         ('"rows": 5', '"rows": -5', "-5 is not allowed"),
         ('"median": ', '"median": NaN, "x": ', "median"),

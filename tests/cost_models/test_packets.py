@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from cost_models.bundle import Bundle
+from cost_models.dsp import padded_macs
 from cost_models.errors import CalibrationError
 from cost_models.fitting import Grouping, calibrate
 from cost_models.fitting.conformal import groups_needed, interval_of
 from cost_models.packets import PacketModel, PacketShape
-from cost_models.packets.laws import TERMS, packet_law, packet_table
+from cost_models.packets.laws import TERMS, packet_law, packet_table, packing_packets
 from cost_models.packets.loops import _phases, loops_of
 from cost_models.packets.products import Pieces
-from cost_models.packets.shapes import FORMS, SIZES
+from cost_models.packets.rates import share_table
+from cost_models.packets.shapes import FORMS, SIZES, architecture
 from cost_models.samples import Fingerprint, Sample
 from experiments.packets import STORE, read_counts
 from hw_bridge.samples import SampleStore
@@ -38,7 +40,7 @@ def committed() -> Bundle:
 
 def rows_of(family: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Groups, held-out predictions, counts and names of a family's rows."""
-    found = [row for row in committed().rows if row.group.startswith(f"{family}.")]
+    found = [row for row in committed().rows if row.block == family]
     held = [row.held_out for row in found]
     assert None not in held
     groups = np.array([row.group for row in found])
@@ -48,7 +50,7 @@ def rows_of(family: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]
 
 @pytest.mark.parametrize("family", list(SIZES))
 def test_unseen_shapes_are_predicted(family: str) -> None:
-    """Whole networks and size octaves held out: 5 % in the median, 15 % at worst."""
+    """Whole architectures and size octaves held out: 5 % in the median, 15 % at worst."""
     _, predicted, measured, names = rows_of(family)
     errors = np.abs(predicted / measured - 1)
     assert len(errors) >= 50
@@ -58,17 +60,23 @@ def test_unseen_shapes_are_predicted(family: str) -> None:
 
 @pytest.mark.parametrize("family", list(SIZES))
 def test_intervals_cover(family: str) -> None:
-    """Each group against the interval that the others give: 80 to 98 % of rows lie within."""
+    """Each group against the interval that the others give: 80 to 99 % of rows lie within."""
     groups, predicted, measured, _ = rows_of(family)
     names = sorted(set(groups))
-    assert len(names) >= groups_needed()
+    assert {"vgg", "resnet", "drawn 2^10"} - set(names) <= {"vgg"}  # an addition is in no VGG
+    own = committed().interval_of(f"{family}.call")
+    assert own is not None
+    if len(names) < groups_needed() + 1:
+        assert (family, own.kind) == ("add", "range" if len(names) < 9 else "conformal")
+        return
+    assert own.kind == "conformal"
     inside = []
     for name in names:
         own = groups == name
         found = interval_of(groups[~own], predicted[~own], measured[~own])
         ratio = measured[own] / predicted[own]
         inside.append(np.mean((found.low <= ratio) & (ratio <= found.high)))
-    assert 0.80 <= np.mean(inside) <= 0.98
+    assert 0.80 <= np.mean(inside) <= 0.99
 
 
 def test_no_group_knows_a_shape_of_another() -> None:
@@ -93,7 +101,7 @@ def test_committed_coefficients_are_recomputed(family: str) -> None:
     """If this fails: ``mandheling calibrate packets -o cost_models/bundles``, and look."""
     table = packet_table(family, counts().samples, counts().sha256)
     found = calibrate(
-        packet_law(family), table, (Grouping("group", MEDIAN),),
+        packet_law(family), table, (Grouping("architecture", MEDIAN),),
         file=STORE.name, fitted_on=(counts().fitted_on,),
     )  # fmt: skip
     known = {each.name: each for each in committed().coefficients}
@@ -222,3 +230,50 @@ def test_the_page_states_the_figures_of_the_bundle() -> None:
             f"{100 * each.worst:+.1f} %",
             f"`{each.worst_row}`",
         ]
+
+
+def test_rates_are_of_batches_whose_depth_is_not_padded() -> None:
+    """What a weight gradient is charged for padding is its width's, never its depth's."""
+    samples = counts().samples
+    table = share_table(samples, packing_packets(samples), "")
+    shapes = {sample.key: PacketShape.of_document(sample.config) for sample in samples}
+    padded = []
+    for key, kind in zip(table.names.tolist(), table.labels["kind"].tolist(), strict=True):
+        op = shapes[key].layer()
+        assert isinstance(op, Conv2d)
+        assert op.n % 32 == 0
+        if kind == "conv.weight_grad":
+            wide = -(-op.w_out // 4) * 4 / op.w_out
+            padded.append(
+                padded_macs(op, Role.WEIGHT_GRAD) / op.work(Role.WEIGHT_GRAD).macs / wide
+            )
+    assert len(padded) >= 9
+    assert padded == pytest.approx([1.0] * len(padded))
+
+
+def test_packing_is_not_in_the_shares() -> None:
+    samples = counts().samples
+    packing = packing_packets(samples)
+    table = share_table(samples, packing, "")
+    whole = {sample.key: sample.median for sample in samples}
+    part: dict[str, list[float]] = {}
+    for key, kind, packets in zip(
+        table.names.tolist(), table.labels["kind"].tolist(), table.values.tolist(), strict=True
+    ):
+        assert packets == pytest.approx(whole[key] - packing[key])
+        part.setdefault(kind, []).append(packing[key] / whole[key])
+    assert np.mean(part["linear.forward"]) > 0.15
+    assert np.median(part["conv.forward"]) < 0.05
+    assert all(0 <= share < 0.9 for shares in part.values() for share in shares)
+
+
+def test_versions_of_an_architecture_are_held_out_together() -> None:
+    first, second = (each.by for each in committed().validations[1:3])
+    assert (first, second) == ("gemm.architecture", "gemm.group")
+    kin = {str(s.config["group"]) for s in counts().samples if not str(s.config["group"])[0] == "d"}
+    families = {architecture(name) for name in kin}
+    assert families == {
+        "lenet", "vgg", "resnet", "alexnet", "squeezenet", "inception", "mobilenet"
+    }  # fmt: skip
+    assert {row.group for row in committed().rows} >= families
+    assert not {"vgg11", "resnet18"} & {row.group for row in committed().rows}

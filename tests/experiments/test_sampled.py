@@ -95,7 +95,7 @@ def test_all_kinds_of_a_store_are_fitted(store: Path) -> None:
     calls = found["null-calls"]
     assert calls.measured_on("off.call_us").facts == {"backend": "board", **BOARD.facts}
     assert calls.table == "board.jsonl"
-    assert calls.validations[0].groups == 6
+    assert (calls.validations[0].groups, calls.validations[0].interval.kind) == (3, "range")
     assert calls.met is True
 
 
@@ -119,6 +119,33 @@ def test_a_fitted_store_can_be_a_devices_numbers(store: Path) -> None:
     mine.write_text(yaml.safe_dump(tree | {"soc": "SM8150"}), "utf-8")
     with pytest.raises(ValueError, match="was fitted on soc SM8250, not SM8150"):
         load_device(mine)
+
+
+def at_corners(path: Path, kinds: tuple[str, ...], corners: tuple[int, ...]) -> Path:
+    """A store of the drawn samples, slower at every further corner."""
+    with SampleStore.open(path, BOARD) as opened:
+        for index, corner in enumerate(corners):
+            for sample in (each for each in drawn() if each.kind in kinds):
+                raw = tuple(int(ns * (1 + index)) for ns in sample.raw)
+                config = {**sample.config, "corner": corner}
+                opened.add(replace(sample, key=f"{sample.key}/c{corner}", raw=raw, config=config))
+    return path
+
+
+def test_kernels_at_several_clocks_have_coefficients_of_their_own(tmp_path: Path) -> None:
+    found = run_sampled("kernels", at_corners(tmp_path / "both.jsonl", ("kernel",), (0, 7)))
+    rates = {each.name: each.value for each in found.coefficients if "rate" in each.name}
+    assert rates == pytest.approx(
+        {"amax.x2.rate_per_ns": 8, "amax.x2.corner7.rate_per_ns": 4}, rel=2e-3
+    )
+
+
+def test_calls_at_several_clocks_are_no_one_law(tmp_path: Path) -> None:
+    one = at_corners(tmp_path / "one.jsonl", ("null_call",), (7,))
+    assert run_sampled("null-calls", one).name == "null-calls"
+    both = at_corners(tmp_path / "both.jsonl", ("null_call",), (0, 7))
+    with pytest.raises(CalibrationError, match=r"config.corner: 0 and 7: one law is fitted to one"):
+        run_sampled("null-calls", both)
 
 
 def test_work_of_kernels() -> None:

@@ -236,3 +236,45 @@ def test_scaling_is_exact_where_a_plain_product_would_wrap() -> None:
     factors = np.array([ONE, 3, 100 * ONE, 50 * ONE, 7 * ONE + 1], dtype=np.int64)
     expected = [v * f >> 16 for v, f in zip(values.tolist(), factors.tolist(), strict=True)]
     assert _scaled(values, factors).tolist() == expected
+
+
+def test_no_world_runs_a_dsp_beyond_its_measured_peak() -> None:
+    costs = cost_model(PHONE, "mnn")
+    shares = {p: q for p, q in costs.quantities().items() if p.startswith("hexagon_nn.efficiency.")}
+    assert len(shares) == 9
+    drawn = {path: [factor(path, shares, world, 0) for world in range(256)] for path in shares}
+    for path, factors in drawn.items():
+        assert shares[path].value * ONE / min(factors) <= 1 + 1e-4, path
+    # The limit is met, not merely kept: a share of 0.9 that spreads by 2 would go beyond.
+    assert min(drawn["hexagon_nn.efficiency.int8.conv.weight_grad"]) == pytest.approx(
+        shares["hexagon_nn.efficiency.int8.conv.weight_grad"].value * ONE, abs=1
+    )
+
+
+def test_numbers_of_one_coefficient_move_together() -> None:
+    def rate(slope: float, unit: str = "share") -> Quantity:
+        common = (("bundle/rate", slope),)
+        return known(2.0).model_copy(update={"unit": unit, "common": common})
+
+    half = log(2.0)
+    numbers = {"a": rate(half), "b": rate(half), "c": rate(half, "us"), "d": rate(0.4), "e": rate(0)}
+    draws = {
+        name: np.log([factor(name, numbers, world, 0) / ONE for world in range(2000)])
+        for name in numbers
+    }
+    assert draws["a"] == pytest.approx(draws["b"], abs=1e-4)
+    assert draws["a"] == pytest.approx(-draws["c"], abs=1e-4)  # a latency grows where a rate falls
+    assert np.corrcoef(draws["a"], draws["d"])[0, 1] == pytest.approx(0.4 / half, abs=0.05)
+    assert abs(np.corrcoef(draws["a"], draws["e"])[0, 1]) < 0.06
+    for each in draws.values():  # whatever is shared, the spread is the number's
+        assert np.mean(np.abs(each) <= half) == pytest.approx(0.9, abs=0.02)
+
+
+def test_dsp_shares_of_one_fit_are_correlated() -> None:
+    quantities = cost_model(PHONE, "mnn").quantities()
+    names = [f"hexagon_nn.efficiency.int8.{kind}" for kind in ("conv.input_grad", "conv.weight_grad")]
+    unlimited = {name: quantities[name].model_copy(update={"limit": None}) for name in names}
+    one, two = (
+        np.log([factor(name, unlimited, world, 0) for world in range(1000)]) for name in names
+    )
+    assert np.corrcoef(one, two)[0, 1] > 0.18
