@@ -26,8 +26,8 @@ from sim.uncertainty import Shared, Worlds, evidence_shares, interval, resampled
 
 OFFLOAD = "dsp-int8"
 MANDHELING = "mandheling"
-WORLDS = 512
-"""Worlds behind an interval: 25 lie beyond either end, which then moves by a few percent from one
+WORLDS = 1024
+"""Worlds behind an interval: 51 lie beyond either end, which then moves by a few percent from one
 set of worlds to another."""
 SAMPLES = 12
 

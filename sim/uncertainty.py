@@ -71,7 +71,7 @@ def _log_factor(name: str, quantity: Quantity, world: int, seed: int) -> float:
     return max(found, log(quantity.value / quantity.limit))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1 << 18)
 def _normal_draw(name: str, world: int, seed: int) -> float:
     """Standard normal draw of a constant in a world, the same for all plans."""
     return NormalDist().inv_cdf((draw_u32(seed, world, name, "world") + 0.5) / 2**32)

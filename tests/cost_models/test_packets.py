@@ -219,16 +219,18 @@ def test_a_stride_multiplies_no_zeros() -> None:
 
 def test_the_page_states_the_figures_of_the_bundle() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    validations = {each.by.removesuffix(".group"): each for each in committed().validations[1:]}
-    assert [name for name, _ in rows] == list(validations)
+    found = {each.by: each for each in committed().validations[1:]}
+    assert [name for name, _ in rows] == list(SIZES)
     for name, row in rows:
-        each = validations[name]
+        each, easier = found[f"{name}.architecture"], found[f"{name}.group"]
         assert row.split(" | ") == [
             f"{each.groups} / {each.rows}",
             f"{100 * each.median:.1f} %",
             f"{100 * each.p90:.1f} %",
             f"{100 * each.worst:+.1f} %",
             f"`{each.worst_row}`",
+            f"{100 * easier.median:.1f} %",
+            f"{100 * easier.worst:+.1f} %",
         ]
 
 

@@ -6,18 +6,22 @@ import pytest
 
 from cost_models.device import load_device
 from experiments.compare import (
+    WORLDS,
     Comparison,
     Waterfall,
     compare,
     geometric_mean,
     plan_list,
+    ratios,
     waterfall,
 )
 from sim.autodiff import training_graph
-from sim.expected import expected_ns
+from sim.expected import expect, expected_ns
+from sim.lowering import cost_model
 from sim.plan import PlanError
 from sim.policies.build import build_plan
 from sim.policies.recipes import TECHNIQUES
+from sim.uncertainty import Shared, interval, resampled
 from sim.zoo import load_model
 
 PHONE = load_device("snapdragon-865")
@@ -136,3 +140,16 @@ def test_an_extra_plan_has_a_name_of_its_own() -> None:
 def test_geometric_mean() -> None:
     assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
     assert geometric_mean([5.0]) == pytest.approx(5.0)
+
+
+def test_two_halves_of_the_worlds_print_one_interval() -> None:
+    """As printed, to one decimal, the ends of a gain's interval move by a unit at most."""
+    graph = training_graph(load_model("vgg11", batch=64))
+    quantities, shared = cost_model(PHONE, "mnn").quantities(), Shared.of(PHONE)
+    base, ours = (
+        resampled(expect(graph, plan, PHONE), quantities, shared, WORLDS).times_ns
+        for plan in (build_plan(name, graph, PHONE) for name in ("mnn-fp32", "mandheling"))
+    )
+    gains = ratios(base, ours)
+    first, second = (interval(gains[: WORLDS // 2]), interval(gains[WORLDS // 2 :]))
+    assert first == pytest.approx(second, abs=0.1)
