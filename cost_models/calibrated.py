@@ -86,9 +86,7 @@ class _Rows(Part):
     spread: Spread | None = None
 
 
-def resolve(
-    content: Mapping[str, Any], path: Path, library: str | None = None
-) -> dict[str, Any]:
+def resolve(content: Mapping[str, Any], path: Path, library: str | None = None) -> dict[str, Any]:
     """Return the content of a file with all its calibrated numbers filled in.
 
     Parameters

@@ -45,7 +45,8 @@ LEGEND = (
 )
 EVIDENCE_NOTE = (
     "derived: by arithmetic or a fit from measured rows, those of the calibration bundles among "
-    "them. A time that several constants multiply into counts for the weakest of them."
+    "them; what a kernel library takes from a fit of another one is assumed. A time that several "
+    "constants multiply into counts for the weakest of them."
 )
 PLANS = (*BASELINES, "dsp-int8", "mandheling")
 REFERENCES = ("mnn-fp32", "tflite-fp32")

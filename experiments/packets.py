@@ -7,7 +7,7 @@ emulator; ``mandheling hw packets --store FILE`` counts them again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

@@ -3,8 +3,8 @@
 Every time in a task graph names the constant it rests on, and every constant states how well it is
 known. A *world* draws one factor per constant, log-normally, with the constant's spread as the
 half-width of the central 90 %; all tasks that rest on it scale together, and so do all plans that
-are compared (common random numbers), and constants with a fitted coefficient in common. The engine then runs again: what was hidden behind something
-else may not be hidden in that world.
+are compared (common random numbers), and constants with a fitted coefficient in common. The engine
+then runs again: what was hidden behind something else may not be hidden in that world.
 """
 
 from __future__ import annotations

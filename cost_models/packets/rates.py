@@ -15,12 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from cost_models.dsp import DEPTH_ALIGN, padded_macs
+from cost_models.dsp import padded_macs
 from cost_models.fitting.law import Coefficient, Law
 from cost_models.fitting.table import FloatArray, Table
 from cost_models.packets.laws import origins
 from cost_models.packets.shapes import PacketShape
 from cost_models.samples import Sample
+from cost_models.vtcm import DEPTH_ALIGN
 from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Operator, Role
@@ -82,7 +83,7 @@ def share_table(samples: Sequence[Sample], packing: Mapping[str, float], digest:
 
     Families are ``conv``, ``depthwise``, ``linear`` and ``strided`` (gradients of a stride). Layers
     of fewer than :data:`LEAST_CHANNELS` channels are mostly padding and left out. So are batches
-    that :data:`cost_models.dsp.DEPTH_ALIGN` does not divide: they are the depth of a weight
+    that :data:`cost_models.vtcm.DEPTH_ALIGN` does not divide: they are the depth of a weight
     gradient, whose padding is charged and not executed here, and roles are to be compared on the
     same layers.
 

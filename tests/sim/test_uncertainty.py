@@ -257,7 +257,13 @@ def test_numbers_of_one_coefficient_move_together() -> None:
         return known(2.0).model_copy(update={"unit": unit, "common": common})
 
     half = log(2.0)
-    numbers = {"a": rate(half), "b": rate(half), "c": rate(half, "us"), "d": rate(0.4), "e": rate(0)}
+    numbers = {
+        "a": rate(half),
+        "b": rate(half),
+        "c": rate(half, "us"),
+        "d": rate(0.4),
+        "e": rate(0),
+    }
     draws = {
         name: np.log([factor(name, numbers, world, 0) / ONE for world in range(2000)])
         for name in numbers
@@ -272,7 +278,9 @@ def test_numbers_of_one_coefficient_move_together() -> None:
 
 def test_dsp_shares_of_one_fit_are_correlated() -> None:
     quantities = cost_model(PHONE, "mnn").quantities()
-    names = [f"hexagon_nn.efficiency.int8.{kind}" for kind in ("conv.input_grad", "conv.weight_grad")]
+    names = [
+        f"hexagon_nn.efficiency.int8.{kind}" for kind in ("conv.input_grad", "conv.weight_grad")
+    ]
     unlimited = {name: quantities[name].model_copy(update={"limit": None}) for name in names}
     one, two = (
         np.log([factor(name, unlimited, world, 0) for world in range(1000)]) for name in names
