@@ -203,7 +203,7 @@ class Worker:
         assert call is not None
         kernel = call.kernel
         if row.position >= 0:
-            kernel = self.shared.programs[self.draft.subgraphs[row.group].key][row.position]
+            kernel = self._program(row.group)[row.position]
         call.compute(frame, kernel)
         executor = self.shared.executor
         if executor.logits in call.complete:
@@ -223,6 +223,17 @@ class Worker:
         values = [told(n, self.frame.values[n], self.shared.arena) for n in new]
         self._used(names)
         return values
+
+    def _program(self, group: int) -> tuple[Kernel, ...]:
+        """The program of a subgraph.
+
+        Of two subgraphs with one key the first in the list has the row that prepares it, and
+        dispatch may begin with the second, which then has to.
+        """
+        key = self.draft.subgraphs[group].key
+        if key not in self.shared.programs:
+            self._prepare(group)
+        return self.shared.programs[key]
 
     def _prepare(self, group: int) -> None:
         """Build the program of a subgraph: its kernels, found by operator, role and data type."""
