@@ -90,10 +90,9 @@ def work_of(call: KernelCall, forms: Forms, tiles: Tiles) -> Work:
             counts |= _results(call)
         return Work(f"{kind}.{role.value}.{call.dtype}", counts)
     work = op.work(role)
-    counts["elements"] = max(sum(work.reads), work.writes)
-    counts["written"] = work.writes
     if role is Role.UPDATE:
         return Work(f"update.{call.dtype}", {"elements": work.writes, "tensors": len(op.weights)})
+    counts["elements"] = work.elements
     suffix = ".between" if forms.between else ""
     return Work(f"{op.kind}.{role.value}.{call.dtype}{suffix}", counts)
 

@@ -16,19 +16,10 @@ _LATER = tuple(f"#{k}" for k in range(1, 4096))
 
 
 def row_works(draft: Draft, calls: Sequence[Call], steps: StepRows, tiles: Tiles) -> list[Work]:
-    """Family and counts of each row of a step.
-
-    A row that a message of the other process releases counts ``woken``: the process sleeps until
-    then, as a rule. That is the first row after a call, and a call after a preparation.
-    """
+    """Family and counts of each row of a step."""
     tracker = Tracker(draft)
     forms = tracker.run(calls)
-    works = [_work(row, draft, forms, tracker.width, tiles) for row in steps.rows]
-    for index, row in enumerate(steps.rows):
-        if row.kind in (Kind.CALL, Kind.PREPARE) and steps.users[index]:
-            first = steps.users[index][0]
-            works[first] = replace(works[first], counts={**works[first].counts, "woken": 1})
-    return works
+    return [_work(row, draft, forms, tracker.width, tiles) for row in steps.rows]
 
 
 def _work(

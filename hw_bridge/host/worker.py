@@ -133,10 +133,10 @@ class Worker:
             elif self._left or self.end is None:
                 message = channel.receive(wait=True)
                 assert message is not None
-                self._take(message, perf_counter_ns())
+                self._take(message)
 
-    def _take(self, message: Message, woken_ns: int | None = None) -> None:
-        """Take what the other process did; a return ends when a CPU that waited has woken up."""
+    def _take(self, message: Message) -> None:
+        """Take what the other process did."""
         index, values = message
         if index == FAILED:
             raise HostError(values)
@@ -149,8 +149,6 @@ class Worker:
         if row.kind is Kind.PREPARE and row.process == self.process:
             self._one_less(index)
             return
-        if woken_ns is not None and row.kind is Kind.RETURN:
-            self.shared.ends[index] = woken_ns
         self._release(self._done(index))
 
     def _done(self, index: int) -> list[int]:

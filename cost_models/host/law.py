@@ -1,0 +1,149 @@
+"""Laws of the host: the time of a row is a sum of counts, each times a coefficient of its family.
+
+Coefficients are positive and fitted in logarithms with a robust loss, as everywhere in
+:mod:`cost_models.fitting`. A count that a family's rows do not tell apart from the ones before it
+in :data:`COLUMNS` has no coefficient of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from cost_models.fitting.errors import CalibrationError
+from cost_models.fitting.law import Coefficient, Law, fit
+from cost_models.fitting.table import FloatArray, Table
+from cost_models.host.features import Work
+
+SLEEPERS = "repack"
+"""The family whose rows only take a message: what they last is the waking up."""
+WAKE = "wake"
+"""The family of waking up; with the time slept come colder caches and deeper sleep."""
+COLUMNS = (
+    "fixed", "macs", "elements", "bytes", "panel", "map", "runs", "tiles", "wide", "narrow",
+    "widened", "fresh", "values", "operators", "tensors", "slept",
+)  # fmt: skip
+"""Counts that have coefficients, in the order in which they are offered; ``fixed`` is 1."""
+_UNITS = {"fixed": "ns", "fresh": "ns", "slept": "ns per root of ns"}
+_LOW, _HIGH = 1e-7, 1e9
+_DISTINCT = 0.02
+"""Least share of a count that the counts before it must leave unexplained, in the root of squares."""
+_LEAST_ROWS = 4
+"""Rows below which a family has a fixed cost only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measured row: its work and how long it took.
+
+    Attributes
+    ----------
+    slept_ns
+        How long its process had nothing to do before.
+    group
+        The model that it is of, left out as a whole when predictions are tested.
+    """
+
+    work: Work
+    ns: float
+    slept_ns: float
+    group: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostLaws:
+    """Coefficients of every family, nanoseconds per count."""
+
+    families: Mapping[str, Mapping[str, float]]
+
+    def ns(self, work: Work) -> float:
+        """Predicted time of a row, nanoseconds.
+
+        Raises
+        ------
+        CalibrationError
+            No row of the family was measured.
+        """
+        known = self.families.get(work.family)
+        if known is None:
+            raise CalibrationError(
+                f"family {work.family!r} has no law; calibrate with a model that has such kernels "
+                f"(known: {', '.join(sorted(self.families))})"
+            )
+        counts = {"fixed": 1.0, **work.counts}
+        return sum(value * counts.get(name, 0.0) for name, value in known.items())
+
+    def wake_ns(self, slept_ns: float) -> float:
+        """What a row takes longer whose process has slept before, nanoseconds."""
+        return self.ns(Work(WAKE, {"slept": sqrt(slept_ns)}))
+
+
+def fit_laws(rows: Sequence[Row]) -> HostLaws:
+    """Fit one law for each family that rows are of, and the one of waking up.
+
+    Waking up is told by the rows that do nothing else (:data:`SLEEPERS`); the other laws are
+    fitted on rows whose process was awake.
+    """
+    by_family: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row.slept_ns:
+            by_family.setdefault(row.work.family, []).append(row)
+        elif row.work.family == SLEEPERS:
+            counts = {"slept": sqrt(row.slept_ns)}
+            woken = Row(Work(WAKE, counts), row.ns, 0.0, row.group, row.name)
+            by_family.setdefault(WAKE, []).append(woken)
+    return HostLaws({name: fit_family(name, found) for name, found in sorted(by_family.items())})
+
+
+def fit_family(name: str, rows: Sequence[Row]) -> dict[str, float]:
+    """Coefficients of one family by the name of the count."""
+    numbers = {c: _column(rows, c) for c in COLUMNS}
+    values = np.array([row.ns for row in rows])
+    chosen = _told_apart(numbers, values)
+    scale = {c: float(numbers[c].max()) for c in chosen}
+    start = float(np.median(values)) / len(chosen)
+    coefficients = tuple(
+        Coefficient(
+            c, _UNITS.get(c, "ns each"), start / scale[c], _LOW * start / scale[c],
+            _HIGH * start / scale[c], c, f"more rows of {name} with other {c}",
+        )
+        for c in chosen
+    )  # fmt: skip
+
+    def predict(theta: FloatArray, table: Table) -> FloatArray:
+        columns = [table.numbers[c] for c in chosen]
+        return np.asarray(np.stack(columns, axis=1) @ theta)
+
+    names = np.array([row.name for row in rows], dtype=np.str_)
+    table = Table("ns", names, values, names, {}, {c: numbers[c] for c in chosen})
+    theta = fit(Law(f"host.{name}", name, "ns", coefficients, predict), table)
+    return dict(zip(chosen, theta.tolist(), strict=True))
+
+
+def _column(rows: Sequence[Row], name: str) -> FloatArray:
+    if name == "fixed":
+        return np.ones(len(rows))
+    return np.array([float(row.work.counts.get(name, 0)) for row in rows])
+
+
+def _told_apart(numbers: Mapping[str, FloatArray], values: FloatArray) -> list[str]:
+    """Counts whose columns, relative to what was measured, are no mix of those before them."""
+    if len(values) < _LEAST_ROWS:
+        return ["fixed"]
+    chosen: list[str] = []
+    basis = np.zeros((len(values), 0))
+    for name, column in numbers.items():
+        scaled = column / values
+        size = float(np.linalg.norm(scaled))
+        if size == 0:
+            continue
+        rest = scaled - basis @ (basis.T @ scaled)
+        left = float(np.linalg.norm(rest))
+        if left > _DISTINCT * size:
+            chosen.append(name)
+            basis = np.column_stack([basis, rest / left])
+    return chosen
