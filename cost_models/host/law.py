@@ -30,7 +30,7 @@ COLUMNS = (
 _UNITS = {"fixed": "ns", "fresh": "ns", "slept": "ns per root of ns"}
 _LOW, _HIGH = 1e-7, 1e9
 _DISTINCT = 0.02
-"""Least share of a count that the counts before it must leave unexplained, in the root of squares."""
+"""Least part of a count (root of squares) that those before it must leave unexplained."""
 _LEAST_ROWS = 4
 """Rows below which a family has a fixed cost only."""
 

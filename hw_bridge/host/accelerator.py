@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hw_bridge.host.errors import GoneError, HostError
-from hw_bridge.host.rows import DSP, StepRows, step_rows
+from hw_bridge.host.rows import DSP, StepRows, rows_of
 from hw_bridge.host.wire import Channel, Message, heard, told_float
 from hw_bridge.host.worker import END, FAILED, Batch, Shared, Worker, undisturbed
 from sim.draft import Draft
@@ -23,7 +23,6 @@ from sim.lowering import Lowering
 from sim.numeric.executor import NumericExecutor
 from sim.numeric.frame import StepInputs
 from sim.numeric.values import Floats
-from sim.reuse import CacheStep
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +38,14 @@ class Steps:
         draft = self.ready.draft(modes)
         newest = self._newest
         if newest is None or newest[0] is not draft or newest[1] != misses:
-            tasks = self.ready.expected_tasks(modes, CacheStep(misses, ()))
-            rows = step_rows(draft, self.executor.program(draft), tasks)
+            rows = rows_of(self.ready, modes, misses, self.executor.program(draft))
             newest = self._newest = draft, misses, rows
         return draft, newest[2]
 
 
-def start(shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int) -> int:
+def start(
+    shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int
+) -> int:
     """Fork the accelerator process; returns its process number.
 
     ``ends`` are those of the CPU process and of the accelerator; the other's is closed in each.

@@ -64,7 +64,9 @@ class Arena:
         HostError
             The arena is full: the bound that it was made with was too low.
         """
-        return self._raw(prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+        raw = self._raw(prod(shape) * np.dtype(dtype).itemsize)
+        made: NDArray[Any] = raw.view(dtype).reshape(shape)
+        return made
 
     def _raw(self, size: int) -> NDArray[np.uint8]:
         first = self._next
@@ -101,7 +103,7 @@ class Arena:
     def offset(self, array: NDArray[Any]) -> int | None:
         """Where a C-contiguous array lies in the arena; None if it lies elsewhere."""
         first = _address(array) - self._base
-        inside = 0 <= first and first + array.nbytes <= self._bytes.nbytes
+        inside = first >= 0 and first + array.nbytes <= self._bytes.nbytes
         return first if inside and array.flags.c_contiguous else None
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The predicted timeline of a plan on this machine: laws for the rows, the event engine for the rest.
+"""The predicted timeline of a plan on this machine: laws for the rows, then the event engine.
 
 Only the plan, the modes of its rescale rules and the laws go in; nothing that was measured of
 the plan or its model does.
@@ -17,7 +17,6 @@ from hw_bridge.host.rows import CPU, DSP, StepRows
 from sim.engines import run
 from sim.taskgraph import I64
 from sim.timeline import Timeline
-
 
 _ROUNDS = 4
 """Times that sleeping is told from the timeline that the sleeping before gave."""
