@@ -43,7 +43,7 @@ def validate(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare predicted with measured step times of plans on two cores of this machine."""
+    """Compare predicted and measured step times on this machine."""
     check_target("--output", output)
     check_target("--plot", plot)
     if plot is not None:

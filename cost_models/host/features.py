@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
-from cost_models.cost import ITEM_BYTES, KernelCall
+from cost_models.cost import KernelCall
 from kernels.conv import Conv2d
 from kernels.fp32.walks import Walk, forward_walk, input_grad_walks
 from kernels.int8.conv_plan import forward_plan, input_grad_plan, weight_grad_plan
 from kernels.linear import Linear
-from kernels.operators import Operator, Role
+from kernels.operators import Role
 
 Counts = Mapping[str, float]
+CACHED = 1 << 20
+"""Bytes of a core's second-level cache: results beyond it go through to the next."""
 FP32_BLOCK = 96
 """Positions per block of the FP32 products (``kernels.fp32.products``)."""
 FP32_DEPTH = 256
@@ -72,8 +74,9 @@ def work_of(call: KernelCall, forms: Forms, tiles: Tiles) -> Work:
     """Family and counts of a kernel call.
 
     Counts are numbers of the named things: ``macs`` of whole tiles, ``map`` and ``panel``
-    elements that are packed, ``wide`` and ``narrow`` results, ``elements`` of pointwise kernels,
-    ``widened`` elements and ``bytes`` copied.
+    elements that are packed, ``wide`` and ``narrow`` results, those ``far`` beyond the cache,
+    ``added`` to what is there, ``elements`` of pointwise kernels, ``widened`` elements and
+    ``bytes`` copied.
     """
     op, role = call.op, call.role
     if forms.handed_on:
@@ -88,6 +91,10 @@ def work_of(call: KernelCall, forms: Forms, tiles: Tiles) -> Work:
             counts |= (_int8 if call.dtype == "int8" else _fp32)(conv, role, tiles)
         if call.dtype == "int8":
             counts |= _results(call)
+        written = call.op.work(role).writes
+        wide = call.dtype == "fp32" or counts["wide"] > 0
+        counts["far"] = max(0, written - CACHED // 4) if wide else 0
+        counts["added"] = written if call.accumulates else 0
         return Work(f"{kind}.{role.value}.{call.dtype}", counts)
     work = op.work(role)
     if role is Role.UPDATE:
@@ -108,10 +115,10 @@ def _up(value: int, step: int) -> int:
 
 
 def _results(call: KernelCall) -> Counts:
-    """Sums that leave as INT32 (and are read before, by micro-batches), or values as INT8."""
+    """Sums that leave as INT32, or values as INT8."""
     written = call.op.work(call.role).writes
     wide = call.rescaling in ("dynamic", "none") or call.role is Role.WEIGHT_GRAD
-    return {"wide": written * (1 + call.accumulates) * wide, "narrow": written * (not wide)}
+    return {"wide": written * wide, "narrow": written * (not wide)}
 
 
 def _depthwise(op: Conv2d) -> Counts:
@@ -196,8 +203,3 @@ def _fp32_grad(op: Conv2d, walk: Walk, tiles: Tiles) -> Counts:
         * _tiles(columns, tiles.fp32_rows, depth, tiles.fp32_width),
         "elements": op.groups * walk.columns * walk.depth,
     }
-
-
-def moved(op: Operator, role: Role, dtype: str) -> int:
-    """Bytes of every operand and result once."""
-    return op.work(role).elements * ITEM_BYTES[dtype]

@@ -8,7 +8,7 @@ in :data:`COLUMNS` has no coefficient of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -20,11 +20,13 @@ from cost_models.host.features import Work
 
 SLEEPERS = "repack"
 """The family whose rows only take a message: what they last is the waking up."""
+ALONE = 0.05
+"""Share of a row's time up to which it counts as alone, and from the rest of which as beside."""
 WAKE = "wake"
 """The family of waking up; with the time slept come colder caches and deeper sleep."""
 COLUMNS = (
     "fixed", "macs", "elements", "bytes", "panel", "map", "runs", "tiles", "wide", "narrow",
-    "widened", "fresh", "values", "operators", "tensors", "slept",
+    "cold", "far", "added", "widened", "fresh", "values", "operators", "tensors", "slept",
 )  # fmt: skip
 """Counts that have coefficients, in the order in which they are offered; ``fixed`` is 1."""
 _UNITS = {"fixed": "ns", "fresh": "ns", "slept": "ns per root of ns"}
@@ -43,6 +45,8 @@ class Row:
     ----------
     slept_ns
         How long its process had nothing to do before.
+    beside
+        Share of its time in which the other process computed, too.
     group
         The model that it is of, left out as a whole when predictions are tested.
     """
@@ -50,15 +54,21 @@ class Row:
     work: Work
     ns: float
     slept_ns: float
+    beside: float
     group: str
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class HostLaws:
-    """Coefficients of every family, nanoseconds per count."""
+    """Coefficients of every family, nanoseconds per count.
+
+    ``slowdown`` is how much longer a row takes while the other process computes, too: they share
+    caches and bandwidth.
+    """
 
     families: Mapping[str, Mapping[str, float]]
+    slowdown: float = 1.0
 
     def ns(self, work: Work) -> float:
         """Predicted time of a row, nanoseconds.
@@ -83,20 +93,28 @@ class HostLaws:
 
 
 def fit_laws(rows: Sequence[Row]) -> HostLaws:
-    """Fit one law for each family that rows are of, and the one of waking up.
+    """Fit one law for each family that rows are of, the one of waking up, and the slowdown.
 
-    Waking up is told by the rows that do nothing else (:data:`SLEEPERS`); the other laws are
-    fitted on rows whose process was awake.
+    Waking up is told by the rows that do nothing else (:data:`SLEEPERS`), the slowdown by those
+    whose process was never alone; the other laws are fitted on rows whose process was awake and
+    alone.
     """
     by_family: dict[str, list[Row]] = {}
+    beside = []
     for row in rows:
-        if not row.slept_ns:
+        if row.slept_ns:
+            if row.work.family == SLEEPERS:
+                woken = Work(WAKE, {"slept": sqrt(row.slept_ns)})
+                by_family.setdefault(WAKE, []).append(replace(row, work=woken))
+        elif row.beside <= ALONE:
             by_family.setdefault(row.work.family, []).append(row)
-        elif row.work.family == SLEEPERS:
-            counts = {"slept": sqrt(row.slept_ns)}
-            woken = Row(Work(WAKE, counts), row.ns, 0.0, row.group, row.name)
-            by_family.setdefault(WAKE, []).append(woken)
-    return HostLaws({name: fit_family(name, found) for name, found in sorted(by_family.items())})
+        elif row.beside >= 1 - ALONE:
+            beside.append(row)
+    laws = HostLaws({name: fit_family(name, found) for name, found in sorted(by_family.items())})
+    known = [row for row in beside if row.work.family in laws.families]
+    alone_ns = sum(laws.ns(row.work) for row in known)
+    slower = sum(row.ns for row in known) / alone_ns if known else 1.0
+    return replace(laws, slowdown=max(1.0, slower))
 
 
 def fit_family(name: str, rows: Sequence[Row]) -> dict[str, float]:

@@ -29,7 +29,7 @@ DEVICE = "snapdragon-865"
 """The phone whose units and subgraphs the plans have."""
 RATE_Q24 = 256
 """Learning rate of 2^-16: images are noise, and training on them must not diverge."""
-WARM, STEPS, KEPT = 4, 12, 3
+WARM, STEPS, KEPT = 4, 12, 2
 """Steps before measuring, measured steps, and steps of which every row is kept."""
 PAUSE_S = 0.3
 """Between plans, so that others get their share of the cores."""
@@ -62,6 +62,11 @@ PREDICTED = (
 """Networks whose step times are predicted; nothing measured of them is fitted on."""
 
 _FEW = range(100, 104)
+_DRAWN_SIZES = (
+    (32, 24), (16, 32), (64, 16), (32, 32), (8, 24), (48, 20), (24, 40),
+    (64, 24), (32, 20), (16, 28), (40, 28), (96, 16), (12, 36), (64, 32),
+)  # fmt: skip
+"""Batch and image of the drawn networks, by seed."""
 CALIBRATION = (
     Network("vgg13", 4, 32, _FEW),
     Network("resnet34", 2, 32, _FEW),
@@ -77,9 +82,7 @@ CALIBRATION = (
     Network("vgg-small-9", 32, 16, _FEW),
     *(
         Network(f"{DRAWN}{seed}", batch, image, _FEW)
-        for seed, (batch, image) in enumerate(
-            ((32, 24), (16, 32), (64, 16), (32, 32), (8, 24), (48, 20), (24, 40), (64, 24))
-        )
+        for seed, (batch, image) in enumerate(_DRAWN_SIZES)
     ),
 )
 """Networks whose rows the laws are fitted on."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from cost_models.device import load_device
 from cost_models.host import HostLaws, Row, Tiles, Work
+from cost_models.host.law import ALONE
 from cost_models.samples import Sample, SampleError
 from experiments.host.drawn import drawn_plan
 from experiments.host.measure import DEVICE, modes_of, network_of
-from hw_bridge.host.predict import predicted, slept_ns
+from hw_bridge.host.predict import beside, predicted, slept_ns
 from hw_bridge.host.rows import CPU, DSP, StepRows, rows_of
 from hw_bridge.host.session import measured
 from hw_bridge.host.work import row_works
@@ -110,17 +111,17 @@ class MeasuredPlan:
         """Every kept row with its work, its time, and how long its process slept before."""
         for kind, timeline in self.kept():
             times = (timeline.end_ns - timeline.start_ns).tolist()
-            slept = slept_ns(timeline).tolist()
-            for work, ns, before in zip(kind.works, times, slept, strict=True):
-                yield Row(work, float(max(ns, 1)), float(before), self.model, self.name)
+            slept, shared = slept_ns(timeline).tolist(), beside(timeline).tolist()
+            for work, ns, before, share in zip(kind.works, times, slept, shared, strict=True):
+                yield Row(work, float(max(ns, 1)), float(before), share, self.model, self.name)
 
     def predicted(self, laws: HostLaws) -> list[Timeline]:
         """Predicted timeline of each kind of step."""
         return [predicted(kind.rows, kind.works, laws) for kind in self.kinds]
 
-    def predicted_ns(self, laws: HostLaws) -> float:
-        """Median over the measured steps of what the laws say of them, nanoseconds."""
-        each = [timeline.makespan_ns for timeline in self.predicted(laws)]
+    def step_ns(self, timelines: Sequence[Timeline]) -> float:
+        """Median over the measured steps of the timelines of their kinds, nanoseconds."""
+        each = [timeline.makespan_ns for timeline in timelines]
         return float(np.median([each[kind] for kind in self._conditions["kind"]]))
 
 
@@ -137,22 +138,23 @@ def plans_of(samples: Iterable[Sample], use: str) -> list[MeasuredPlan]:
     return [MeasuredPlan(s) for s in samples if s.kind == "plan" and s.config["use"] == use]
 
 
-def distinct(rows: Iterable[Row], sleepers: int = 1500) -> list[Row]:
-    """One row, with its median time, for equal work in one network whose process was awake.
+def distinct(rows: Iterable[Row], others: int = 3000) -> list[Row]:
+    """One row, with its median time, for equal work in one network whose process was alone.
 
-    So a block that a network repeats counts once. Of the rows after sleep at most ``sleepers``
-    stay, evenly taken: each slept for another time.
+    So a block that a network repeats counts once. Of the rows after sleep, and of those beside
+    the other process, at most ``others`` stay, evenly taken: no two are alike.
     """
-    times: dict[tuple[str, str, tuple[tuple[str, float], ...]], list[Row]] = {}
-    slept = []
+    alone: dict[tuple[str, str, tuple[tuple[str, float], ...]], list[Row]] = {}
+    slept, shared = [], []
     for row in rows:
         if row.slept_ns:
             slept.append(row)
+        elif row.beside > ALONE:
+            shared.append(row)
         else:
             key = (row.group, row.work.family, tuple(sorted(row.work.counts.items())))
-            times.setdefault(key, []).append(row)
+            alone.setdefault(key, []).append(row)
     found = [
-        Row(each[0].work, float(np.median([r.ns for r in each])), 0.0, each[0].group, each[0].name)
-        for each in times.values()
+        replace(each[0], ns=float(np.median([row.ns for row in each]))) for each in alone.values()
     ]
-    return found + slept[:: max(1, -(-len(slept) // sleepers))]
+    return found + [row for kind in (slept, shared) for row in kind[:: 1 + len(kind) // others]]

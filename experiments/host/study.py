@@ -16,6 +16,7 @@ import numpy as np
 from cost_models.fitting import CalibrationError
 from cost_models.fitting.conformal import interval_of
 from cost_models.host import HostLaws, Row, fit_laws
+from cost_models.host.law import ALONE
 from cost_models.samples import Sample
 from experiments.host.measured import MeasuredPlan, distinct, plans_of
 
@@ -42,7 +43,8 @@ def outcome(plan: MeasuredPlan, laws: HostLaws) -> Outcome:
     """Predict a plan and lay it beside what was measured."""
     measured = float(np.median(plan.makespans_ns))
     kind, timeline = next(iter(plan.kept()))
-    said = plan.predicted(laws)[plan.kinds.index(kind)]
+    timelines = plan.predicted(laws)
+    said = timelines[plan.kinds.index(kind)]
     took = timeline.end_ns - timeline.start_ns
     awaited = said.end_ns - said.start_ns
     row = int(np.argmax(np.abs(awaited - took)))
@@ -52,7 +54,7 @@ def outcome(plan: MeasuredPlan, laws: HostLaws) -> Outcome:
         "measured_ns": int(took[row]),
         "predicted_ns": int(awaited[row]),
     }
-    return Outcome(plan, measured, plan.predicted_ns(laws), worst)
+    return Outcome(plan, measured, plan.step_ns(timelines), worst)
 
 
 def study(samples: Iterable[Sample]) -> dict[str, Any]:
@@ -84,6 +86,7 @@ def study(samples: Iterable[Sample]) -> dict[str, Any]:
         "families": _families(laws, rows, predict),
         "plans": [_plan(one) for one in outcomes],
         "worst_rows": sorted((_worst(one) for one in outcomes), key=_size, reverse=True)[:WORST],
+        "slowdown": _round(laws.slowdown),
         "laws": {name: dict(law) for name, law in laws.families.items()},
     }
 
@@ -149,7 +152,7 @@ def left_out(
 
 def _predicted_or_none(plan: MeasuredPlan, laws: HostLaws) -> float | None:
     try:
-        return plan.predicted_ns(laws)
+        return plan.step_ns(plan.predicted(laws))
     except CalibrationError:
         return None
 
@@ -189,7 +192,7 @@ def _interval(
 def _families(
     laws: HostLaws, rows: Sequence[Row], predict: Sequence[MeasuredPlan]
 ) -> dict[str, dict[str, Any]]:
-    """Errors of the rows of each family whose process was awake: fitted, and predicted."""
+    """Errors of the rows of each family whose process was awake and alone: fitted, predicted."""
     found: dict[str, dict[str, Any]] = {}
     new = [row for plan in predict for row in plan.rows()]
     total = sum(row.ns for row in new)
@@ -207,8 +210,9 @@ def _families(
 
 
 def _errors(laws: HostLaws, family: str, rows: Sequence[Row]) -> list[float]:
-    awake = (row for row in rows if row.work.family == family and not row.slept_ns)
-    return [abs(laws.ns(row.work) / row.ns - 1) for row in awake]
+    mine = (row for row in rows if row.work.family == family)
+    plain = (row for row in mine if not row.slept_ns and row.beside <= ALONE)
+    return [abs(laws.ns(row.work) / row.ns - 1) for row in plain]
 
 
 def _median(errors: Sequence[float]) -> float | None:

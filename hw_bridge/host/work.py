@@ -13,6 +13,7 @@ from sim.draft import Draft
 from sim.numeric.calls import Call
 
 _LATER = tuple(f"#{k}" for k in range(1, 4096))
+"""Ends of the names of micro-batches that find code and weights in the caches."""
 
 
 def row_works(draft: Draft, calls: Sequence[Call], steps: StepRows, tiles: Tiles) -> list[Work]:
@@ -29,7 +30,11 @@ def _work(
         item = row.call.item
         work = work_of(item.call, forms[item.name], tiles)
         first = item.has_macs and not item.name.endswith(_LATER)
-        return replace(work, counts={**work.counts, "fresh": 1}) if first else work
+        if not first:
+            return work
+        return replace(
+            work, counts={**work.counts, "fresh": 1, "cold": work.counts.get("panel", 0)}
+        )
     if row.kind in (Kind.CALL, Kind.RETURN):
         size = sum(_bytes(draft, width, name) for name in row.sends)
         return Work(row.kind.value, {"values": len(row.sends), "bytes": size})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,8 +47,8 @@ def test_a_strided_input_gradient_is_a_product_for_each_phase() -> None:
 def test_micro_batches_that_add_read_what_is_there() -> None:
     op = Conv2d(n=2, c_in=4, h=6, w=6, c_out=4, k=3)
     first = work(op, Role.WEIGHT_GRAD, "int8").counts["wide"]
-    later = work(op, Role.WEIGHT_GRAD, "int8", accumulates=True).counts["wide"]
-    assert later == 2 * first == 2 * 144
+    later = work(op, Role.WEIGHT_GRAD, "int8", accumulates=True).counts
+    assert later["wide"] == later["added"] == first == 144
 
 
 def test_what_is_handed_on_costs_its_copy_alone() -> None:
@@ -54,6 +56,12 @@ def test_what_is_handed_on_costs_its_copy_alone() -> None:
     assert work_of(call, Forms(handed_on=True, copied=64), TILES) == Work(
         "handed_on", {"bytes": 64}
     )
+
+
+def test_results_beyond_the_cache_are_counted() -> None:
+    op = Linear(n=8, c_in=1024, c_out=1024)
+    assert work(op, Role.WEIGHT_GRAD, "fp32").counts["far"] == 1024 * 1024 - (1 << 18)
+    assert work(op, Role.FORWARD, "int8", rescaling="fused").counts["far"] == 0
 
 
 def made(family: str, seed: int, count: int = 60) -> list[Row]:
@@ -65,7 +73,7 @@ def made(family: str, seed: int, count: int = 60) -> list[Row]:
         noise = float(np.exp(random.normal(0, 0.02)))
         ns = (20_000 + 0.01 * macs + 0.5 * elements) * noise
         counts = {"macs": macs, "elements": elements}
-        rows.append(Row(Work(family, counts), ns, 0.0, f"net{k % 10}", f"row{k}"))
+        rows.append(Row(Work(family, counts), ns, 0.0, 0.0, f"net{k % 10}", f"row{k}"))
     return rows
 
 
@@ -73,7 +81,7 @@ def sleepers(seed: int) -> list[Row]:
     """Rows that took 30 us and 80 ns for each root of a ns that their process slept before."""
     slept = np.exp(np.random.default_rng(seed).uniform(9, 16, 40))
     return [
-        Row(Work("repack", {}), 30_000 + 80 * float(ns) ** 0.5, float(ns), "net0", f"sleep{k}")
+        Row(Work("repack", {}), 30_000 + 80 * float(ns) ** 0.5, float(ns), 0.0, "net0", f"sleep{k}")
         for k, ns in enumerate(slept)
     ]
 
@@ -89,17 +97,25 @@ def test_fits_recover_the_coefficients(seed: int) -> None:
 
 def test_a_count_that_is_another_in_disguise_has_no_coefficient() -> None:
     rows = [
-        Row(Work(r.work.family, {**r.work.counts, "map": 3 * r.work.counts["macs"]}), r.ns, 0.0,
-            r.group, r.name)
+        replace(r, work=Work("x", {**r.work.counts, "map": 3 * r.work.counts["macs"]}))
         for r in made("x", 1)
-    ]  # fmt: skip
+    ]
     assert "map" not in fit_laws(rows).families["x"]
 
 
 def test_rows_after_sleep_do_not_disturb_the_other_laws() -> None:
     rows = made("x", 2)
-    late = [Row(r.work, 9 * r.ns, 1e5, r.group, r.name) for r in rows]
+    late = [replace(r, ns=9 * r.ns, slept_ns=1e5) for r in rows]
     assert fit_laws([*rows, *late, *sleepers(2)]).families["x"] == fit_laws(rows).families["x"]
+
+
+def test_rows_beside_the_other_process_tell_the_slowdown() -> None:
+    rows = made("x", 4)
+    slower = [replace(r, ns=1.2 * r.ns, beside=1.0) for r in rows]
+    laws = fit_laws([*rows, *slower])
+    assert laws.families["x"] == fit_laws(rows).families["x"]
+    assert laws.slowdown == pytest.approx(1.2, rel=0.02)
+    assert fit_laws(rows).slowdown == 1.0
 
 
 def test_an_unknown_family_is_refused() -> None:

@@ -10,7 +10,7 @@ from cost_models.host import HostLaws, Tiles
 from experiments.host.drawn import drawn_plan
 from experiments.host.networks import drawn_network
 from hw_bridge.host.forms import Tracker
-from hw_bridge.host.predict import predicted, slept_ns
+from hw_bridge.host.predict import beside, predicted, slept_ns
 from hw_bridge.host.rows import CPU, DSP, RPC, Kind, StepRows, step_rows
 from hw_bridge.host.session import measured
 from hw_bridge.host.work import row_works
@@ -25,6 +25,8 @@ from sim.numeric import NumericExecutor, StepInputs
 from sim.numeric.calls import calls_of
 from sim.policies.build import build_plan
 from sim.reuse import CacheStep
+from sim.taskgraph import Unit, make_task_graph
+from sim.timeline import Timeline
 from sim.zoo import load_model
 
 PHONE = load_device("snapdragon-865")
@@ -88,6 +90,32 @@ def test_who_slept_wakes_up_first() -> None:
     assert (lasts[process & (slept > 0)] == 11_000).all()
     assert (lasts[process & (slept == 0)] == 1000).all()
     assert slept[process].any()
+
+
+class Slower(Constant):
+    """As above, and a row takes 1.5 times as long beside one of the other process."""
+
+
+def test_rows_of_both_processes_at_once_take_longer() -> None:
+    rows, works = works_of(LENET, "unblock-dsp")
+    alone = predicted(rows, works, Constant({}))
+    slowed = predicted(rows, works, Slower({}, slowdown=1.5))
+    check(slowed)
+    share = beside(slowed)
+    process = slowed.graph.unit != RPC
+    lasts = slowed.end_ns - slowed.start_ns - np.where(slept_ns(slowed) > 0, 10_000, 0)
+    assert lasts[process & (share == 0)].max() == 1000
+    assert (share > 0).any(), "this plan has work for both at once"
+    assert lasts[process].max() <= 1501
+    assert slowed.makespan_ns >= alone.makespan_ns
+
+
+def test_share_beside_the_other_process() -> None:
+    graph = make_task_graph([Unit("cpu", 1), Unit("dsp", 1), Unit("rpc", 2)], [0, 0, 1, 2])
+    start, end = np.array([0, 10, 5, 0]), np.array([10, 20, 15, 30])
+    timeline = Timeline(graph, start, end, np.ones(4, np.int64), source="measured")
+    assert beside(timeline).tolist() == [0.5, 0.5, 1.0, 0.0]
+    assert slept_ns(timeline).tolist() == [0, 0, 5, 0]
 
 
 def test_measured_rows_begin_when_they_could() -> None:
