@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from cost_models.errors import DescriptionError, one_line, shown, unknown_name
-from cost_models.quantity import Kind, Name, Prose, Quantity, Spread, check_range
+from cost_models.calibrated import BundleUse, resolve
+from cost_models.errors import CalibrationError, DescriptionError, one_line, shown, unknown_name
+from cost_models.quantity import Kind, Name, Part, Prose, Quantity, Spread, check_range
 from cost_models.reading import read_bytes
 
 MAX_FILE_BYTES = 262_144
@@ -29,12 +31,6 @@ MAX_TAIL_US = 2e6
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Row = tuple[Number, Number]
-
-
-class Part(BaseModel):
-    """A table of a description: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RowTable(Part):
@@ -139,6 +135,28 @@ class Description(Part):
     """Raised for a file that is not such a description."""
 
     name: Name
+    bundles: tuple[BundleUse, ...] = ()
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What a bundle must have been fitted on to fit this description, by the same names."""
+
+    def calibration_notes(self, facts: Mapping[str, str] | None = None) -> list[str]:
+        """Return a sentence for each bundle that was fitted on something else.
+
+        Parameters
+        ----------
+        facts
+            What it is used on; this description itself by default.
+        """
+        notes = []
+        for use in self.bundles:
+            differs = use.mismatches(self.facts if facts is None else facts)
+            if differs:
+                why = f"; accepted: {use.accept}" if use.accept else ""
+                notes.append(f"{self.name}: {use.name} was fitted on {', '.join(differs)}{why}")
+        return notes
 
     @cached_property
     def sha256(self) -> str:
@@ -252,9 +270,19 @@ def _load(path: Path, model: type[D]) -> D:
     if not isinstance(content, dict):
         raise error(f"{path}: {shown(content)} is not a table; write `key: value` lines")
     try:
-        return model.model_validate(content)
+        read = model.model_validate(resolve(content, path))
+    except CalibrationError as cause:
+        raise error(str(cause)) from None
     except ValidationError as cause:
         raise error(one_line(path.name, model, cause)) from None
+    for use in read.bundles:
+        differs = use.mismatches(read.facts)
+        if differs and use.accept is None:
+            raise error(
+                f"{path.name}: bundles: {use.name} was fitted on {', '.join(differs)}; calibrate "
+                "on this one, or say under accept why it holds here all the same"
+            )
+    return read
 
 
 def _yaml_reason(cause: yaml.YAMLError) -> str:

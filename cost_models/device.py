@@ -18,7 +18,6 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 from cost_models.description import (
     Description,
     OperatingPoints,
-    Part,
     load,
     names_in,
 )
@@ -36,6 +35,7 @@ from cost_models.quantity import (
     Microseconds,
     Milliwatts,
     Name,
+    Part,
     PicojoulesPerByte,
     Prose,
     Seconds,
@@ -229,6 +229,11 @@ class Device(Description):
     prepare: Prepare | None
     static: tuple[Static, ...] = Field(min_length=1)
     thermal: Thermal
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Chip and Hexagon version."""
+        return {"soc": self.soc} | ({} if self.dsp is None else {"hexagon": self.dsp.arch})
 
     @model_validator(mode="after")
     def _dsp_is_whole(self) -> Self:

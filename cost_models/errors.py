@@ -1,4 +1,4 @@
-"""Errors of files that describe devices and kernel libraries, each told in one line.
+"""Errors of files that describe devices, kernel libraries and calibrations, told in one line.
 
 A message names the file, the dotted field, the value, what is allowed and what to do, so that
 whoever wrote the file can correct it without reading the schema.
@@ -28,6 +28,10 @@ class DeviceError(DescriptionError):
 
 class LibraryError(DescriptionError):
     """A library file, library name or question to a library is wrong."""
+
+
+class CalibrationError(DescriptionError):
+    """A table, a law, samples or a bundle cannot be used; one line says what to correct."""
 
 
 def shown(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from cost_models.description import Description, Part, load, names_in
+from cost_models.description import Description, load, names_in
 from cost_models.errors import LibraryError, unknown_name
 from cost_models.quantity import (
     ByteRate,
@@ -21,6 +21,7 @@ from cost_models.quantity import (
     ElementsPerCycle,
     GatherRate,
     Microseconds,
+    Part,
     Prose,
     Quantity,
     Share,
@@ -99,6 +100,11 @@ class Library(Description):
     input_rate: ByteRate | None = None
     int32_passes: Int32Passes | None = None
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The library's name; the chip is that of a device."""
+        return {"library": self.name}
+
     @model_validator(mode="after")
     def _threads_ordered(self) -> Self:
         if not self.parallel_efficiency:
@@ -108,6 +114,16 @@ class Library(Description):
         threads = list(self.parallel_efficiency)
         if threads[0] != 1 or any(a >= b for a, b in pairwise(threads)):
             raise ValueError(f"parallel_efficiency: threads {threads} must increase from 1: sort")
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_peak(self) -> Self:
+        """On a DSP no product is saved by Winograd: a share above 1 is a slip, or no share."""
+        for path, quantity in self.quantities().items() if self.unit_kind == "dsp" else ():
+            if path.startswith("efficiency.") and quantity.value > 1:
+                raise ValueError(
+                    f"{path} {quantity.value:g} exceeds the peak of a context: lower it"
+                )
         return self
 
     def share(self, dtype: str, family: str, role: str) -> float:

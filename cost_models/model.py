@@ -143,6 +143,13 @@ class CostModel:
             return gpu_cost(call, self.device, self.gpu)
         raise UnsupportedKernelError(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
 
+    def calibration_notes(self) -> list[str]:
+        """Return a sentence for each calibration that was fitted on something else."""
+        notes = self.device.calibration_notes()
+        for part in (self.cpu, self.gpu, self.dsp):
+            notes += part.calibration_notes({**self.device.facts, **part.facts})
+        return notes
+
     def quantities(self) -> dict[str, Quantity]:
         """Every constant that a cost can rest on, by the dotted name that costs use."""
         found: dict[str, Quantity] = {}

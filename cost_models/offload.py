@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
-from cost_models.description import Part, SizeLatency, TailQuantiles
-from cost_models.quantity import ByteRate, Microseconds
+from cost_models.description import SizeLatency, TailQuantiles
+from cost_models.quantity import ByteRate, Microseconds, Part
 
 RpcMode = Literal["none", "adaptive", "pm_qos", "poll"]
 

@@ -74,10 +74,14 @@ Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(t
 Spread = Annotated[float, Field(ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
 
 
-class Quantity(BaseModel):
-    """``value`` in ``unit``; ``kind`` says how it is known and ``source`` from where."""
+class Part(BaseModel):
+    """A table of a description: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Quantity(Part):
+    """``value`` in ``unit``; ``kind`` says how it is known and ``source`` from where."""
 
     value: float = Field(strict=True, allow_inf_nan=False)
     unit: str = Field(min_length=1)

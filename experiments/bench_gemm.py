@@ -41,7 +41,7 @@ Action = Callable[[], object]
 
 def _register_loop() -> Callable[[int], int]:
     """Compiled loop of 24 independent ``vpdpbusd`` of 512 bits per step, on registers alone."""
-    from llvmlite import ir  # type: ignore[import-untyped]
+    from llvmlite import ir
     from numba import njit, types
     from numba.core import cgutils
     from numba.extending import intrinsic

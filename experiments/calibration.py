@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 import cost_models
+from cost_models.bundle import FittedOn
 from cost_models.cost import ITEM_BYTES
 from cost_models.device import load_device
 from cost_models.errors import unknown_name
@@ -28,7 +29,8 @@ from cost_models.fitting import (
     calibrate,
     read_table,
 )
-from cost_models.fitting.laws import CPU_LIBRARIES
+from cost_models.fitting.laws import CPU_LIBRARIES, QOS_MODES
+from experiments.caffe_networks import WIRINGS, caffe_model
 from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Role
@@ -55,18 +57,24 @@ class Study:
     file: str
     schema: Schema
     groupings: tuple[Grouping, ...]
+    fitted_on: tuple[FittedOn, ...]
     work: Callable[[Table], Table] = lambda table: table
     excluded: Callable[[Table], Mapping[str, str]] = lambda table: {}
 
 
 @cache
-def inference_work(network: str, image: int | None) -> Mapping[str, float]:
+def inference_work(
+    network: str, image: int | None, library: str | None = None
+) -> Mapping[str, float]:
     """Counts of one inference at batch 1 with activations and batch norm fused.
+
+    ncnn's benchmark runs Caffe's versions of some networks, everyone else the zoo's.
 
     ``macs`` = ``direct_macs`` + ``winograd_macs`` (3x3, stride 1, at least 16 channels, one group);
     ``activations``: elements read and written; ``params``: weights.
     """
-    model = load_model(network, 1, image)
+    caffe = library is not None and library.startswith("ncnn") and network in WIRINGS
+    model = caffe_model(network) if caffe else load_model(network, 1, image)
     direct = winograd = activations = 0
     for op in (layer.op for layer in model.layers if not layer.op.is_view):
         if op.kind in FUSED:
@@ -124,7 +132,8 @@ def _mixed(table: Table) -> Mapping[str, str]:
 
 
 def _cpu_work(table: Table) -> Table:
-    work = _columns([inference_work(net, None) for net in table.labels["network"].tolist()])
+    labels = zip(table.labels["network"].tolist(), table.labels["library"].tolist(), strict=True)
+    work = _columns([inference_work(network, None, library) for network, library in labels])
     rates = [_copy_rate(soc) for soc in table.labels["soc"].tolist()]
     sizes = [ITEM_BYTES[d] if d != "fp16" else 2 for d in table.labels["dtype"].tolist()]
     weights_ms = work["params"] * np.array(sizes) / np.array(rates) / 1000  # MB/s: bytes per us
@@ -148,6 +157,10 @@ def _cliff(table: Table) -> Mapping[str, str]:
     return dict.fromkeys(table.names[beyond].tolist(), CLIFF)
 
 
+def _on(block: str = "", **facts: str) -> FittedOn:
+    return FittedOn(block=block, facts=facts)
+
+
 STUDIES: Final[Mapping[str, Study]] = {
     "fastrpc-size": Study(
         "fastrpc_size.csv",
@@ -157,16 +170,22 @@ STUDIES: Final[Mapping[str, Study]] = {
             {"buffer_bytes": (0, 2**31)},
         ),
         (Grouping("buffer_bytes", 0.10),),
+        (
+            _on("boosted", soc="SM8250", hexagon="v66"),  # by the build command that is shown
+            _on("default", soc="not stated", hexagon="not stated"),
+        ),
     ),
     "fastrpc-qos": Study(
         "fastrpc_qos.csv",
-        Schema("us", {"mode": ("none", "adaptive", "pm_qos")}, {"job_us": (1, 1e6)}),
+        Schema("us", {"mode": QOS_MODES}, {"job_us": (1, 1e6)}),
         (Grouping("job_us", 0.10),),
+        (_on(soc="SM8150", hexagon="v66"),),
     ),
     "core-power": Study(
         "core_power.csv",
         Schema("mW", {"core": (), "point": (), "phone": ()}, {"clock_mhz": (100, 5000)}),
         (Grouping("point", 0.08), Grouping("phone")),
+        (_on(soc="that of each core's name"),),
     ),
     "dsp-networks": Study(
         "dsp_networks.csv",
@@ -176,6 +195,7 @@ STUDIES: Final[Mapping[str, Study]] = {
             {"image": (1, 1024), "dsp_layers": (0, 1e4), "other_layers": (0, 1e4)},
         ),
         (Grouping("network", 0.15),),
+        (_on(soc="QCS8250", hexagon="v66", library="TFLite with the vendor's delegate"),),
         _dsp_work,
         _mixed,
     ),
@@ -192,6 +212,7 @@ STUDIES: Final[Mapping[str, Study]] = {
             {"threads": (1, 8)},
         ),
         (Grouping("network", 0.15),),
+        (_on(soc="SM8150, SM8150-AC and SM8250", library="ncnn and Paddle-Lite"),),
         _cpu_work,
     ),
     "training-sd855": Study(
@@ -202,11 +223,13 @@ STUDIES: Final[Mapping[str, Study]] = {
             {"batch": (1, 4096)},
         ),
         (Grouping("batch", 0.10), Grouping("network")),
+        (_on(soc="SM8150", library="mnn"),),
         _training_work,
         _cliff,
     ),
 }
-"""Calibrations by name; those of a law in :data:`cost_models.fitting.LAWS`."""
+"""Calibrations of committed tables by name; each is of a law in
+:data:`cost_models.fitting.LAWS`."""
 
 
 def run_study(name: str) -> Bundle:
@@ -221,12 +244,17 @@ def run_study(name: str) -> Bundle:
     --------
     >>> bundle = run_study("fastrpc-qos")
     >>> [c.name for c in bundle.coefficients][0], bundle.validations[0].groups
-    ('none.overhead_us', 6)
+    ('awake_us', 2)
     """
     if name not in STUDIES:
         raise CalibrationError(unknown_name("calibration", name, tuple(STUDIES)))
     study = STUDIES[name]
     table = study.work(read_table(FOLDER / study.file, study.schema))
     return calibrate(
-        LAWS[name], table, study.groupings, file=study.file, excluded=study.excluded(table)
+        LAWS[name],
+        table,
+        study.groupings,
+        file=study.file,
+        fitted_on=study.fitted_on,
+        excluded=study.excluded(table),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli_common import (
+    CliError,
     JsonOption,
     deliver,
     manifest,
@@ -18,8 +20,8 @@ from experiments.cli_common import (
 )
 
 if TYPE_CHECKING:
-    from cost_models.fitting import Bundle
-    from cost_models.fitting.bundle import Validation
+    from cost_models.bundle import Validation
+    from cost_models.fitting import Bundle, Grouping
 
 ALL = "all"
 NOTE = "held-out errors: every row predicted by a fit that has not seen its group"
@@ -27,8 +29,12 @@ NOTE = "held-out errors: every row predicted by a fit that has not seen its grou
 
 def calibrate(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME|all]", help="One calibration, see --list.")
+        str, typer.Argument(metavar="NAME|all", help="One calibration, see --list.")
     ] = ALL,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="FILE", help="Fit samples of this store, not the tables."),
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Only list the calibrations.")] = False,
     folder: Annotated[
         Path | None,
@@ -36,16 +42,12 @@ def calibrate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit coefficients to measured tables, with held-out errors."""
-    from experiments.calibration import STUDIES, run_study
-
+    """Fit coefficients to measurements, with held-out errors."""
     if listed:
         _list(as_json)
         return
-    bundles = []
     with working("Fitting"):
-        for each in STUDIES if name == ALL else (name,):
-            bundles.append(run_study(each))
+        bundles = _bundles(name, store)
     if folder is not None:
         _write(bundles, folder)
     document = {
@@ -59,25 +61,63 @@ def calibrate(
             _print(bundle)
 
 
-def _list(as_json: bool) -> None:
-    from cost_models.fitting import LAWS
-    from experiments.calibration import STUDIES
+def _bundles(name: str, store: Path | None) -> list[Bundle]:
+    """Fit one calibration, or all: of the tables, or those that a store has samples for."""
+    from experiments.calibration import STUDIES, run_study
+    from experiments.packets import PACKET_STUDIES, run_packet_study
+    from experiments.sampled import SAMPLED, fittable, run_sampled
 
-    rows = [
-        {
-            "name": name,
-            "title": LAWS[name].title,
-            "table": study.file,
-            "left_out_by": [grouping.by for grouping in study.groupings],
-        }
-        for name, study in STUDIES.items()
-    ]
+    if name in PACKET_STUDIES:
+        return [run_packet_study(name) if store is None else run_packet_study(name, store)]
+    if store is None and name == ALL:
+        return [*map(run_study, STUDIES), *map(run_packet_study, PACKET_STUDIES)]
+    if store is None and name in SAMPLED:
+        raise CliError(f"{name} is fitted to samples: give their file by --store")
+    if store is None:
+        return [run_study(name)]
+    if name != ALL:
+        return [run_sampled(name, store)]
+    names = fittable(store)
+    if not names:
+        wanted = ", ".join(f"{study.kind} in ns" for study in SAMPLED.values())
+        raise CliError(f"--store {store}: has no samples to fit; allowed: {wanted}")
+    return [run_sampled(each, store) for each in names]
+
+
+def _list(as_json: bool) -> None:
+    from cost_models.fitting import LAWS, Grouping
+    from experiments.calibration import STUDIES
+    from experiments.packets import PACKET_STUDIES, STORE
+    from experiments.sampled import SAMPLED
+
+    rows: list[dict[str, Any]] = []
+    for name, study in STUDIES.items():
+        rows.append(_listed(name, LAWS[name].title, study.file, None, study.groupings))
+    for name, sampled in SAMPLED.items():
+        rows.append(_listed(name, LAWS[name].title, None, sampled.kind, sampled.groupings))
+    for name, packets in PACKET_STUDIES.items():
+        rows.append(_listed(name, packets.title, STORE.name, "kernel", (Grouping("group"),)))
     deliver({"calibrations": rows}, as_json, None)
     if not as_json:
         from experiments.render import show, table
 
-        cells = [(str(r["name"]), str(r["title"])) for r in rows]
-        show(stdout_console(), table("Calibrations", ("name", "what"), cells, left=2))
+        cells = [
+            (str(r["name"]), str(r["title"]), ", ".join(k for k in ("table", "samples") if r[k]))
+            for r in rows
+        ]
+        show(stdout_console(), table("Calibrations", ("name", "what", "from"), cells, left=3))
+
+
+def _listed(
+    name: str, title: str, table: str | None, kind: str | None, groupings: Sequence[Grouping]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": title,
+        "table": table,
+        "samples": kind,
+        "left_out_by": [grouping.by for grouping in groupings],
+    }
 
 
 def _write(bundles: list[Bundle], folder: Path) -> None:

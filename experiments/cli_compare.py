@@ -151,6 +151,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         "budget_bytes": found.budget_bytes,
         "rows": [row_document(row) for row in found.rows],
         "missing": found.missing,
+        "calibration_notes": list(found.notes),
         "waterfalls": [
             {
                 "order": list(fall.names),
@@ -175,6 +176,7 @@ def row_document(row: Row) -> dict[str, Any]:
         "speedup": row.speedup,
         "speedup_interval": list(row.speedup_interval),
         "energy_ratio": row.energy_ratio,
+        "energy_ratio_interval": list(row.energy_ratio_interval),
         "breakdown_ns": row.breakdown_ns,
         "evidence": row.evidence,
         "first_step_ns": row.first_step_ns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,24 +16,40 @@ from experiments.cli_common import (
     integer,
     manifest,
     progress,
+    say,
     stdout_console,
 )
+from experiments.cli_hw_board import (
+    TargetOption,
+    TransportOption,
+    open_board,
+    refuse_board_options,
+    sample,
+    verify_board,
+)
+from experiments.cli_hw_run import run
+from experiments.cli_options import path_option
 
 if TYPE_CHECKING:
     from hw_bridge.hexagon.packets import Rescaling, Row
     from hw_bridge.hexagon.protocol import Kernel
     from hw_bridge.hexagon.verify import KernelVerdict
 
-app = typer.Typer(help="Verify HVX kernels in an emulator, count packets.")
-BACKENDS = ("hexagon",)
+app = typer.Typer(help="Plans on real kernels; HVX kernels, emulated or on a board.")
+app.command()(run)
+app.command()(sample)
+BACKENDS = ("hexagon", "board")
 CASE_LIMIT = 10_000_000
+PACKETS_BATCH = 32
 NOTE = "packets counted by the emulator; they are not cycles"
 
 BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="B", help="What runs the kernels: hexagon.")
+    str, typer.Option("--backend", metavar="B", help="What runs the kernels: hexagon or board.")
 ]
+ALL = "v66,v68,v73"
 ArchesOption = Annotated[
-    str, typer.Option("--arch", metavar="V,...", help="Hexagon versions of the builds.")
+    str | None,
+    typer.Option("--arch", metavar="V,...", help=f"Hexagon versions of the builds: {ALL}."),
 ]
 ArchOption = Annotated[
     str, typer.Option("--arch", metavar="V", help="Hexagon version of the build.")
@@ -72,7 +89,9 @@ def verify(
         ),
     ] = 1000,
     backend: BackendOption = "hexagon",
-    arch: ArchesOption = "v66,v68,v73",
+    transport: TransportOption = None,
+    target: TargetOption = None,
+    arch: ArchesOption = None,
     kernel: Annotated[
         list[str] | None,
         typer.Option("--kernel", metavar="K", help="Only this kernel; may be repeated."),
@@ -84,11 +103,18 @@ def verify(
     from hw_bridge.hexagon.verify import verify as run
 
     _check_backend(backend)
-    arches, kernels = _arches(arch), _kernels(kernel)
-    verdicts = []
-    with progress("verifying", cases * len(arches)) as advance:
-        for one in arches:
-            verdicts += run(one, cases, kernels, seed, advance)
+    kernels = _kernels(kernel)
+    if backend == "board":
+        if arch is not None:
+            raise CliError(f"--arch {arch!r}: a board gets the build of its DSP; leave it out")
+        with progress("verifying", cases) as advance:
+            verdicts = verify_board(open_board(transport, target), cases, kernels, seed, advance)
+    else:
+        refuse_board_options(transport, target)
+        arches, verdicts = _arches(arch or ALL), []
+        with progress("verifying", cases * len(arches)) as advance:
+            for one in arches:
+                verdicts += run(one, cases, kernels, seed, advance)
     document = verdict_document(verdicts, backend, seed)
     deliver(document, as_json, None)
     if not as_json:
@@ -143,7 +169,11 @@ def packets(
         typer.Option(
             "--batch", "-b", metavar="N", parser=integer(1, BATCH_LIMIT), help="Samples per step."
         ),
-    ] = 32,
+    ] = PACKETS_BATCH,
+    store: Annotated[
+        Path | None,
+        path_option("--store", "FILE", "Count all shapes of the packet model into this store."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Count MAC per packet of the HVX kernels on VGG-16's layers."""
@@ -152,12 +182,32 @@ def packets(
     (one,) = _arches(arch) if "," not in arch else [""]
     if not one:
         raise CliError(f"--arch {arch!r}: give one version")
+    if store is not None:
+        if batch != PACKETS_BATCH:
+            raise CliError("--batch: the shapes of --store have batches of their own; leave it out")
+        _count_shapes(one, store, as_json)
+        return
     with progress("counting", len(layers_of("vgg16", batch)) * len(FAMILIES)) as advance:
         rows = measure(one, "vgg16", batch, advance=advance)
     document = packet_document(one, batch, rows, compare_rescaling(one, "vgg16", batch))
     deliver(document, as_json, None)
     if not as_json:
         _print_packets(document)
+
+
+def _count_shapes(arch: str, path: Path, as_json: bool) -> None:
+    """Count what a store lacks; an interrupted run goes on where it was."""
+    from experiments.packet_shapes import all_shapes
+    from hw_bridge.hexagon.counting import fingerprint, sample_packets
+    from hw_bridge.samples import SampleStore
+
+    shapes = [*all_shapes()]
+    with SampleStore.open(path, fingerprint(arch)) as store:
+        with progress("counting", len({shape.key for _, shape in shapes})) as advance:
+            taken = sample_packets(store, arch, shapes, advance=advance)
+        document = {"arch": arch, "counted": taken, "samples": len(store.samples)}
+    deliver({**document, "manifest": manifest(config={"note": NOTE})}, as_json, None)
+    say(f"counted {taken} kernels on {arch}; {path} has {document['samples']}")
 
 
 def packet_document(
@@ -228,11 +278,23 @@ def _print_packets(document: dict[str, Any]) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Say what running HVX kernels needs, and what is missing here."""
+def doctor(
+    backend: BackendOption = "hexagon",
+    transport: TransportOption = None,
+    target: TargetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what running HVX kernels needs, and what is missing here or on a board."""
     from hw_bridge.hexagon.doctor import examine
 
-    steps = examine()
+    _check_backend(backend)
+    if backend == "board":
+        from hw_bridge.board.doctor import examine as climb
+
+        steps = climb(open_board(transport, target))
+    else:
+        refuse_board_options(transport, target)
+        steps = examine()
     rows = [{"step": s.name, "ok": s.ok, "found": s.found, "remedy": s.remedy} for s in steps]
     ok = all(step.ok for step in steps)
     deliver({"ok": ok, "steps": rows, "manifest": manifest()}, as_json, None)

@@ -39,7 +39,13 @@ def devices(
             _print_devices(found)
         return
     device = load_device(name)
-    document = {**device_facts(device), "notes": list(device.notes), "quantities": numbers(device)}
+    document = {
+        **device_facts(device),
+        "notes": list(device.notes),
+        "calibrations": [use.model_dump(mode="json") for use in device.bundles],
+        "calibration_notes": device.calibration_notes(),
+        "quantities": numbers(device),
+    }
     deliver({**document, "manifest": manifest(device=device)}, as_json, None)
     if not as_json:
         _print_device(document)
@@ -115,6 +121,8 @@ def _print_device(document: dict[str, Any]) -> None:
         line(console, HVX_ONLY)
     for note_text in document["notes"]:
         line(console, f"Note: {note_text}")
+    for note_text in document["calibration_notes"]:
+        line(console, f"Calibration fitted on something else: {note_text}")
 
 
 def models(

@@ -70,11 +70,14 @@ def validate(
 def _measure(path: Path) -> None:
     """Take what is missing, in a random order, so that drift does not follow the networks."""
     from experiments.host.measure import measure, wanted
-    from hw_bridge.host.machine import fingerprint
+    from hw_bridge.host import host_fingerprint
     from hw_bridge.samples import SampleStore, collect
 
     todo = [*wanted(predicted=True), *wanted(predicted=False)]
-    with SampleStore.open(path, fingerprint()) as store, progress("Measuring", len(todo)) as on:
+    with (
+        SampleStore.open(path, host_fingerprint()) as store,
+        progress("Measuring", len(todo)) as on,
+    ):
         missing = sum(not store.done(key) for key, _ in todo)
         say(f"measuring {missing} of {len(todo)} plans; an interrupted run goes on where it was")
         told = 0
@@ -86,7 +89,7 @@ def _measure(path: Path) -> None:
                 say(f"{told} of {missing}")
             return measure(key, config)
 
-        collect(store, todo, taken, advance=on)
+        collect(store, todo, taken, advance=advance)
 
 
 def _print(document: dict[str, Any]) -> None:

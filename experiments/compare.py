@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import exp, log
 
 from cost_models.device import Device
+from cost_models.model import CostModel
 from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
@@ -21,7 +22,7 @@ from sim.plan import Plan, PlanError
 from sim.policies.build import Adoption, adopt_all, available, build, build_plan
 from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
 from sim.run import sample_steady, simulate
-from sim.uncertainty import evidence_shares, interval, resampled_ns
+from sim.uncertainty import Shared, Worlds, evidence_shares, interval, resampled
 
 OFFLOAD = "dsp-int8"
 MANDHELING = "mandheling"
@@ -34,7 +35,8 @@ SAMPLES = 12
 class Row:
     """One plan on one device; times in ns, energy in pJ, memory in bytes.
 
-    ``speedup`` and ``energy_ratio`` are against the reference plan (``mnn-fp32``).
+    ``speedup`` and ``energy_ratio`` are against the reference plan (``mnn-fp32``). ``worlds`` is
+    the step in each world of resampled constants, the same worlds for all rows.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Row:
     speedup: float
     speedup_interval: tuple[float, float]
     energy_ratio: float
+    energy_ratio_interval: tuple[float, float]
     breakdown_ns: dict[str, int]
     evidence: dict[str, float]
     first_step_ns: int
@@ -53,6 +56,7 @@ class Row:
     p95_ns: int
     over_budget: bool
     plan: Plan
+    worlds: Worlds
     adoptions: tuple[Adoption, ...] = ()
 
 
@@ -87,6 +91,8 @@ class Comparison:
     """Plans that the device cannot run, with the reason."""
     waterfalls: tuple[Waterfall, ...] = ()
     """The stated order, then the reverse order; empty without a DSP."""
+    notes: tuple[str, ...] = ()
+    """Calibrations that were fitted on something else, in sentences."""
 
     def row(self, name: str) -> Row:
         """Return the row of a plan; KeyError if it is not there."""
@@ -168,7 +174,12 @@ def compare(
     if with_waterfalls and available(RECIPES[OFFLOAD], device):
         falls = waterfalls(build_plan(OFFLOAD, graph, device), graph, device)
     budget = int(device.memory.training_budget_bytes.value)
-    return Comparison(graph.name, device.name, graph.batch, budget, rows, missing, falls)
+    notes = dict.fromkeys(
+        n for plan in plans.values() for n in compared.costs(plan).calibration_notes()
+    )
+    return Comparison(
+        graph.name, device.name, graph.batch, budget, rows, missing, falls, tuple(notes)
+    )
 
 
 def waterfalls(naive: Plan, graph: TrainingGraph, device: Device) -> tuple[Waterfall, ...]:
@@ -190,7 +201,7 @@ def waterfall(naive: Plan, graph: TrainingGraph, device: Device, order: Sequence
 @dataclass(frozen=True, slots=True)
 class _Measured:
     expected: Expectation
-    worlds_ns: list[int]
+    worlds: Worlds
 
 
 @dataclass(slots=True)
@@ -203,39 +214,48 @@ class _Compared:
     worlds: int
     samples: int
 
+    def costs(self, plan: Plan) -> CostModel:
+        return cost_model(self.device, plan.get("library", "step", "mnn"))
+
     def measure(self, plan: Plan) -> _Measured:
         expected = expect(self.graph, plan, self.device)
-        costs = cost_model(self.device, plan.get("library", "step", "mnn"))
-        ddr = f"{self.device.name}.memory.ddr_rate"
-        times = resampled_ns(expected, costs.quantities(), ddr, self.worlds, self.seed)
-        return _Measured(expected, times)
+        quantities = self.costs(plan).quantities()
+        worlds = resampled(expected, quantities, Shared.of(self.device), self.worlds, self.seed)
+        return _Measured(expected, worlds)
 
     def row(self, name: str, plan: Plan, base: _Measured, adoptions: tuple[Adoption, ...]) -> Row:
         mine = self.measure(plan)
         cold = simulate(self.graph, plan, self.device, steps=1, seed=self.seed)
         steady = sample_steady(self.graph, plan, self.device, samples=self.samples, seed=self.seed)
-        costs = cost_model(self.device, plan.get("library", "step", "mnn"))
         expected, peak = mine.expected, mine.expected.peak_bytes
-        ratios = [a / b for a, b in zip(base.worlds_ns, mine.worlds_ns, strict=True)]
+        faster = ratios(base.worlds.times_ns, mine.worlds.times_ns)
+        saved = ratios(base.worlds.energies_pj, mine.worlds.energies_pj)
         return Row(
             name=name,
             summary=RECIPES[name].summary if name in RECIPES else "your plan",
             time_ns=expected.time_ns,
-            time_interval_ns=interval(mine.worlds_ns),
+            time_interval_ns=interval(mine.worlds.times_ns),
             energy_pj=expected.energy_pj,
             peak_bytes=peak,
             speedup=base.expected.time_ns / expected.time_ns,
-            speedup_interval=interval(ratios),
+            speedup_interval=interval(faster),
             energy_ratio=base.expected.energy_pj / expected.energy_pj,
+            energy_ratio_interval=interval(saved),
             breakdown_ns=expected.breakdown_ns,
-            evidence=evidence_shares(expected, costs.quantities()),
+            evidence=evidence_shares(expected, self.costs(plan).quantities()),
             first_step_ns=cold.mean_ns,
             p50_ns=steady.percentile_ns(50),
             p95_ns=steady.percentile_ns(95),
             over_budget=peak > int(self.device.memory.training_budget_bytes.value),
             plan=plan,
+            worlds=mine.worlds,
             adoptions=adoptions,
         )
+
+
+def ratios(base: Sequence[int], mine: Sequence[int]) -> list[float]:
+    """Return ``base / mine`` in each world."""
+    return [a / b for a, b in zip(base, mine, strict=True)]
 
 
 def geometric_mean(values: Sequence[float]) -> float:

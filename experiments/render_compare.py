@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.compare import OFFLOAD, Comparison, Row, Waterfall
@@ -102,6 +102,26 @@ def evidence_table(rows: Sequence[Row]) -> Group:
     return table("Predicted time by evidence of the constants, %", ("plan", *EVIDENCE), cells)
 
 
+def shares(evidence: Mapping[str, float]) -> str:
+    """Whole percent by kind of evidence, the strongest first: ``0/1/30/69``; they add up to 100.
+
+    Rounded down; what that leaves goes one by one to the largest remainders.
+    """
+    exact = [100 * evidence[kind] for kind in EVIDENCE]
+    whole = [int(value) for value in exact]
+    order = sorted(range(len(exact)), key=lambda k: (whole[k] - exact[k], k))
+    for k in order[: 100 - sum(whole)]:
+        whole[k] += 1
+    return "/".join(map(str, whole))
+
+
+def calibrations_note(notes: Sequence[str]) -> str:
+    """What was fitted elsewhere and used all the same, one line each."""
+    return "\n".join(
+        ["Calibrations that were fitted on something else:", *(f"  {n}" for n in notes)]
+    )
+
+
 def adoptions_table(rows: Sequence[Row]) -> Group:
     """What became of each technique that a plan was offered."""
     cells = []
@@ -191,6 +211,8 @@ def _remarks(found: Comparison) -> list[str]:
     if found.missing:
         lines = "\n".join(f"  {name}: {reason}" for name, reason in found.missing.items())
         remarks.append(f"Not possible on this device:\n{lines}")
+    if found.notes:
+        remarks.append(calibrations_note(found.notes))
     remarks.append(
         "Every figure is predicted, not measured. 90 %: the central 90 % when the constants vary, "
         "the further the weaker their evidence; in ratios both plans vary together."

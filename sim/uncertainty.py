@@ -10,7 +10,7 @@ else may not be hidden in that world.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import exp, log
 from statistics import NormalDist
@@ -19,12 +19,15 @@ from typing import TypeVar
 import numpy as np
 
 from cost_models.cost import TIMES
+from cost_models.device import Device
 from cost_models.draws import draw_u32
+from cost_models.model import POOLS
 from cost_models.quantity import Quantity
 from sim.critical import parameter_shares
 from sim.engines import run as run_engine
 from sim.expected import Expectation
 from sim.taskgraph import I64, TaskGraph
+from sim.timeline import Timeline
 
 Number = TypeVar("Number", int, float)
 
@@ -89,22 +92,84 @@ def _scaled(values: I64, factors: I64) -> I64:
     return np.asarray(whole * factors + (rest * factors >> 16), dtype=np.int64)
 
 
-def resampled_ns(
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Names of the constants that whole task graphs rest on, not single tasks.
+
+    Attributes
+    ----------
+    ddr_rate, ddr_energy
+        Bandwidth of all units together, and energy per byte.
+    power
+        Power of a unit by its name, of a static domain by its own.
+    """
+
+    ddr_rate: str
+    ddr_energy: str = ""
+    power: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, device: Device) -> Shared:
+        """Return the names for a device; of a pool of cores the largest cluster counts."""
+        power = {row.domain: f"{device.name}.static.{row.domain}.mw" for row in device.static}
+        for unit, pool in POOLS.items():
+            clusters = device.pool(pool)
+            if clusters:
+                most = max(clusters, key=lambda cluster: cluster.cores).name
+                power[unit] = f"{device.name}.cpu.clusters.{most}.operating_points"
+        power |= {unit: f"{device.name}.{unit}.power_mw" for unit in ("dsp", "gpu")}
+        memory = f"{device.name}.memory"
+        return cls(f"{memory}.ddr_rate", f"{memory}.pj_per_byte", power)
+
+
+@dataclass(frozen=True, slots=True)
+class Worlds:
+    """The expected step in each world: nanoseconds and picojoules."""
+
+    times_ns: tuple[int, ...]
+    energies_pj: tuple[int, ...]
+
+
+def resampled(
     expectation: Expectation,
     quantities: Mapping[str, Quantity],
-    ddr: str,
+    shared: Shared,
     worlds: int,
     seed: int = 0,
-) -> list[int]:
-    """Return the expected step time in each world, nanoseconds."""
-    times = []
+) -> Worlds:
+    """Return the expected step in each of ``worlds`` worlds."""
+    times, energies = [], []
     for world in range(worlds):
-        total = 0
+        time = energy = 0
         for weight, graph in zip(expectation.weights, expectation.graphs, strict=True):
-            changed = in_world(graph, quantities, world, seed, ddr)
-            total += weight * run_engine(changed).makespan_ns
-        times.append(total // expectation.whole)
-    return times
+            changed = in_world(graph, quantities, world, seed, shared.ddr_rate)
+            timeline = run_engine(changed)
+            time += weight * timeline.makespan_ns
+            energy += weight * energy_in_world(timeline, quantities, shared, world, seed)
+        times.append(time // expectation.whole)
+        energies.append(energy // expectation.whole)
+    return Worlds(tuple(times), tuple(energies))
+
+
+def energy_in_world(
+    timeline: Timeline, quantities: Mapping[str, Quantity], shared: Shared, world: int, seed: int
+) -> int:
+    """Return the energy of a timeline whose powers are those of one world, picojoules.
+
+    A unit without a constant of its own (FastRPC channels, which draw none) keeps its power.
+    """
+    graph = timeline.graph
+
+    def scaled(energy_pj: int, path: str | None) -> int:
+        return energy_pj if not path else energy_pj * factor(path, quantities, world, seed) >> 16
+
+    busy = graph.power_mw * (timeline.end_ns - timeline.start_ns)
+    total = scaled(graph.pj_per_byte * int(graph.ddr_bytes.sum()), shared.ddr_energy)
+    for index, unit in enumerate(graph.units):
+        total += scaled(int(busy[graph.unit == index].sum()), shared.power.get(unit.name))
+    for domain, energy in timeline.static_energy_pj.items():
+        total += scaled(energy, shared.power.get(domain))
+    return total
 
 
 def interval(values: Sequence[Number]) -> tuple[Number, Number]:

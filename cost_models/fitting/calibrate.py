@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cost_models.fitting.bundle import (
+from cost_models.bundle import (
     Bundle,
     ExcludedRow,
     FittedCoefficient,
+    FittedOn,
     FittedRow,
     PredictionInterval,
     Validation,
 )
+from cost_models.errors import CalibrationError
 from cost_models.fitting.conformal import interval_of
 from cost_models.fitting.crossval import (
     HeldOut,
@@ -23,7 +26,6 @@ from cost_models.fitting.crossval import (
     jackknife_factor,
     leave_one_group_out,
 )
-from cost_models.fitting.errors import CalibrationError
 from cost_models.fitting.law import Law, at_bound, fit, sensitivities
 from cost_models.fitting.table import FloatArray, Table
 
@@ -58,6 +60,7 @@ def calibrate(
     groupings: Sequence[Grouping],
     *,
     file: str,
+    fitted_on: Sequence[FittedOn],
     excluded: Mapping[str, str] | None = None,
 ) -> Bundle:
     """Fit ``law`` to ``table`` and validate it on groups that a fit has not seen.
@@ -68,6 +71,8 @@ def calibrate(
         Ways of leaving out; the first carries the target and the interval of the coefficients.
     file
         Name of the file that the table was read from.
+    fitted_on
+        What the rows were measured on, for all of them or by block.
     excluded
         Row name -> why it takes no part in any fit; it is predicted and shown apart.
 
@@ -102,6 +107,7 @@ def calibrate(
         table=file,
         table_sha256=table.sha256,
         sources=tuple(sorted(set(used.sources.tolist()))),
+        fitted_on=tuple(fitted_on),
         coefficients=tuple(coefficients),
         validations=tuple(validations),
         rows=_fitted_rows(law, used, blocks, groupings[0].by, first),
@@ -159,10 +165,7 @@ def _validation(
         raise CalibrationError(
             f"{law.name}: no row can be predicted without its {grouping.by}; measure more of them"
         )
-    groups = np.array(group_of(table, grouping.by), dtype=object)
-    for block in blocks:  # a group is left out of its block only, so blocks have groups apart
-        groups[block.rows] = [block.prefix + str(group) for group in groups[block.rows]]
-    names = groups.astype(np.str_)
+    names = _groups(table, grouping.by, blocks)
     errors = errors_of(table.names, predicted, table.values)
     interval = interval_of(names, predicted, table.values)
     missing = [
@@ -191,13 +194,21 @@ def _validation(
     )
 
 
+def _groups(table: Table, by: str, blocks: Sequence[_Block]) -> NDArray[np.str_]:
+    """Group of each row. It is left out of its block only, so blocks have groups apart."""
+    groups = np.array(group_of(table, by), dtype=object)
+    for block in blocks:
+        groups[block.rows] = [block.prefix + str(group) for group in groups[block.rows]]
+    return groups.astype(np.str_)
+
+
 def _fitted_rows(
     law: Law, table: Table, blocks: Sequence[_Block], by: str, held_out: FloatArray
 ) -> tuple[FittedRow, ...]:
     fitted = np.full(len(table), np.nan)
     for block in blocks:
         fitted[block.rows] = law.predict(block.theta, block.table)
-    groups = group_of(table, by)
+    groups = _groups(table, by, blocks)
     return tuple(
         FittedRow(
             name=str(table.names[i]),

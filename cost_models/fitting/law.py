@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError
 from cost_models.fitting.table import FloatArray, Table
 
 NOISE = 0.05

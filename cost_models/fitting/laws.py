@@ -30,7 +30,7 @@ def _rpc_size(theta: FloatArray, rows: Table) -> FloatArray:
 _SWEEP = "a sweep of buffer sizes from 32 KiB to 8 MiB in this setup"
 RPC_SIZE = Law(
     "fastrpc-size",
-    "FastRPC call by buffer size, clocks boosted and default",
+    "FastRPC call by buffer size",
     "us",
     (
         Coefficient("empty_us", "us", 150, 1, 1e5, "empty call", "an empty call in this setup"),
@@ -42,17 +42,35 @@ RPC_SIZE = Law(
     block="setup",
 )
 
+QOS_MODES: Final = ("none", "adaptive", "pm_qos")
+SLEEP_US: Final = 100.0
+"""Shortest job after which the waiting CPU counts as asleep more deeply: fixed, not fitted."""
+
+
+def _rpc_qos(theta: FloatArray, rows: Table) -> FloatArray:
+    """``awake + [mode is not pm_qos] wake + [none] deeper log(1 + job / 100 us)``.
+
+    PM-QoS forbids the CPU to sleep while it waits. Otherwise it must wake up; the adaptive mode
+    wakes it ahead of a job's expected end, and without any the idle governor sends it the deeper
+    the longer it waits (Hexagon SDK 3.5.4 documentation, FastRPC QoS page).
+    """
+    mode = rows.labels["mode"]
+    asleep = np.log1p(rows.numbers["job_us"] / SLEEP_US) * (mode == "none")
+    return np.asarray(theta[0] + theta[1] * (mode != "pm_qos") + theta[2] * asleep)
+
+
 RPC_QOS = Law(
     "fastrpc-qos",
-    "FastRPC overhead by quality-of-service mode",
+    "FastRPC overhead by QoS mode and job length",
     "us",
     (
+        Coefficient("awake_us", "us", 400, 1, 1e5, "CPU kept awake", "calls with PM-QoS"),
+        Coefficient("wake_us", "us", 200, 1, 1e5, "waking it up", "calls in adaptive mode"),
         Coefficient(
-            "overhead_us", "us", 500, 1, 1e5, "overhead of a call", "calls in this QoS mode"
+            "deeper_us", "us", 200, 1, 1e5, "per e-fold of waiting", "calls without QoS, by length"
         ),
     ),
-    lambda theta, rows: np.full(len(rows), theta[0]),
-    block="mode",
+    _rpc_qos,
 )
 
 
@@ -87,7 +105,7 @@ def _dsp_networks(theta: FloatArray, rows: Table) -> FloatArray:
 
 DSP_NETWORKS = Law(
     "dsp-networks",
-    "INT8 inference of whole networks on the v66 DSP",
+    "DSP inference in INT8 (v66), whole networks",
     "ms",
     (
         Coefficient("fixed_ms", "ms", 3, 0.01, 100, "per inference", "a network of few MACs"),
@@ -127,7 +145,7 @@ def _cpu_networks(theta: FloatArray, rows: Table) -> FloatArray:
 
 CPU_NETWORKS = Law(
     "cpu-networks",
-    "FP32, FP16 and INT8 inference on the CPU of the 855, 855+ and 865 by threads",
+    "CPU inference by threads (855, 855+, 865)",
     "ms",
     (
         *(
@@ -160,7 +178,7 @@ def _training(theta: FloatArray, rows: Table) -> FloatArray:
 
 TRAINING = Law(
     "training-sd855",
-    "FP32 training step of MNN on the Snapdragon 855",
+    "MNN training step in FP32 (855)",
     "ms",
     (
         Coefficient(
@@ -180,6 +198,56 @@ TRAINING = Law(
 """``window_elements``: ``n c_out h_out w_out k_h k_w`` of the dense convolutions, what the input
 gradient gathers when it is a convolution of the error. MACs were offered and not identified."""
 
+
+def _null_calls(theta: FloatArray, rows: Table) -> FloatArray:
+    """``call + asleep log(1 + gap / 100 us)``: who idled longer sleeps more deeply."""
+    return np.asarray(theta[0] + theta[1] * np.log1p(rows.numbers["gap_us"] / SLEEP_US))
+
+
+NULL_CALLS = Law(
+    "null-calls",
+    "Empty FastRPC call by QoS mode and time idle",
+    "us",
+    (
+        Coefficient("call_us", "us", 150, 0.1, 1e5, "an empty call", "null calls without a gap"),
+        Coefficient(
+            "asleep_us", "us", 50, 0.001, 1e5, "per e-fold of idling", "null calls after gaps"
+        ),
+    ),
+    _null_calls,
+    block="qos",
+)
+
+COPIES = Law(
+    "buffer-copies",
+    "FastRPC call that copies a buffer",
+    "us",
+    (
+        Coefficient("call_us", "us", 150, 0.1, 1e5, "call with a buffer", "copies of few bytes"),
+        Coefficient("us_per_mib", "us/MiB", 100, 0.01, 1e6, "by size", "copies of many bytes"),
+    ),
+    lambda theta, rows: theta[0] + theta[1] * rows.numbers["bytes"] / MIB,
+    block="memory",
+)
+
+KERNELS = Law(
+    "kernels",
+    "Kernels by shape",
+    "us",
+    (
+        Coefficient("launch_us", "us", 20, 0.001, 1e5, "per call", "shapes of little work"),
+        Coefficient("rate_per_ns", "1/ns", 10, 1e-4, 1e5, "sustained", "shapes of much work"),
+    ),
+    lambda theta, rows: theta[0] + rows.numbers["work"] / theta[1] / 1000,
+    block="family",
+)
+"""``work``: MACs of a product, elements of any other kernel."""
+
 LAWS: Final = {
-    law.name: law for law in (RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING)
+    law.name: law
+    for law in (
+        *(RPC_SIZE, RPC_QOS, CORE_POWER, DSP_NETWORKS, CPU_NETWORKS, TRAINING),
+        *(NULL_CALLS, COPIES, KERNELS),
+    )
 }
+"""By name; the last three are fitted to samples only: no such table is published for a DSP."""

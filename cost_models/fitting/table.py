@@ -19,8 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_models.errors import shown
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError, shown
 from cost_models.reading import read_bytes
 
 FloatArray = NDArray[np.float64]

@@ -13,7 +13,7 @@ from math import sqrt
 
 import numpy as np
 
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError
 from cost_models.fitting.law import Coefficient, Law, fit
 from cost_models.fitting.table import FloatArray, Table
 from cost_models.host.features import Work
@@ -111,10 +111,19 @@ def fit_laws(rows: Sequence[Row]) -> HostLaws:
         elif row.beside >= 1 - ALONE:
             beside.append(row)
     laws = HostLaws({name: fit_family(name, found) for name, found in sorted(by_family.items())})
-    known = [row for row in beside if row.work.family in laws.families]
-    alone_ns = sum(laws.ns(row.work) for row in known)
-    slower = sum(row.ns for row in known) / alone_ns if known else 1.0
-    return replace(laws, slowdown=max(1.0, slower))
+    return replace(laws, slowdown=_slowdown(laws, beside))
+
+
+def _slowdown(laws: HostLaws, rows: Sequence[Row]) -> float:
+    """Median of how much longer rows took than alone, where each weighs as much as it lasted."""
+    known = [row for row in rows if row.work.family in laws.families]
+    if not known:
+        return 1.0
+    times = np.array([row.ns for row in known])
+    ratios = times / np.array([laws.ns(row.work) for row in known])
+    order = np.argsort(ratios, kind="stable")
+    reached = np.cumsum(times[order]) / times.sum()
+    return max(1.0, float(ratios[order][np.searchsorted(reached, 0.5)]))
 
 
 def fit_family(name: str, rows: Sequence[Row]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_bridge.hexagon.protocol import Answer, Counts, Kernel
+from hw_bridge.hexagon.protocol import IN_TURN, Answer, Counts, Kernel
 from hw_bridge.hexagon.runner import Runner
 from hw_bridge.hexagon.words import conv_words, pool_words, rule_words, store_words
 from kernels.conv import Conv2d
@@ -65,6 +65,9 @@ class HexagonKernels:
         The process that runs them.
     threads
         1 to 8; the bits do not depend on it.
+    in_turn
+        Whether the emulator runs the shares of the threads one after the other: the counts
+        of several threads repeat exactly then.
 
     Raises
     ------
@@ -72,14 +75,16 @@ class HexagonKernels:
         From every call whose arrays do not fit its layer.
     """
 
-    def __init__(self, runner: Runner, threads: int = 1) -> None:
+    def __init__(self, runner: Runner, threads: int = 1, *, in_turn: bool = False) -> None:
         self.runner = runner
         self.threads = threads
+        self.in_turn = in_turn
 
     def _run(
         self, kernel: Kernel, params: Sequence[int], *tensors: NDArray[Any]
     ) -> tuple[Answer, Counts]:
-        answer = self.runner.call(kernel, params, tensors, self.threads)
+        threads = self.threads | (IN_TURN if self.in_turn else 0)
+        answer = self.runner.call(kernel, params, tensors, threads)
         return answer, answer.counts
 
     def gemm(self, a: Int8s, b: Int8s, store: Store | None = None) -> Ran[Stored]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from hw_bridge.hexagon.build import cache_folder, runner_path
-from hw_bridge.hexagon.errors import HexagonError, ToolError
+from hw_bridge.hexagon.errors import ToolError
 from hw_bridge.hexagon.protocol import Kernel
 from hw_bridge.hexagon.runner import Runner
 from hw_bridge.hexagon.toolchain import (
@@ -16,35 +13,7 @@ from hw_bridge.hexagon.toolchain import (
     compiler,
     emulator,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that is needed.
-
-    Attributes
-    ----------
-    name
-        What it is.
-    ok
-        Whether it is there and works.
-    found
-        Its version, or what went wrong.
-    remedy
-        What to do; empty if it is there.
-    """
-
-    name: str
-    ok: bool
-    found: str
-    remedy: str = ""
-
-
-def _step(name: str, look: Callable[[], str], remedy: str) -> Step:
-    try:
-        return Step(name, True, look())
-    except (HexagonError, OSError) as error:
-        return Step(name, False, str(error), remedy)
+from hw_bridge.steps import Step, look
 
 
 def _writable() -> str:
@@ -65,13 +34,13 @@ def _runs(arch: str) -> str:
 def examine() -> list[Step]:
     """Look at each step; later ones are left out where what they need is missing."""
     steps = [
-        _step("C compiler", lambda: compiler().version, COMPILER_INSTALL),
-        _step("emulator", lambda: emulator().version, EMULATOR_INSTALL),
-        _step("cache folder", _writable, "set MANDHELING_CACHE to a folder that can be written"),
+        look("C compiler", lambda: compiler().version, COMPILER_INSTALL),
+        look("emulator", lambda: emulator().version, EMULATOR_INSTALL),
+        look("cache folder", _writable, "set MANDHELING_CACHE to a folder that can be written"),
     ]
     if not all(step.ok for step in steps):
         return steps
     remedy = "if its C does not compile, install the package and the compiler again"
     for arch in ARCHITECTURES:
-        steps.append(_step(f"runner for {arch}", lambda arch=arch: _runs(arch), remedy))  # type: ignore[misc]
+        steps.append(look(f"runner for {arch}", lambda arch=arch: _runs(arch), remedy))  # type: ignore[misc]
     return steps

@@ -16,7 +16,20 @@ class FrameError(HexagonError):
 
 
 class RunnerError(HexagonError):
-    """The runner crashed, hung or could not be started; its last words are in the message."""
+    """The runner crashed, hung or could not be started; its last words are in the message.
+
+    Attributes
+    ----------
+    code
+        Its exit code; None where there is none.
+    said
+        Its last words.
+    """
+
+    def __init__(self, message: str, code: int | None = None, said: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.said = said
 
 
 class KernelError(HexagonError):

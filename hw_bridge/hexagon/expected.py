@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hw_bridge.hexagon import draws
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.protocol import Counts, Kernel
+from hw_bridge.hexagon.words import add_lefts, update_shifts
 from kernels.int8 import conv_oracle
 from kernels.int8.pointwise import relu_forward, relu_input_grad
 from kernels.int8.pool import max_pool_forward, max_pool_input_grad
@@ -158,8 +159,7 @@ def _add(rng: np.random.Generator, dsp: HexagonKernels) -> Found:
     ]
     shift = int(rng.integers(-8, 32)) if rng.integers(2) else None
     aligned = AlignedSum(terms, rule.rounding)
-    room = 23 - (count - 1).bit_length()
-    lefts = [min(max(term.exponent - aligned.exponent, -31), room) for term in terms]
+    lefts = add_lefts(terms, aligned.exponent)
     ran = dsp.add([term.int8 for term in terms], lefts, rule, shift)
     want = add(terms, rule, threads=1, shift=shift)
     wanted = Stored(want.tensor.int8, want.amax, want.saturated, want.lost)
@@ -219,10 +219,11 @@ def _wide_update(rng: np.random.Generator, dsp: HexagonKernels) -> Found:
     exponent, left = int(rng.integers(-40, 1)), int(rng.integers(-70, 50))
     # A copy: the kernel of this repository works in place.
     weight = wide_weight(master.copy(), velocity.copy(), exponent, threads=1)
-    shifts = (min(max(left, 0), 40), min(max(-left, 0), 62))
+    given = left + exponent - VELOCITY_BITS
+    shifts = update_shifts(weight, given)
     ran = dsp.wide_update(master, velocity, gradient, shifts, (rates[0], rates[1], rates[2]))
     saturated = wide_update(
-        weight, gradient, left + exponent - VELOCITY_BITS,
+        weight, gradient, given,
         rate_q24=rates[0], momentum_q16=rates[1], decay_q32=rates[2], threads=1,
     )  # fmt: skip
     answer, shift, count = ran.result

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cost_models.packets import PacketShape
 from hw_bridge.hexagon.backend import HexagonKernels
-from hw_bridge.hexagon.protocol import Counts
+from hw_bridge.hexagon.counting import count
 from hw_bridge.hexagon.runner import Runner
 from kernels.conv import Conv2d
-from kernels.int8.stored import Store
 from kernels.linear import Linear
 from kernels.operators import Role
-from kernels.profiles import PROFILES, TensorRole, rule_of
-from kernels.rounding import Rounding
 from sim.zoo import load_model
 
 FAMILIES = ("gemm", "forward", "input_grad", "weight_grad")
 COUNTED_CHANNELS = 32
 """Input channels from which on a shape counts in the mean: with fewer, a step of the depth is
 mostly padding, and its work is under 1 % of VGG-16's."""
-_SHIFT = 9
-"""A shift that stores VGG-16's products as INT8; the packets do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,31 +102,13 @@ def shape_words(op: Conv2d | Linear) -> str:
     return f"{op.n}x{op.h}x{op.w}, {op.c_in} to {op.c_out}, {op.k_h}x{op.k_w}"
 
 
-class _Inputs:
-    """Full-range tensors of one layer."""
-
-    def __init__(self, op: Conv2d, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-
-        def draw(*shape: int) -> NDArray[np.int8]:
-            return rng.integers(-128, 128, shape, np.int8)
-
-        self.op = op
-        self.x = draw(op.n, op.h, op.w, op.c_in)
-        self.w = draw(op.c_out, op.k_h, op.k_w, op.c_in)
-        self.e = draw(op.n, op.h_out, op.w_out, op.c_out)
-        depth = op.k_h * op.k_w * op.c_in
-        self.a, self.b = draw(op.n * op.h_out * op.w_out, depth), draw(depth, op.c_out)
-        self.into = np.zeros(self.w.shape, np.int32)
-
-
-def _calls(dsp: HexagonKernels, t: _Inputs) -> Iterator[tuple[str, Callable[[], Counts]]]:
+def _shapes(op: Conv2d) -> Iterator[PacketShape]:
     """Each family's call; forward and input_grad store INT8 by a known shift, as most steps do."""
-    op, store = t.op, Store(_SHIFT, Rounding.HALF_AWAY)
-    yield "gemm", lambda: dsp.gemm(t.a, t.b).counts
-    yield "forward", lambda: dsp.conv_forward(t.x, t.w, op, store=store).counts
-    yield "input_grad", lambda: dsp.conv_input_grad(t.e, t.w, op, store=store).counts
-    yield "weight_grad", lambda: dsp.conv_weight_grad(t.x, t.e, op, into=t.into).counts
+    depth = op.k_h * op.k_w * op.c_in
+    yield PacketShape("gemm", (op.n * op.h_out * op.w_out, depth, op.c_out), "int32")
+    yield PacketShape.of_conv("forward", op, "half_away")
+    yield PacketShape.of_conv("input_grad", op, "half_away")
+    yield PacketShape.of_conv("weight_grad", op, "into")
 
 
 def _as_conv(op: Conv2d | Linear) -> Conv2d:
@@ -147,7 +121,6 @@ def measure(
     arch: str,
     model: str = "vgg16",
     batch: int = 32,
-    seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Count the packets of every family on every shape of a network.
@@ -158,8 +131,6 @@ def measure(
         Build to run.
     model, batch
         A network of the zoo at its own image size, and samples per step.
-    seed
-        Of the values; no count depends on them.
     advance
         Called after each row.
 
@@ -174,10 +145,10 @@ def measure(
         for op, layers in layers_of(model, batch):
             conv = _as_conv(op)
             macs, counted = conv.work(Role.FORWARD).macs, conv.c_in >= COUNTED_CHANNELS
-            for family, call in _calls(dsp, _Inputs(conv, seed)):
-                c = call()
+            for shape in _shapes(conv):
+                c = count(dsp, shape)
                 numbers = (layers, macs, c.packets, c.instructions, c.hvx)
-                rows.append(Row(family, shape_words(op), *numbers, counted))
+                rows.append(Row(shape.family, shape_words(op), *numbers, counted))
                 advance()
     return rows
 
@@ -191,18 +162,15 @@ def mean_macs_per_packet(rows: list[Row], family: str) -> float:
 def compare_rescaling(arch: str, model: str = "vgg16", batch: int = 32) -> list[Rescaling]:
     """Known against dynamic shift, on the convolutions that count."""
     found = []
-    rule = rule_of(PROFILES["mandheling_dsp"], TensorRole.ACTIVATION)
     with Runner(arch) as runner:
         dsp = HexagonKernels(runner)
         for op, _ in layers_of(model, batch):
             if not isinstance(op, Conv2d) or op.c_in < COUNTED_CHANNELS:
                 continue
-            t = _Inputs(op, 0)
-            store = Store(_SHIFT, rule.rounding, rule.clip)
-            fused = dsp.conv_forward(t.x, t.w, op, store=store)
-            plain = dsp.conv_forward(t.x, t.w, op)
-            after: Any = dsp.rescale(np.ascontiguousarray(plain.result.values), rule)
-            packets = plain.counts.packets + after.counts.packets
-            elements = fused.result.values.size
-            found.append(Rescaling(shape_words(op), elements, fused.counts.packets, packets))
+            fused, plain = (PacketShape.of_conv("forward", op, f) for f in ("half_up", "int32"))
+            elements = op.n * op.h_out * op.w_out * op.c_out
+            after = PacketShape("rescale", (elements,), "half_up")
+            known, dynamic = count(dsp, fused).packets, count(dsp, plain).packets
+            dynamic += count(dsp, after).packets
+            found.append(Rescaling(shape_words(op), elements, known, dynamic))
     return found

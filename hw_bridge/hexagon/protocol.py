@@ -17,6 +17,9 @@ VERSION = 1
 REQUEST_MAGIC, ANSWER_MAGIC = b"MHQ1", b"MHA1"
 MOST_PAYLOAD = 1 << 29
 """Bytes; the runner refuses more."""
+IN_TURN = 0x100
+"""Beside the threads of a request: one after the other, for counts that repeat exactly. Only the
+runner in the emulator knows it."""
 _REQUEST, _ANSWER, _TENSOR = struct.Struct("<4s5IQ"), struct.Struct("<4s5I5Q"), struct.Struct("<2I")
 ANSWER_BYTES = _ANSWER.size
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -62,6 +65,7 @@ class Status(IntEnum):
     BAD_TENSORS = 5
     NO_MEMORY = 6
     WRAPPED = 7
+    RPC_FAILED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Counts:
     packets, instructions, hvx
         Of all threads together; ``hvx`` counts HVX instructions.
     busiest
-        Packets of the thread with the most, phase by phase.
+        Packets of the thread with the most, phase by phase, and of what one thread does alone.
     """
 
     packets: int
@@ -127,7 +131,7 @@ def request_bytes(
     tensors
         int8, int32 or int64 arrays, C-contiguous.
     threads
-        HVX threads, 1 to 8.
+        HVX threads, 1 to 8; may have :data:`IN_TURN` set.
 
     Raises
     ------

@@ -186,4 +186,5 @@ class Runner:
         if self._stderr is not None:
             self._stderr.seek(0)
             said = " ".join(self._stderr.read().decode("utf-8", "replace").split())[-_LAST_WORDS:]
-        return RunnerError(f"the runner ended with {code} in a call; it said: {said or 'nothing'}")
+        told = f"the runner ended with {code} in a call; it said: {said or 'nothing'}"
+        return RunnerError(told, code, said)

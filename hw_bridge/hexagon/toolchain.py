@@ -96,10 +96,14 @@ def compile_flags(arch: str) -> tuple[str, ...]:
     >>> compile_flags("v66")[2]
     '-mcpu=hexagonv66+hvxv66+hvx_length128b'
     """
+    return (*target_flags(arch), "-static")
+
+
+def target_flags(arch: str) -> tuple[str, ...]:
+    """Give the compiler's words for one Hexagon version, whatever the binary's form."""
     check_architecture(arch)
     cpu = f"-mcpu=hexagon{arch}+hvx{arch}+hvx_length128b"
-    bare = ("-ffreestanding", "-nostdlib", "-static")
-    return ("-target", "hexagon-linux-none", cpu, "-O3", *bare)
+    return ("-target", "hexagon-linux-none", cpu, "-O3", "-ffreestanding", "-nostdlib")
 
 
 def emulate(arch: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from hw_bridge.hexagon.expected import CHECKS
 from hw_bridge.hexagon.protocol import Kernel
 from hw_bridge.hexagon.runner import Runner
 
+MOST_THREADS = 4
+"""Threads that are drawn, at most; a DSP with fewer HVX contexts takes as many as it has."""
 _SHOWN = 5
 """Differences that a result keeps."""
 
@@ -54,13 +56,16 @@ def same(got: Any, want: Any) -> bool:
     return bool(got == want)
 
 
-def run_case(runner: Runner, kernel: Kernel, seed: int, case: int) -> tuple[bool, int]:
+def run_case(
+    runner: Runner, kernel: Kernel, seed: int, case: int, most_threads: int = MOST_THREADS
+) -> tuple[bool, int]:
     """Run one case; whether all agrees, and the packets.
 
     Threads are drawn too. A refusal counts as a difference: all that is drawn is allowed.
     """
     rng = case_rng(seed, kernel, case)
-    dsp = HexagonKernels(runner, threads=int(rng.integers(1, 5)))
+    threads = min(int(rng.integers(1, MOST_THREADS + 1)), most_threads)
+    dsp = HexagonKernels(runner, threads)
     try:
         pairs, counts = CHECKS[kernel](rng, dsp)
     except KernelError:
@@ -103,18 +108,31 @@ def verify(
     RunnerError, FrameError
         The runner crashed, hung or answered nonsense: no kernel may, whatever it is given.
     """
-    verdicts = []
     with Runner(arch) as runner:
-        for kernel, count in share(cases, kernels):
-            verdict = KernelVerdict(arch, kernel.name.lower())
-            for case in range(count):
-                agrees, packets = run_case(runner, kernel, seed, case)
-                verdict.cases += 1
-                verdict.packets += packets
-                if not agrees:
-                    verdict.mismatches += 1
-                    if len(verdict.examples) < _SHOWN:
-                        verdict.examples.append(f"seed {seed}, {verdict.kernel}, case {case}")
-                advance()
-            verdicts.append(verdict)
+        return verify_on(runner, arch, cases, kernels, seed, advance)
+
+
+def verify_on(
+    runner: Runner,
+    arch: str,
+    cases: int,
+    kernels: Sequence[Kernel],
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+    most_threads: int = MOST_THREADS,
+) -> list[KernelVerdict]:
+    """Compare kernels as :func:`verify`, on a runner that is there already."""
+    verdicts = []
+    for kernel, count in share(cases, kernels):
+        verdict = KernelVerdict(arch, kernel.name.lower())
+        for case in range(count):
+            agrees, packets = run_case(runner, kernel, seed, case, most_threads)
+            verdict.cases += 1
+            verdict.packets += packets
+            if not agrees:
+                verdict.mismatches += 1
+                if len(verdict.examples) < _SHOWN:
+                    verdict.examples.append(f"seed {seed}, {verdict.kernel}, case {case}")
+            advance()
+        verdicts.append(verdict)
     return verdicts

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kernels.conv import Conv2d
 from kernels.int8.stored import Store
+from kernels.int8.update import WideWeight
 from kernels.pool import MaxPool2d
 from kernels.profiles import RescaleRule, Small
+from kernels.quantised import QTensor
 from kernels.rounding import Rounding
 
 ROUNDINGS = (
@@ -37,6 +41,18 @@ def rule_words(rule: RescaleRule) -> list[int]:
         rule.one_becomes,
         int(rule.drop_unit),
     ]
+
+
+def add_lefts(terms: Sequence[QTensor], exponent: int) -> list[int]:
+    """Left shifts of the terms of a sum to its exponent; negative ones round to the right."""
+    room = 23 - (len(terms) - 1).bit_length()
+    return [min(max(term.exponent - exponent, -31), room) for term in terms]
+
+
+def update_shifts(weight: WideWeight, exponent: int) -> tuple[int, int]:
+    """Left and right shift of a gradient of this exponent to that of the velocity."""
+    left = exponent - weight.velocity_exponent
+    return min(max(left, 0), 40), min(max(-left, 0), 62)
 
 
 def conv_words(op: Conv2d) -> list[int]:

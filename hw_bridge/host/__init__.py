@@ -2,6 +2,7 @@
 
 from hw_bridge.host.backend import HostBackend
 from hw_bridge.host.errors import HostError
+from hw_bridge.host.machine import host_fingerprint
 from hw_bridge.host.session import HostSession
 
-__all__ = ["HostBackend", "HostError", "HostSession"]
+__all__ = ["HostBackend", "HostError", "HostSession", "host_fingerprint"]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from cost_models.samples import Fingerprint
 from hw_bridge.backends import PlanJob, PlanRun
-from hw_bridge.hexagon.doctor import Step
-from hw_bridge.host.machine import examine, fingerprint
+from hw_bridge.host.machine import examine, host_fingerprint
 from hw_bridge.host.session import HostSession
+from hw_bridge.steps import Step
 
 NOTES = (
     "Times are measured on this machine; its two processes stand for CPU and DSP, and neither is "
@@ -36,8 +36,8 @@ class HostBackend:
     name = "host"
 
     def fingerprint(self) -> Fingerprint:
-        """Processor, cores, scheduling policy, INT8 back-end and versions."""
-        return fingerprint()
+        """See :func:`host_fingerprint`."""
+        return host_fingerprint()
 
     def doctor(self) -> list[Step]:
         """What the backend needs, step by step."""

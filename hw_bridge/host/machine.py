@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -14,23 +13,23 @@ import numba
 import numpy as np
 
 from cost_models.samples import Fingerprint
-from hw_bridge.hexagon.doctor import Step
-from hw_bridge.host.errors import HostError
 from hw_bridge.host.memory import Arena
 from hw_bridge.host.session import two_cores
+from hw_bridge.steps import Step, look
 from kernels.gemm.backends import chosen
 
 _POLICIES = {"SCHED_OTHER": "other", "SCHED_FIFO": "fifo", "SCHED_RR": "round robin"}
 _TURNS = 200
 
 
-def fingerprint() -> Fingerprint:
-    """What plans run on: processor, cores, scheduling policy, INT8 back-end, versions."""
+def host_fingerprint() -> Fingerprint:
+    """What plans run on: processor, clock governor, scheduling policy, INT8 back-end, versions."""
     names = {getattr(os, key): name for key, name in _POLICIES.items() if hasattr(os, key)}
     policy = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
     facts = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "governor": _governor(),
         "scheduler": names.get(policy, "unknown") if policy is not None else "unknown",
         "system": f"{platform.system()} {platform.release()}",
         "int8": chosen(None),
@@ -39,6 +38,11 @@ def fingerprint() -> Fingerprint:
         "numba": numba.__version__,
     }
     return Fingerprint("host", facts)
+
+
+def _governor() -> str:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return path.read_text(encoding="ascii").strip() if path.is_file() else "not told"
 
 
 def _processor() -> str:
@@ -53,17 +57,10 @@ def _processor() -> str:
 def examine() -> list[Step]:
     """Look at what the backend needs: two cores, shared memory, a socket between processes."""
     return [
-        _step("two cores", _cores, "give this process two cores (taskset, cpuset)"),
-        _step("shared memory", _memory, "free some memory"),
-        _step("a message and its answer", _round_trip, "run on Linux"),
+        look("two cores", _cores, "give this process two cores (taskset, cpuset)"),
+        look("shared memory", _memory, "free some memory"),
+        look("a message and its answer", _round_trip, "run on Linux"),
     ]
-
-
-def _step(name: str, look: Callable[[], str], remedy: str) -> Step:
-    try:
-        return Step(name, True, look())
-    except (HostError, OSError, AttributeError) as error:
-        return Step(name, False, str(error), remedy)
 
 
 def _cores() -> str:

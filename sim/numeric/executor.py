@@ -7,7 +7,7 @@ layout) is bookkeeping of the kernels here and costs nothing: those items hand t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -125,7 +125,12 @@ class NumericExecutor:
         self._wide = any(isinstance(tensor, WideTrained) for tensor in trained)
 
     def step(
-        self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs
+        self,
+        draft: Draft,
+        images: Floats,
+        labels: NDArray[np.int64],
+        inputs: StepInputs,
+        compute: Callable[[Call, Frame], None] = Call.compute,
     ) -> StepResult:
         """Compute one training step, update included.
 
@@ -139,6 +144,8 @@ class NumericExecutor:
             ``(n,)`` int64.
         inputs
             Rate, shifts in force, and keys of the draws.
+        compute
+            Computes one item on a frame, for backends that run some of them elsewhere.
 
         Raises
         ------
@@ -149,7 +156,7 @@ class NumericExecutor:
         frame = self.start(draft, images, labels, inputs)
         correct = 0
         for call in self.program(draft):
-            call.compute(frame)
+            compute(call, frame)
             if self.logits in call.complete:
                 correct = self.correct(frame, labels)
             for name in call.dead:

@@ -20,6 +20,7 @@ from kernels.operators import Role, channels_last
 from kernels.profiles import NumericProfile, RescaleRule, TensorRole, rule_of
 from kernels.quantised import QTensor
 from sim.draft import Draft, Item
+from sim.numeric.arithmetic import PLAIN
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
 from sim.numeric.values import Accumulator, Floats, Pool, Value, array_of, as_floats
@@ -81,6 +82,8 @@ class Frame:
         self.loss = float("nan")
         self.part: slice = slice(None)
         """Samples of the micro-batch that the current item computes."""
+        self.arithmetic = PLAIN
+        """Integer kernels that the current item is computed by."""
         self.narrow: frozenset[str] = frozenset()
         """Buffers that the current item may write as INT8: whoever reads them quantises them."""
 

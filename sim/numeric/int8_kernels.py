@@ -18,18 +18,13 @@ from kernels.int8.pointwise import (
     dropout_mask,
     relu6_forward,
     relu6_input_grad,
-    relu_forward,
-    relu_input_grad,
 )
 from kernels.int8.pool import (
     avg_pool_forward,
     avg_pool_input_grad,
-    max_pool_forward,
-    max_pool_input_grad,
 )
-from kernels.int8.rescale import rescale
 from kernels.int8.stored import INT8_RANGE
-from kernels.int8.sums import add, add_niti_v1, concat, split
+from kernels.int8.sums import add_niti_v1, concat, split
 from kernels.layout import Concat, Split
 from kernels.operators import Role
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -39,14 +34,16 @@ from sim.draft import Item
 from sim.model import INPUT
 from sim.numeric.frame import Frame, numeric
 from sim.numeric.trained import Rate
-from sim.numeric.values import viewed
+from sim.numeric.values import array_of, viewed
 
 
 def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
     """INT8 from wide sums, by their own largest magnitude."""
     if sums.mantissa.dtype == np.int8:
         return sums
-    return rescale(sums.mantissa, sums.exponent, rule, threads=frame.threads).tensor
+    return frame.arithmetic.rescale(
+        sums.mantissa, sums.exponent, rule, threads=frame.threads
+    ).tensor
 
 
 @numeric("quantise", "int8")
@@ -74,6 +71,8 @@ def _dequantise(frame: Frame, item: Item) -> None:
 @numeric("rotate180", "int8")
 def _layout(frame: Frame, item: Item) -> None:
     """Hand the value on: kernels here read any operand as it lies."""
+    if (array := array_of(frame.get(item.reads[0]))) is not None:
+        frame.arithmetic.move(item.op, array)
     frame.pass_on(item.reads[0], item.writes[0])
 
 
@@ -81,7 +80,7 @@ def _layout(frame: Frame, item: Item) -> None:
 def _relu(frame: Frame, item: Item) -> None:
     x = frame.quantised(item.reads[0])
     out = frame.take(x.shape, np.int8)
-    y = relu_forward(x.int8, out, frame.threads)
+    y = frame.arithmetic.relu_forward(x.int8, out, frame.threads)
     frame.put(item.writes[0], QTensor(y, x.exponent))
 
 
@@ -94,7 +93,8 @@ def _bound(frame: Frame) -> int:
 def _relu_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    masked = relu_input_grad(error.int8, y.int8, out, frame.threads, bound=_bound(frame))
+    kernel, bound = frame.arithmetic.relu_input_grad, _bound(frame)
+    masked = kernel(error.int8, y.int8, out, frame.threads, bound=bound)
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 
@@ -138,7 +138,7 @@ def _max_pool(frame: Frame, item: Item) -> None:
     x, op = frame.quantised(item.reads[0]), item.op
     assert isinstance(op, MaxPool2d)
     out = frame.take(frame.shape(item.writes[0], len(x.int8)), np.int8)
-    y = max_pool_forward(x.int8, op, out, frame.threads)
+    y = frame.arithmetic.max_pool_forward(x.int8, op, out, frame.threads)
     frame.put(item.writes[0], QTensor(y, x.exponent))
 
 
@@ -146,7 +146,8 @@ def _max_pool(frame: Frame, item: Item) -> None:
 def _max_pool_grad(frame: Frame, item: Item) -> None:
     (x, error), op = (frame.quantised(name) for name in item.reads), item.op
     assert isinstance(op, MaxPool2d)
-    sums = max_pool_input_grad(x.int8, error.int8, op, threads=frame.threads)
+    kernel = frame.arithmetic.max_pool_input_grad
+    sums = kernel(x.int8, error.int8, op, threads=frame.threads)
     dx = _settled(frame, QTensor(sums, error.exponent), frame.rule(item))
     frame.put(item.writes[0], dx)
 
@@ -176,7 +177,7 @@ def _add(frame: Frame, item: Item) -> None:
         total = add_niti_v1(terms[0], terms[1], rule)
     else:
         out = frame.take(terms[0].shape, np.int8)
-        total = add(terms, rule, out, frame.threads)
+        total = frame.arithmetic.add(terms, rule, out, frame.threads)
     frame.put(item.writes[0], total.tensor)
 
 
@@ -215,6 +216,7 @@ def _loss_error(frame: Frame, item: Item) -> None:
 def _update(frame: Frame, item: Item) -> None:
     """Weights first, then their gradients; the new weights have no buffer of their own."""
     count = len(item.reads) // 2
-    rate = Rate(frame.inputs.rate_q24, frame.inputs.epoch, frame.threads)
+    inputs = frame.inputs
+    rate = Rate(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
     for name, gradient in zip(item.reads[:count], item.reads[count:], strict=True):
         frame.parameters.trained[name].update(frame.get(gradient), rate)

@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.gemm import MAX_K
-from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
-from kernels.int8.linear import linear_forward, linear_input_grad, linear_weight_grad
-from kernels.int8.rescale import Rescaled, rescale
+from kernels.int8.rescale import Rescaled
 from kernels.int8.stored import Store, Stored
 from kernels.int8.sums import align_split_gradients
 from kernels.operators import Role
@@ -30,11 +28,6 @@ from sim.numeric.frame import Frame, numeric, rows
 from sim.numeric.records import ShiftRecord
 from sim.numeric.values import Accumulator
 
-Kernel = Callable[..., Stored]
-FORWARD: dict[str, Kernel] = {"conv2d": conv_forward, "linear": linear_forward}
-INPUT_GRAD: dict[str, Kernel] = {"conv2d": conv_input_grad, "linear": linear_input_grad}
-WEIGHT_GRAD: dict[str, Kernel] = {"conv2d": conv_weight_grad, "linear": linear_weight_grad}
-
 
 @numeric("conv2d", "int8")
 @numeric("linear", "int8")
@@ -45,7 +38,7 @@ def forward(frame: Frame, item: Item) -> None:
     if len(item.reads) > 2:
         products = prod(item.op.weights[0][1:])
         bias = frame.parameters.bias_sums(item.reads[2], exponent, products)
-    kernel = FORWARD[item.op.kind]
+    kernel = frame.arithmetic.product(item.op.kind, item.role)
 
     def run(**how: Any) -> Stored:
         source = rows(item, x.mantissa[frame.part])
@@ -59,7 +52,7 @@ def forward(frame: Frame, item: Item) -> None:
 def input_grad(frame: Frame, item: Item) -> None:
     """``dX = e w^T``: reads the error and the weight."""
     error, weight = (frame.quantised(name) for name in item.reads[:2])
-    kernel = INPUT_GRAD[item.op.kind]
+    kernel = frame.arithmetic.product(item.op.kind, item.role)
 
     def run(**how: Any) -> Stored:
         return kernel(error.mantissa[frame.part], weight.mantissa, item.op, **how)
@@ -75,7 +68,7 @@ def weight_grad(frame: Frame, item: Item) -> None:
     name, part = item.writes[0], frame.part
     apart = part != slice(None) and frame.profile.split is SplitRule.ALIGN_TRUNC
     before = frame.accumulator(name) if item.accumulates else None
-    stored = WEIGHT_GRAD[item.op.kind](
+    stored = frame.arithmetic.product(item.op.kind, item.role)(
         rows(item, x.mantissa[part]),
         error.mantissa[part],
         item.op,
@@ -106,8 +99,7 @@ def _needs_int64(frame: Frame, item: Item) -> bool:
 def _bias_grad(frame: Frame, item: Item, error: QTensor, *, accumulated: bool) -> None:
     """Sum the error over everything but channels; exact in INT64."""
     name = item.writes[1]
-    mantissa = error.mantissa[frame.part]
-    sums = mantissa.reshape(-1, mantissa.shape[-1]).sum(axis=0, dtype=np.int64)
+    sums = frame.arithmetic.channel_sums(error.int8[frame.part])
     if accumulated:
         sums = sums + frame.accumulator(name).sums
     frame.put(name, Accumulator(sums, error.exponent, int(np.abs(sums).max())))
@@ -117,7 +109,7 @@ def _bias_grad(frame: Frame, item: Item, error: QTensor, *, accumulated: bool) -
 def scan(frame: Frame, item: Item) -> None:
     """The shift that the largest accumulator asks for."""
     rule = frame.rule(frame.owner(item.follows))
-    frame.put(item.writes[0], rule.shift(frame.accumulator(item.reads[0]).amax))
+    frame.put(item.writes[0], rule.shift(frame.arithmetic.scan(frame.accumulator(item.reads[0]))))
 
 
 @numeric("requantise", "int8")
@@ -135,9 +127,11 @@ def _rescale(
     """Requantise ``sums`` of ``owner`` into the buffer ``name``, and record it."""
     rule, out = frame.rule(owner), frame.take(sums.sums.shape, np.int8)
     if sums.parts:
-        done = _aligned(sums, rule, None if scanned else shift, frame.threads)
+        done = _aligned(frame, sums, rule, None if scanned else shift)
     else:
-        done = rescale(sums.sums, sums.exponent, rule, out, frame.threads, shift=shift)
+        done = frame.arithmetic.rescale(
+            sums.sums, sums.exponent, rule, out, frame.threads, shift=shift
+        )
     record = ShiftRecord(
         rule.shift(sums.amax), shift, scanned, done.saturated, done.lost, sums.sums.size
     )
@@ -145,16 +139,15 @@ def _rescale(
     frame.put(name, done.tensor)
 
 
-def _aligned(
-    sums: Accumulator, rule: RescaleRule, shift: int | None, threads: int | None
-) -> Rescaled:
+def _aligned(frame: Frame, sums: Accumulator, rule: RescaleRule, shift: int | None) -> Rescaled:
     """Rescale micro-batches one by one, meet the widest by division, and add, as Mandheling does.
 
     Each takes the shift of its own largest magnitude, or the one in force. The sum is clipped to
     INT8; the released code shows no clip.
     """
     done = [
-        rescale(part, sums.exponent, rule, None, threads, shift=shift) for part, _ in sums.parts
+        frame.arithmetic.rescale(part, sums.exponent, rule, None, frame.threads, shift=shift)
+        for part, _ in sums.parts
     ]
     widths = [ceil_log2(amax) if shift is None else 0 for _, amax in sums.parts]
     parts = align_split_gradients([each.tensor.int8 for each in done], widths)

@@ -20,6 +20,7 @@ from sim.checks import check
 from sim.engines import run as run_engine
 from sim.graph import TrainingGraph
 from sim.lowering import lowering
+from sim.numeric.calls import Call
 from sim.numeric.entry import (
     NO_TIMING,
     SEEDS,
@@ -29,11 +30,12 @@ from sim.numeric.entry import (
     chosen_scenario,
 )
 from sim.numeric.executor import NumericExecutor, StepResult
-from sim.numeric.frame import StepInputs
+from sim.numeric.frame import Frame, StepInputs
 from sim.numeric.trained import Hyper
 from sim.numeric.values import Floats
 from sim.plan import Plan
 from sim.state import Observation, StepState
+from sim.taskgraph import TaskGraph
 from sim.timeline import Timeline
 
 
@@ -160,14 +162,23 @@ class TrainingSession:
         modes = self._ready.modes(state)
         used = {s: r.used for s, r in state.rescale.items() if modes[s] != "dynamic"}
         inputs = StepInputs(state.seed, state.step, epoch, rate_q24, used)
-        result = self.executor.step(self._ready.draft(modes), images, labels, inputs)
+        draft = self._ready.draft(modes)
+        result = self.executor.step(draft, images, labels, inputs, self.compute)
         found = MeasuredShifts({s: record.true for s, record in result.records.items()})
         state = replace(state, shifts=found)
         if self.engine == NO_TIMING:
             self.state = self._ready.skip(state)
             return SessionStep(result, None)
         tasks, self.state = self._ready.step(state, self.seen)
-        timeline = run_engine(tasks, self.engine)
+        timeline = self.timeline(tasks)
         check(timeline)
         self.seen = Observation(timeline.makespan_ns, timeline.energy_pj)
         return SessionStep(result, timeline)
+
+    def compute(self, call: Call, frame: Frame) -> None:
+        """Compute one item; a session on real kernels runs some of them elsewhere."""
+        call.compute(frame)
+
+    def timeline(self, tasks: TaskGraph) -> Timeline:
+        """Time the tasks of a step that was just computed."""
+        return run_engine(tasks, self.engine)

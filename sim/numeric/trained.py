@@ -16,19 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.fp32.update import sgd_update
-from kernels.int8.rescale import rescale
 from kernels.int8.update import (
     DECAY_UNIT,
     MOMENTUM_UNIT,
     RATE_UNIT,
     WideWeight,
-    niti_update,
     wide_start,
-    wide_update,
     wide_weight,
 )
 from kernels.profiles import NumericProfile, TensorRole, UpdateRule, rule_of
 from kernels.quantised import QTensor, quantise_exactly, quantise_weight
+from sim.numeric.arithmetic import PLAIN, Arithmetic
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
@@ -56,11 +54,12 @@ class Hyper:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What an update is told: the learning rate in units of ``2^-24``, epoch and threads."""
+    """What an update is told: the learning rate in units of ``2^-24``, epoch, threads, kernels."""
 
     rate_q24: int
     epoch: int
     threads: int | None
+    arithmetic: Arithmetic = PLAIN
 
 
 class Trained(ABC):
@@ -165,7 +164,7 @@ class WideTrained(Trained):
         """SGD with momentum and decay in integers."""
         assert isinstance(gradient, QTensor | Accumulator)
         sums = gradient.sums if isinstance(gradient, Accumulator) else gradient.mantissa
-        self.saturated += wide_update(
+        self.saturated += rate.arithmetic.wide_update(
             self.wide, sums, gradient.exponent, rate_q24=rate.rate_q24,
             momentum_q16=round(self.hyper.momentum * MOMENTUM_UNIT),
             decay_q32=round(self.hyper.weight_decay * DECAY_UNIT),
@@ -231,10 +230,12 @@ class NitiTrained(Trained):
         """Subtract the gradient's mantissa: its bits are the learning rate."""
         if isinstance(gradient, Accumulator):  # of a bias: nothing rescaled it before
             rule = rule_of(self.profile, TensorRole.GRADIENT, self.kind, rate.epoch)
-            gradient = rescale(gradient.sums, 0, rule, threads=rate.threads).tensor
+            kernel = rate.arithmetic.rescale
+            gradient = kernel(gradient.sums, 0, rule, threads=rate.threads).tensor
         assert isinstance(gradient, QTensor)
         wrap = self.profile.update is UpdateRule.INT8_WRAP
-        niti_update(self.tensor.int8, gradient.int8, wrap=wrap, threads=rate.threads)
+        update = rate.arithmetic.niti_update
+        update(self.tensor.int8, gradient.int8, wrap=wrap, threads=rate.threads)
 
     def arrays(self) -> Arrays:
         """Mantissa and exponent."""

@@ -69,7 +69,6 @@ DEVICE_CASES = [
     (put("dsp", None), ["dsp is null", "give all three"]),
     (put("fastrpc.default_mode", "poll"), ["fastrpc", "'poll'", "pm_qos"]),
     (put("fastrpc.modes.fast", {}), ["fastrpc.modes.fast", "'fast'", "'adaptive'"]),
-    (put("fastrpc.modes.none.per_mib.rows.0", [1.0, 0.0]), ["per_mib", "[0, 0]", "add that row"]),
     (put("fastrpc.modes.none.tail.rows.0.0", 0.1), ["modes.none.tail", "from 0 to 1"]),
     (put("fastrpc.modes.none.tail.rows.5.1", 1.0), ["modes.none.tail", "never decrease"]),
     (
@@ -91,7 +90,6 @@ DEVICE_CASES = [
 PRIME, NONE = "cpu.clusters.0", "fastrpc.modes.none"
 ABSURD_CASES = [
     (put("dsp.power_mw.value", 1e300), "dsp.power_mw: value 1e+300 is not allowed; give 1 to"),
-    (put(f"{NONE}.null_us.value", 1e300), "null_us: value 1e+300 is not allowed; give 0 to 1e+07"),
     (put("prepare.repack_rate.value", 1e300), "prepare.repack_rate: value 1e+300 is not allowed"),
     (
         put("dsp.macs_per_cycle_per_context.value", 1e-300),
@@ -110,18 +108,34 @@ ABSURD_CASES = [
     (put(f"{PRIME}.operating_points.rows.0.1", 1e300), "value 1e+300 is not allowed; give 1 to"),
     (put(f"{PRIME}.operating_points.rows.15.0", float("inf")), "inf is not allowed"),
     (put(f"{PRIME}.sustained_mhz.value", 100.0), "below the lowest operating point 844.8 MHz"),
-    (put(f"{NONE}.per_mib.rows.5.0", float("inf")), "inf is not allowed; input should be a finite"),
-    (put(f"{NONE}.per_mib.rows.1.0", 0.2), "value 0.2 is not allowed; give 1 to 1e+14 bytes"),
-    (put(f"{NONE}.per_mib.rows.1.0", 9.5), "row [9.5, 49.67]: give whole bytes"),
-    (put(f"{NONE}.per_mib.rows.5.1", 1.0), "1 us follows"),
-    (put(f"{NONE}.per_mib.rows.5.1", 9e6), "add more than 1 us per byte"),
-    (put(f"{NONE}.per_mib.rows.1.1", "9"), "'9' is not allowed; input should be a valid number"),
     (put(f"{NONE}.tail.rows.5.1", 1e18), "row [1, 1e+18] is not allowed; give 0 to 2e+06 us"),
     (put("static.1.domain", "phone_idle"), "each may appear once: add their powers"),
     (put("name", "red\x1b[31m"), "use printable characters only"),
     (put("name", "mine * yours"), "has '*'; leave it out"),
     (put("cpu.llc_bytes.source", "a\ud800b"), "cpu.llc_bytes.source"),
 ]
+
+
+RPC_CASES = [
+    (put(f"{NONE}.null_us.value", 1e300), "null_us: value 1e+300 is not allowed; give 0 to 1e+07"),
+    (put(f"{NONE}.per_mib.rows.5.0", float("inf")), "inf is not allowed; input should be a finite"),
+    (put(f"{NONE}.per_mib.rows.1.0", 0.2), "value 0.2 is not allowed; give 1 to 1e+14 bytes"),
+    (put(f"{NONE}.per_mib.rows.1.0", 9.5), "row [9.5, 24.84]: give whole bytes"),
+    (put(f"{NONE}.per_mib.rows.5.1", 1.0), "1 us follows"),
+    (put(f"{NONE}.per_mib.rows.5.1", 9e6), "add more than 1 us per byte"),
+    (put(f"{NONE}.per_mib.rows.1.1", "9"), "'9' is not allowed; input should be a valid number"),
+    (put(f"{NONE}.per_mib.rows.0", [1.0, 0.0]), "it must be [0, 0]: add that row"),
+]
+"""For a device whose FastRPC latencies are written and not calibrated."""
+
+
+@pytest.mark.parametrize(("edit", "said"), RPC_CASES)
+def test_absurd_latencies_are_refused(
+    tmp_path: Path, edit: Callable[[Tree], None], said: str
+) -> None:
+    tree = yaml.safe_load((FOLDER / "snapdragon-888.yaml").read_text("utf-8"))
+    edit(tree)
+    assert said in refusal(tmp_path, yaml.safe_dump(tree))
 
 
 @pytest.mark.parametrize(("edit", "said"), ABSURD_CASES)
@@ -132,7 +146,7 @@ def test_absurd_values_are_refused(tmp_path: Path, edit: Callable[[Tree], None],
 
 
 def test_the_widest_values_can_be_loaded(tmp_path: Path) -> None:
-    tree = yaml.safe_load((FOLDER / "snapdragon-865.yaml").read_text("utf-8"))
+    tree = yaml.safe_load((FOLDER / "snapdragon-888.yaml").read_text("utf-8"))
     for path, value in (
         ("thermal.ambient_c.value", -40),
         ("memory.pj_per_byte.value", 0),
@@ -270,3 +284,14 @@ def test_bad_library(tmp_path: Path, edit: Callable[[Tree], None], said: str) ->
         load_library(path)
     assert said in str(caught.value), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_kernel_of_a_dsp_exceeds_the_peak(tmp_path: Path) -> None:
+    tree = yaml.safe_load((LIBRARIES / "hexagon_nn.yaml").read_text("utf-8"))
+    put("efficiency.int8.conv.weight_grad.calibrated.terms", {"dsp-networks/rate_gmacs": 0.002})(
+        tree
+    )
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(tree), "utf-8")
+    with pytest.raises(LibraryError, match=r"weight_grad 1\.\d+ exceeds the peak of a context"):
+        load_library(path)

@@ -118,9 +118,15 @@ def test_compute_bound_convolution_by_hand() -> None:
 
 def test_l2_bounds_a_kernel_whose_data_it_holds() -> None:
     # ReLU on 8 x 32 x 8 x 8: reads and writes 49,152 padded bytes each, 64 bytes per cycle.
-    # 49,152 elements at 64 per cycle and context need 192 cycles only.
-    cost = dsp_cost(KernelCall(Relu((8, 32, 8, 8)), FORWARD, "int8"), 4, PHONE, LIBRARY)
+    # 49,152 elements at 64 per cycle and context would need 192 cycles only.
+    rates = LIBRARY.alu_elements_per_cycle
+    quick = {**rates, "int8": rates["int8"].model_copy(update={"value": 64.0})}
+    library = LIBRARY.model_copy(update={"alu_elements_per_cycle": quick})
+    call = KernelCall(Relu((8, 32, 8, 8)), FORWARD, "int8")
+    cost = dsp_cost(call, 4, PHONE, library)
     assert (cost.cycles, cost.ddr_bytes) == (2 * 49_152 // 64, 0)
+    slow = dsp_cost(call, 4, PHONE, LIBRARY)
+    assert slow.cycles == ceil(49_152 / (4 * rates["int8"].value))
 
 
 @pytest.mark.parametrize("role", [FORWARD, INPUT_GRAD, WEIGHT_GRAD])

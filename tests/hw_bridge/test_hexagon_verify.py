@@ -88,6 +88,28 @@ def test_threads_and_splits_change_no_bit(runner: Runner) -> None:
     assert np.array_equal(whole, total)
 
 
+def test_threads_in_turn_repeat_their_counts(runner: Runner) -> None:
+    """The busiest of several threads: near its share, never below it; and bits as ever."""
+    op = Conv2d(n=16, c_in=64, h=8, w=8, c_out=64, k=3, pad=1)
+    rng = np.random.default_rng(7)
+    x, w = (rng.integers(-128, 128, s, np.int8) for s in ((16, 8, 8, 64), (64, 3, 3, 64)))
+    one = HexagonKernels(runner, threads=1).conv_forward(x, w, op)
+    assert one.counts.busiest == one.counts.packets
+    for threads in (2, 4):
+        real = HexagonKernels(runner, threads).conv_forward(x, w, op)
+        turn, again = (
+            HexagonKernels(runner, threads, in_turn=True).conv_forward(x, w, op) for _ in range(2)
+        )
+        assert turn.counts == again.counts
+        assert np.array_equal(turn.result.values, one.result.values)
+        assert (
+            turn.counts.packets / threads
+            < turn.counts.busiest
+            < turn.counts.packets / threads * 1.5
+        )
+        assert real.counts.busiest == pytest.approx(turn.counts.busiest, rel=0.05)
+
+
 def test_a_sum_that_leaves_int32_is_refused(runner: Runner) -> None:
     x = np.full((8, 4, 4, 8), 127, np.int8)
     into = np.full((8, 3, 3, 8), 2**31 - 5, np.int32)

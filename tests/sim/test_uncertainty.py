@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -15,23 +16,26 @@ from sim.autodiff import training_graph
 from sim.expected import Expectation, expect
 from sim.lowering import cost_model
 from sim.policies.build import build_plan
-from sim.taskgraph import TaskGraph, Unit, make_task_graph
+from sim.taskgraph import StaticPower, TaskGraph, Unit, make_task_graph
 from sim.timeline import Timeline
 from sim.uncertainty import (
     ONE,
+    Shared,
+    Worlds,
     _scaled,
+    energy_in_world,
     evidence_shares,
     factor,
     in_world,
     interval,
-    resampled_ns,
+    resampled,
     weakest_kind,
 )
 from sim.zoo import load_model
 
 PHONE = load_device("snapdragon-865")
 GRAPH = training_graph(load_model("lenet", batch=8))
-DDR = "snapdragon-865.memory.ddr_rate"
+SHARED = Shared.of(PHONE)
 
 
 def known(spread: float | None, kind: str = "assumed") -> Quantity:
@@ -98,15 +102,45 @@ def one_step(graph: TaskGraph) -> Expectation:
 def test_intervals_collapse_without_spread() -> None:
     certain = dict.fromkeys(("lead", "compute", "bytes", "ddr"), known(1.0))
     nominal = one_step(small())
-    assert resampled_ns(nominal, certain, "ddr", 8) == [nominal.time_ns] * 8
+    same = Worlds((nominal.time_ns,) * 8, (nominal.energy_pj,) * 8)
+    assert resampled(nominal, certain, Shared("ddr"), 8) == same
 
 
 def test_intervals_contain_the_nominal() -> None:
     for name in ("mnn-fp32", "dsp-int8"):
         found = expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE)
-        times = resampled_ns(found, cost_model(PHONE, "mnn").quantities(), DDR, 32)
-        low, high = interval(times)
+        worlds = resampled(found, cost_model(PHONE, "mnn").quantities(), SHARED, 32)
+        low, high = interval(worlds.times_ns)
         assert low < found.time_ns < high
+        low, high = interval(worlds.energies_pj)
+        assert low < found.energy_pj < high
+
+
+def test_energy_scales_by_the_constant_of_each_power() -> None:
+    timeline = engines.run(
+        replace(
+            small(),
+            power_mw=np.array([500, 700]),
+            pj_per_byte=20,
+            static_power=(StaticPower("idle", 100),),
+        )
+    )
+    shared = Shared("ddr", "byte", {"cpu": "core", "idle": "idle"})
+    spreads = {"core": known(1.5), "byte": known(2.0), "idle": known(3.0)}
+    f = {name: factor(name, spreads, 4, 9) for name in spreads}
+    busy = 500 * 1100 + 700 * 4000
+    parts = [20 * 4000 * f["byte"] >> 16, busy * f["core"] >> 16, 100 * 5100 * f["idle"] >> 16]
+    assert energy_in_world(timeline, spreads, shared, 4, 9) == sum(parts)
+    # A unit that no constant is named for keeps its power.
+    assert energy_in_world(timeline, spreads, Shared("ddr"), 4, 9) == timeline.energy_pj
+
+
+def test_every_power_of_a_plan_is_described() -> None:
+    quantities = cost_model(PHONE, "mnn").quantities()
+    assert {SHARED.ddr_rate, SHARED.ddr_energy, *SHARED.power.values()} <= quantities.keys()
+    graph = expect(GRAPH, build_plan("dsp-int8", GRAPH, PHONE), PHONE).graphs[0]
+    drawing = {graph.units[unit].name for unit in set(graph.unit[graph.power_mw > 0].tolist())}
+    assert drawing <= SHARED.power.keys()
 
 
 def test_worlds_are_common_to_all_plans() -> None:
@@ -114,13 +148,14 @@ def test_worlds_are_common_to_all_plans() -> None:
     # cancels, so their ratio is surer than either.
     quantities = cost_model(PHONE, "mnn").quantities()
     plan = build_plan("mnn-fp32", GRAPH, PHONE)
-    base = resampled_ns(expect(GRAPH, plan, PHONE), quantities, DDR, 16)
-    again = resampled_ns(expect(GRAPH, plan, PHONE), quantities, DDR, 16)
+    base = resampled(expect(GRAPH, plan, PHONE), quantities, SHARED, 16)
+    again = resampled(expect(GRAPH, plan, PHONE), quantities, SHARED, 16)
     assert base == again
     slower = plan.replace("operating_point", "cpu", "sustained")
-    other = resampled_ns(expect(GRAPH, slower, PHONE), quantities, DDR, 16)
-    low, high = interval([b / a for a, b in zip(base, other, strict=True)])
-    alone_low, alone_high = interval(other)
+    other = resampled(expect(GRAPH, slower, PHONE), quantities, SHARED, 16)
+    pairs = zip(base.times_ns, other.times_ns, strict=True)
+    low, high = interval([b / a for a, b in pairs])
+    alone_low, alone_high = interval(other.times_ns)
     assert 1 < low <= high
     assert high / low < alone_high / alone_low
 
@@ -177,7 +212,7 @@ def test_every_constant_of_a_plan_is_described() -> None:
         for graph in expect(GRAPH, build_plan(name, GRAPH, PHONE), PHONE).graphs:
             named = {name for path in graph.parameters for name in path.split(TIMES)}
             assert named <= quantities.keys()
-    assert DDR in quantities
+    assert SHARED.ddr_rate in quantities
 
 
 def test_constants_that_multiply() -> None:

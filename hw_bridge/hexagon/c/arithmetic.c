@@ -1,5 +1,5 @@
 /* What the compiler calls for what Hexagon has no instruction for. Divisions happen a few times per
-   call of a kernel, never per element: bit by bit will do. */
+   call or row of a kernel, never per element: bit by bit from the highest one will do. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -8,7 +8,7 @@
 static uint64_t divide(uint64_t a, uint64_t b, uint64_t *rest)
 {
     uint64_t quotient = 0, left = 0;
-    for (int bit = 63; bit >= 0; bit--) {
+    for (int bit = a ? 63 - __builtin_clzll(a) : -1; bit >= 0; bit--) {
         left = left << 1 | (a >> bit & 1);
         if (left >= b) {
             left -= b;

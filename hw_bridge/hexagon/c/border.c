@@ -6,23 +6,9 @@
 struct map map_forward(const struct layer *l, int channels)
 {
     return (struct map){
-        .n = l->n, .height = l->h, .width = l->w, .spread = 1, .top = l->pad_h, .left = l->pad_w,
+        .n = l->n, .height = l->h, .width = l->w, .top = l->pad_h, .left = l->pad_w,
         .rows_h = l->h + 2 * l->pad_h, .rows_w = l->w + 2 * l->pad_w, .channels = channels,
         .out_h = l->h_out, .out_w = l->w_out, .stride = l->stride, .dilation = l->dilation,
-        .k_h = l->k_h, .k_w = l->k_w,
-    };
-}
-
-/* Place s o + d (k - 1) - p of h + d (k - 1) holds the error of output o; the windows over it, with
-   turned weights and a stride of 1, give the errors of all inputs. */
-struct map map_input_grad(const struct layer *l, int channels)
-{
-    int reach_h = l->dilation * (l->k_h - 1), reach_w = l->dilation * (l->k_w - 1);
-    return (struct map){
-        .n = l->n, .height = l->h_out, .width = l->w_out, .spread = l->stride,
-        .top = reach_h - l->pad_h, .left = reach_w - l->pad_w,
-        .rows_h = l->h + reach_h, .rows_w = l->w + reach_w, .channels = channels,
-        .out_h = l->h, .out_w = l->w, .stride = 1, .dilation = l->dilation,
         .k_h = l->k_h, .k_w = l->k_w,
     };
 }
@@ -49,14 +35,6 @@ int map_open(struct job *job, struct map *m)
     return 1;
 }
 
-INLINE void copy_bytes(int8_t *to, const int8_t *from, int bytes)
-{
-    for (; bytes >= VLEN; bytes -= VLEN, to += VLEN, from += VLEN)
-        store_any(to, load_any(from), VLEN);
-    if (bytes)
-        store_bytes(to, load_any(from), bytes);
-}
-
 struct fill {
     struct map *map;
     const int8_t *source;
@@ -69,10 +47,15 @@ static void fill_rows(void *context, int first, int last, int thread)
     struct fill *f = context;
     const struct map *m = f->map;
     (void)thread;
-    int whole = m->spread == 1 && f->all == m->channels && m->left >= 0
-                && m->left + m->width <= m->rows_w;
-    for (int row = first; row < last; row++) {
-        int n = row / m->height, y = m->top + (row - n * m->height) * m->spread;
+    /* Whole lines may bring channels of other groups along: the weights for them are 0. */
+    int whole = f->all == m->channels && m->left >= 0 && m->left + m->width <= m->rows_w;
+    int n = first / m->height, i = first - n * m->height;
+    for (int row = first; row < last; row++, i++) {
+        if (i == m->height) {
+            i = 0;
+            n++;
+        }
+        int y = m->top + i;
         if (y < 0 || y >= m->rows_h)
             continue;
         int8_t *line = m->data + (size_t)(n * m->rows_h + y) * m->rows_w * m->channels;
@@ -81,7 +64,7 @@ static void fill_rows(void *context, int first, int last, int thread)
             copy_bytes(line + m->left * m->channels, from, m->width * m->channels);
             continue;
         }
-        for (int j = 0, x = m->left; j < m->width; j++, x += m->spread, from += f->all)
+        for (int j = 0, x = m->left; j < m->width; j++, x++, from += f->all)
             if (x >= 0 && x < m->rows_w)
                 copy_bytes(line + x * m->channels, from, f->width);
     }
@@ -138,15 +121,29 @@ int map_fill(struct job *job, struct map *m, const int8_t *source, int all, int 
     return sum_windows(job, m);
 }
 
-int map_runs(const struct map *m, struct gap *gaps, int *steps)
+/* The runs of a window: one per row of it where columns touch, else one per tap. Gives how many,
+   the gaps behind them, and the steps in each. */
+static int map_runs(const struct map *m, struct gap *gaps, int *steps)
 {
     int joined = m->dilation == 1, length = joined ? m->k_w * m->channels : m->channels;
     int along = joined ? 1 : m->k_w, count = m->k_h * along;
     *steps = length / DEPTH_STEP;
-    for (int i = 0; i < count; i++) {
-        int next = i + 1, here = i / along * m->rows_w + i % along;
-        int there = next / along * m->rows_w + next % along;
-        gaps[i] = (struct gap){(there - here) * m->dilation * m->channels - length, 0};
-    }
+    int next = m->dilation * m->channels - length; /* from the end of a run to its neighbour's */
+    int down = (m->rows_w - (along - 1)) * m->dilation * m->channels - length;
+    for (int i = 0, j = 1; i < count; i++, j = j == along ? 1 : j + 1)
+        gaps[i] = (struct gap){j == along ? down : next, 0};
     return count;
+}
+
+int map_product(struct job *job, const struct map *m, const HVX_Vector *panels, size_t panel,
+                int columns, struct sink *sink)
+{
+    struct gap *gaps = job_memory(job, (size_t)m->k_h * m->k_w * sizeof *gaps);
+    if (!gaps)
+        return 0;
+    struct product product = {m->rows, columns, m->starts, panels, panel, gaps, 0, 0};
+    product.runs = map_runs(m, gaps, &product.steps);
+    sink->rows = m->sums;
+    product_run(&product, sink, &job->team);
+    return 1;
 }

@@ -13,6 +13,10 @@ struct counts {
     uint32_t packets, instructions, hvx;
 };
 
+#ifdef MANDHELING_BOARD
+/* A board is timed from outside the kernels, by clocks that it really has. */
+static inline struct counts read_counts(void) { return (struct counts){0, 0, 0}; }
+#else
 static inline __attribute__((always_inline)) struct counts read_counts(void)
 {
     struct counts now;
@@ -21,5 +25,6 @@ static inline __attribute__((always_inline)) struct counts read_counts(void)
     __asm__ volatile(".word 0x6a16c000\n\t%0 = r0" : "=r"(now.hvx) : : "r0");
     return now;
 }
+#endif
 
 #endif

@@ -25,7 +25,7 @@ static const int8_t *padded_rows(struct job *job, const int8_t *a, int rows, int
         return a;
     int8_t *copy = job_zeros(job, (size_t)rows * padded);
     for (int i = 0; copy && i < rows; i++)
-        memcpy(copy + (size_t)i * padded, a + (size_t)i * depth, depth);
+        copy_bytes(copy + (size_t)i * padded, a + (size_t)i * depth, depth);
     return copy;
 }
 

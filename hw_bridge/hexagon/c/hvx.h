@@ -56,6 +56,15 @@ INLINE void store_any(void *to, HVX_Vector v, unsigned n)
         store_bytes(to, v, n);
 }
 
+/* Copy bytes between any addresses; whole vectors are read, so SLACK must lie behind the source. */
+INLINE void copy_bytes(int8_t *to, const int8_t *from, int bytes)
+{
+    for (; bytes >= VLEN; bytes -= VLEN, to += VLEN, from += VLEN)
+        store_any(to, load_any(from), VLEN);
+    if (bytes)
+        store_bytes(to, load_any(from), bytes);
+}
+
 /* Four vectors of int32 as one of int8, cut to -128 .. 127. */
 INLINE HVX_Vector narrow(HVX_Vector a, HVX_Vector b, HVX_Vector c, HVX_Vector d)
 {

@@ -4,9 +4,6 @@
 
 #include "system.h"
 
-/* The arena is address space: pages that no job touched cost nothing. */
-#define ARENA_BYTES (3UL << 29)
-
 static char *arena;
 
 static char *put_number(char *to, const char *end, int64_t value)

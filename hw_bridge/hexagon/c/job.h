@@ -2,6 +2,7 @@
 #ifndef MANDHELING_JOB_H
 #define MANDHELING_JOB_H
 
+#include "frame.h"
 #include "hvx.h"
 #include "team.h"
 
@@ -9,10 +10,6 @@
 #define MAX_TENSORS 72
 #define MAX_VALUES 8
 #define MAX_ELEMENTS (1u << 28) /* of a tensor: a 32-bit address space holds a few of them */
-
-enum dtype { INT8 = 1, INT32 = 4, INT64 = 8 }; /* the number is the size in bytes */
-
-enum status { DONE, BAD_FRAME, BAD_VERSION, BAD_KERNEL, BAD_PARAMS, BAD_TENSORS, NO_MEMORY, WRAPPED };
 
 struct tensor {
     uint32_t dtype;
@@ -64,5 +61,9 @@ struct kernel {
 
 extern const struct kernel KERNELS[];
 extern const int KERNEL_COUNT;
+
+/* Run the kernel of this number on the job, and count what it takes; what it may not be given
+   fails the job. */
+void kernel_run(uint32_t id, struct job *job);
 
 #endif

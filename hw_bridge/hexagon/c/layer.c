@@ -44,6 +44,11 @@ int layer_read(struct job *job, struct layer *l)
     return 1;
 }
 
+int layer_weights(struct job *job, const struct layer *l)
+{
+    return job_expect(job, 1, INT8, (int64_t)l->c_out * l->k_h * l->k_w * l->ins, "w");
+}
+
 int store_read(struct job *job, int at, int *bytes, struct store *store)
 {
     if (!job_check(job, at, 0, 1, "store") || !job_check(job, at + 1, 0, PSTO, "rule")

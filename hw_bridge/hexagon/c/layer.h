@@ -17,6 +17,9 @@ enum { LAYER_PARAMS = 12, STORE_PARAMS = 5 };
 /* Parameters 0 .. 11: n, h, w, c_in, c_out, k_h, k_w, stride, pad_h, pad_w, dilation, groups. */
 int layer_read(struct job *job, struct layer *layer);
 
+/* Whether tensor 1 has the sizes of the weights; otherwise the job has failed. */
+int layer_weights(struct job *job, const struct layer *layer);
+
 /* Parameters at .. at + 4: whether to store INT8, rule, shift, low, high. */
 int store_read(struct job *job, int at, int *bytes, struct store *store);
 

@@ -127,14 +127,14 @@ int run_rotate180(struct job *job)
     if (!sizes_read(job, 3, &elements))
         return 0;
     int outputs = (int)job->params[0], taps = (int)job->params[1];
-    size_t channels = (size_t)job->params[2];
+    int channels = (int)job->params[2];
+    const int8_t *from = job->in[0].data;
     int8_t *to = job_output(job, INT8, elements);
     if (!to)
         return 0;
     for (int output = 0; output < outputs; output++)
         for (int tap = 0; tap < taps; tap++)
-            memcpy(to + ((size_t)output * taps + tap) * channels,
-                   (int8_t *)job->in[0].data + ((size_t)output * taps + taps - 1 - tap) * channels,
-                   channels);
+            copy_bytes(to + ((size_t)output * taps + tap) * channels,
+                       from + ((size_t)output * taps + taps - 1 - tap) * channels, channels);
     return 1;
 }

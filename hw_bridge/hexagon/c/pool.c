@@ -69,11 +69,15 @@ static void pool_rows(void *context, int first, int last, int thread)
 {
     const struct pool *p = context;
     (void)thread;
-    for (int row = first; row < last; row++) {
-        int n = row / p->h_out;
-        int8_t *to = p->y + (size_t)row * p->w_out * p->c;
+    int n = first / p->h_out, i = first - n * p->h_out;
+    int8_t *to = p->y + (size_t)first * p->w_out * p->c;
+    for (int row = first; row < last; row++, i++) {
+        if (i == p->h_out) {
+            i = 0;
+            n++;
+        }
         for (int column = 0; column < p->w_out; column++, to += p->c) {
-            struct window w = window_of(p, row - n * p->h_out, column);
+            struct window w = window_of(p, i, column);
             for (int channel = 0; channel < p->c; channel += VLEN)
                 store_any(to + channel, maximum(p, n, &w, channel),
                           (unsigned)least(p->c - channel, VLEN));

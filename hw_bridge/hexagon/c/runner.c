@@ -1,35 +1,8 @@
 /* The runner: reads requests from stdin until it ends, runs the kernels that they name, and
    answers on stdout. It answers what it cannot run with a status and a text; it leaves with 2
    where the input is no longer a sequence of frames. */
-#include "counters.h"
 #include "system.h"
 #include "wire.h"
-
-static void run_kernel(const struct request *request, struct job *job)
-{
-    const struct kernel *kernel = NULL;
-    for (int i = 0; i < KERNEL_COUNT; i++)
-        if (KERNELS[i].id == (int)request->kernel)
-            kernel = &KERNELS[i];
-    if (!kernel) {
-        job_fail(job, BAD_KERNEL, "no kernel has the number %d", (int64_t)request->kernel);
-        return;
-    }
-    if ((kernel->params >= 0 && job->param_count != kernel->params)
-        || (kernel->tensors >= 0 && job->in_count != kernel->tensors)) {
-        job_fail(job, BAD_PARAMS, "%s got %d parameters and %d tensors; allowed: %d and %d",
-                 kernel->name, (int64_t)job->param_count, (int64_t)job->in_count,
-                 (int64_t)kernel->params, (int64_t)kernel->tensors);
-        return;
-    }
-    struct counts start = read_counts();
-    kernel->run(job);
-    struct counts end = read_counts();
-    job->team.packets += end.packets - start.packets;
-    job->team.instructions += end.instructions - start.instructions;
-    job->team.hvx += end.hvx - start.hvx;
-    job->team.busiest += end.packets - start.packets;
-}
 
 /* Whether more frames may follow. */
 static int serve(struct job *job)
@@ -48,15 +21,17 @@ static int serve(struct job *job)
     int found = wire_payload(&request, job);
     if (found < 0)
         return job_fail(job, BAD_FRAME, "the input ends within a frame");
+    uint32_t threads = request.threads & ~IN_TURN;
     if (request.version != WIRE_VERSION)
         job_fail(job, BAD_VERSION, "version %d; allowed: %d", (int64_t)request.version,
                  (int64_t)WIRE_VERSION);
-    else if (found && (request.threads < 1 || request.threads > MAX_THREADS))
-        job_fail(job, BAD_PARAMS, "threads is %d; allowed: 1 .. %d",
-                 (int64_t)request.threads, (int64_t)MAX_THREADS);
+    else if (found && (threads < 1 || threads > MAX_THREADS))
+        job_fail(job, BAD_PARAMS, "threads is %d; allowed: 1 .. %d", (int64_t)threads,
+                 (int64_t)MAX_THREADS);
     else if (found) {
-        job->team.threads = (int)request.threads;
-        run_kernel(&request, job);
+        job->team.threads = (int)threads;
+        job->team.in_turn = (request.threads & IN_TURN) != 0;
+        kernel_run(request.kernel, job);
     }
     return 1;
 }

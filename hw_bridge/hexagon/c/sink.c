@@ -49,15 +49,21 @@ INLINE HVX_Vector sum_of(HVX_Vector a, HVX_Vector b, HVX_Vector *wrapped)
     return sum;
 }
 
+/* Element of the output where row i of a tile starts; places is that of the tile's first row. */
+INLINE size_t row_start(const struct outlet *outlet, const int32_t *places, int i)
+{
+    return places ? (size_t)places[i] : i * outlet->sink->row_stride;
+}
+
 /* A whole tile, to aligned rows: straight through. */
-INLINE void whole_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *to, int add)
+INLINE void whole_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *to,
+                        const int32_t *places, int add)
 {
     struct tally tally = tally_of(outlet);
     HVX_Vector wrapped = outlet->wrapped;
-    size_t stride = outlet->sink->row_stride / WORDS;
-    HVX_Vector *line = (HVX_Vector *)to;
 #pragma unroll
-    for (int i = 0; i < TILE_ROWS; i++, line += stride) {
+    for (int i = 0; i < TILE_ROWS; i++) {
+        HVX_Vector *line = (HVX_Vector *)(to + row_start(outlet, places, i));
         HVX_Vector a = tile[2 * i], b = tile[2 * i + 1];
         if (add) {
             a = sum_of(line[0], a, &wrapped);
@@ -72,13 +78,13 @@ INLINE void whole_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *
     tally_keep(outlet, &tally);
 }
 
-static void part_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *to, int rows,
-                       int columns, int add)
+static void part_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *to,
+                       const int32_t *places, int rows, int columns, int add)
 {
     struct tally tally = tally_of(outlet);
-    for (int i = 0; i < rows; i++, to += outlet->sink->row_stride)
+    for (int i = 0; i < rows; i++)
         for (int half = 0; half < 2 && half * WORDS < columns; half++) {
-            int32_t *at = to + half * WORDS;
+            int32_t *at = to + row_start(outlet, places, i) + half * WORDS;
             int bytes = (int)least(columns - half * WORDS, WORDS) * 4;
             HVX_Vector sum = tile[2 * i + half];
             if (add)
@@ -90,34 +96,36 @@ static void part_words(struct outlet *outlet, const HVX_Vector *tile, int32_t *t
 }
 
 /* Two rows of 64 make one vector of bytes; `half` of lines of 128 is theirs, or -1: any place. */
-INLINE void write_bytes(struct outlet *outlet, const HVX_Vector *tile, int8_t *to, int rows,
-                        int columns, int half, int rule)
+INLINE void write_bytes(struct outlet *outlet, const HVX_Vector *tile, int8_t *to,
+                        const int32_t *places, int rows, int columns, int half, int rule)
 {
     struct tally tally = tally_of(outlet);
     struct rounder r = rounder_of(&outlet->sink->store);
-    size_t stride = outlet->sink->row_stride;
+    int joined = !places && columns == TILE_COLUMNS && outlet->sink->row_stride == TILE_COLUMNS;
     HVX_VectorPred low = Q6_Q_vsetq_R(TILE_COLUMNS);
-    for (int i = 0; i < rows; i += 2, to += 2 * stride, tile += 4) {
+    for (int i = 0; i < rows; i += 2, tile += 4) {
+        int8_t *first = to + row_start(outlet, places, i);
         HVX_Vector a = store_words(tile[0], rule, &r, &tally);
         HVX_Vector b = store_words(tile[1], rule, &r, &tally);
         if (i + 1 == rows) {
-            store_any(to, narrow(a, b, b, b), columns);
+            store_any(first, narrow(a, b, b, b), columns);
             break;
         }
+        int8_t *second = to + row_start(outlet, places, i + 1);
         HVX_Vector c = store_words(tile[2], rule, &r, &tally);
         HVX_Vector d = store_words(tile[3], rule, &r, &tally);
         HVX_Vector both = narrow(a, b, c, d), turned = Q6_V_vror_VR(both, TILE_COLUMNS);
         if (half == 0) {
-            Q6_vmem_QRIV(low, (HVX_Vector *)to, both);
-            Q6_vmem_QRIV(low, (HVX_Vector *)(to + stride), turned);
+            Q6_vmem_QRIV(low, (HVX_Vector *)first, both);
+            Q6_vmem_QRIV(low, (HVX_Vector *)second, turned);
         } else if (half == 1) {
-            Q6_vmem_QnRIV(low, (HVX_Vector *)(to - TILE_COLUMNS), turned);
-            Q6_vmem_QnRIV(low, (HVX_Vector *)(to + stride - TILE_COLUMNS), both);
-        } else if (columns == TILE_COLUMNS && stride == TILE_COLUMNS) {
-            store_any(to, both, VLEN);
+            Q6_vmem_QnRIV(low, (HVX_Vector *)(first - TILE_COLUMNS), turned);
+            Q6_vmem_QnRIV(low, (HVX_Vector *)(second - TILE_COLUMNS), both);
+        } else if (joined) {
+            store_any(first, both, VLEN);
         } else {
-            store_any(to, both, columns);
-            store_any(to + stride, turned, columns);
+            store_any(first, both, columns);
+            store_any(second, turned, columns);
         }
     }
     tally_keep(outlet, &tally);
@@ -132,15 +140,16 @@ static int half_of(const int8_t *to, size_t stride, int columns)
     return at != 0;
 }
 
-void outlet_write(struct outlet *outlet, const HVX_Vector *tile, int row, int rows, int column,
-                  int columns)
+/* places: NULL where rows follow each other, which is compiled apart. */
+INLINE void write_tile(struct outlet *outlet, const HVX_Vector *tile, size_t place,
+                       const int32_t *places, int rows, int columns)
 {
     struct sink *sink = outlet->sink;
-    size_t stride = sink->row_stride, place = row * stride + column;
+    size_t stride = sink->row_stride;
     if (sink->kind == TO_BYTES) {
         int8_t *to = (int8_t *)sink->out + place;
         int half = half_of(to, stride, columns);
-#define WRITE(rule) write_bytes(outlet, tile, to, rows, columns, half, rule)
+#define WRITE(rule) write_bytes(outlet, tile, to, places, rows, columns, half, rule)
         WITH_RULE(sink->store.rule, WRITE)
 #undef WRITE
         return;
@@ -149,9 +158,19 @@ void outlet_write(struct outlet *outlet, const HVX_Vector *tile, int row, int ro
     int whole = rows == TILE_ROWS && columns == TILE_COLUMNS && stride % WORDS == 0
                 && (uintptr_t)to % VLEN == 0;
     if (!whole)
-        part_words(outlet, tile, to, rows, columns, sink->kind == ADD_WORDS);
+        part_words(outlet, tile, to, places, rows, columns, sink->kind == ADD_WORDS);
     else if (sink->kind == ADD_WORDS)
-        whole_words(outlet, tile, to, 1);
+        whole_words(outlet, tile, to, places, 1);
     else
-        whole_words(outlet, tile, to, 0);
+        whole_words(outlet, tile, to, places, 0);
+}
+
+void outlet_write(struct outlet *outlet, const HVX_Vector *tile, int row, int rows, int column,
+                  int columns)
+{
+    const struct sink *sink = outlet->sink;
+    if (sink->places)
+        write_tile(outlet, tile, column, sink->places + row, rows, columns);
+    else
+        write_tile(outlet, tile, row * sink->row_stride + column, NULL, rows, columns);
 }

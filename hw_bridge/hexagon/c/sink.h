@@ -16,6 +16,8 @@ struct sink {
     struct store store;     /* of TO_BYTES */
     void *out;              /* int32 or int8 elements */
     size_t row_stride;      /* elements from one row to the next */
+    const int32_t *places;  /* element at which each row starts, multiples of row_stride; or NULL:
+                               one row after the other */
     const int32_t *columns; /* added to each row, a multiple of 64 of them; or NULL */
     const int32_t *rows;    /* taken from all of a row: what the zero point brought */
     struct total totals[MAX_THREADS];

@@ -25,35 +25,43 @@ static void help(void *argument)
     share->spent.hvx = end.hvx - start.hvx;
 }
 
-void team_run(struct team *team, team_work work, void *context, int items, int grain)
+static struct share share_of(team_work work, void *context, int items, int grain, int t, int count)
 {
     int blocks = (items + grain - 1) / grain;
-    int count = team->threads < blocks ? team->threads : blocks;
-    if (count <= 1) {
-        work(context, 0, items, 0);
-        return;
+    int first = (int)((int64_t)blocks * t / count) * grain;
+    int last = (int)((int64_t)blocks * (t + 1) / count) * grain;
+    return (struct share){work, context, first, last < items ? last : items, t, {0, 0, 0}};
+}
+
+/* On one thread: what is beyond the longest share would have been done beside it. */
+static void run_in_turn(struct team *team, struct share *shares, int count)
+{
+    uint64_t longest = 0, all = 0;
+    for (int t = 0; t < count; t++) {
+        help(&shares[t]);
+        all += shares[t].spent.packets;
+        if (shares[t].spent.packets > longest)
+            longest = shares[t].spent.packets;
     }
-    struct share shares[MAX_THREADS];
+    team->busiest += longest - all;
+}
+
+static void run_threads(struct team *team, struct share *shares, int count)
+{
     struct thread helpers[MAX_THREADS];
-    int started[MAX_THREADS] = {0}, mine = 0;
+    int started[MAX_THREADS] = {0};
     if (!stacks)
         stacks = system_map((size_t)MAX_THREADS * STACK_BYTES);
-    for (int t = 0; t < count; t++) {
-        int first = (int)((int64_t)blocks * t / count) * grain;
-        int last = (int)((int64_t)blocks * (t + 1) / count) * grain;
-        shares[t] = (struct share){work, context, first, last < items ? last : items, t, {0, 0, 0}};
-        if (t == 0)
-            mine = shares[t].last;
-        else
-            started[t] = stacks
-                         && thread_start(&helpers[t], stacks + (size_t)t * STACK_BYTES, STACK_BYTES,
-                                         help, &shares[t]);
-    }
-    work(context, 0, mine, 0);
-    uint64_t longest = 0;
+    for (int t = 1; t < count; t++)
+        started[t] = stacks
+                     && thread_start(&helpers[t], stacks + (size_t)t * STACK_BYTES, STACK_BYTES,
+                                     help, &shares[t]);
+    help(&shares[0]);
+    uint64_t own = shares[0].spent.packets, longest = 0;
     for (int t = 1; t < count; t++) {
         if (!started[t]) { /* no thread to be had: its share is done here, and counted here */
-            work(context, shares[t].first, shares[t].last, t);
+            help(&shares[t]);
+            own += shares[t].spent.packets;
             continue;
         }
         thread_join(&helpers[t]);
@@ -63,5 +71,23 @@ void team_run(struct team *team, team_work work, void *context, int items, int g
         if (shares[t].spent.packets > longest)
             longest = shares[t].spent.packets;
     }
-    team->busiest += longest;
+    if (longest > own) /* the caller's own share is counted by the caller */
+        team->busiest += longest - own;
+}
+
+void team_run(struct team *team, team_work work, void *context, int items, int grain)
+{
+    int blocks = (items + grain - 1) / grain;
+    int count = team->threads < blocks ? team->threads : blocks;
+    if (count <= 1) {
+        work(context, 0, items, 0);
+        return;
+    }
+    struct share shares[MAX_THREADS];
+    for (int t = 0; t < count; t++)
+        shares[t] = share_of(work, context, items, grain, t, count);
+    if (team->in_turn)
+        run_in_turn(team, shares, count);
+    else
+        run_threads(team, shares, count);
 }

@@ -8,7 +8,9 @@
 
 struct team {
     int threads;
-    /* What the helpers counted; the caller's own counts come on top. */
+    int in_turn; /* all shares on the caller's thread, one after the other: the same counts each time */
+    /* What the helpers counted; the caller's own counts come on top. To busiest, too, which may
+       wrap around until then. */
     uint64_t packets, instructions, hvx, busiest;
 };
 

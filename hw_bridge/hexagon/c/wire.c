@@ -2,32 +2,6 @@
 
 #include "system.h"
 
-int wire_read(void *to, size_t size)
-{
-    char *at = to;
-    while (size) {
-        long got = system_read(0, at, size);
-        if (got <= 0)
-            return 0;
-        at += got;
-        size -= (size_t)got;
-    }
-    return 1;
-}
-
-int wire_write(const void *from, size_t size)
-{
-    const char *at = from;
-    while (size) {
-        long put = system_write(1, at, size);
-        if (put <= 0)
-            return 0;
-        at += put;
-        size -= (size_t)put;
-    }
-    return 1;
-}
-
 static int skip(uint64_t size)
 {
     char scrap[4096];
@@ -89,6 +63,16 @@ int wire_payload(const struct request *request, struct job *job)
     return 1;
 }
 
+uint64_t wire_answer_bytes(const struct job *job)
+{
+    if (job->status != DONE)
+        return sizeof(struct answer) + strlen(job->message);
+    uint64_t bytes = sizeof(struct answer) + 8 * (uint64_t)(job->value_count + job->out_count);
+    for (int i = 0; i < job->out_count; i++)
+        bytes += (uint64_t)job->out[i].dtype * job->out[i].elements;
+    return bytes;
+}
+
 int wire_answer(const struct job *job)
 {
     int failed = job->status != DONE;
@@ -105,9 +89,7 @@ int wire_answer(const struct job *job)
         .hvx = job->team.hvx,
         .busiest = job->team.busiest,
     };
-    answer.payload = 8 * ((uint64_t)values + tensors) + answer.text;
-    for (int i = 0; i < tensors; i++)
-        answer.payload += (uint64_t)job->out[i].dtype * job->out[i].elements;
+    answer.payload = wire_answer_bytes(job) - sizeof answer;
     if (!wire_write(&answer, sizeof answer) || !wire_write(job->values, 8 * values))
         return 0;
     for (int i = 0; i < tensors; i++) {

@@ -1,28 +1,28 @@
-"""The calibration bundle: what was fitted, on what, and how well it predicts; frozen JSON."""
+"""The calibration bundle: what was fitted, on what, and how well it predicts; frozen JSON.
+
+Bundles that come with the sandbox lie in ``cost_models/bundles/``; devices and kernel libraries
+take coefficients from them (:mod:`cost_models.calibrated`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from cost_models.errors import one_line
-from cost_models.fitting.errors import CalibrationError
+from cost_models.errors import CalibrationError, one_line, unknown_name
+from cost_models.quantity import Part
 from cost_models.reading import read_bytes
 
-SCHEMA: Final = 1
+FOLDER: Final = Path(__file__).parent / "bundles"
+SCHEMA: Final = 2
 MAX_BUNDLE_BYTES = 4_194_304
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Count = Annotated[int, Field(strict=True, ge=0)]
-
-
-class Part(BaseModel):
-    """A table of a bundle: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FittedCoefficient(Part):
@@ -86,16 +86,32 @@ class ExcludedRow(Part):
     reason: str
 
 
+class FittedOn(Part):
+    """What the rows were measured on: ``facts`` by name (``soc``, ``hexagon``, ``library``...).
+
+    ``block``: prefix of the coefficients that this is said of; empty for all of them.
+    """
+
+    block: str = ""
+    facts: dict[str, str] = Field(min_length=1)
+
+    @property
+    def words(self) -> str:
+        """The facts on one line."""
+        return ", ".join(f"{name} {value}" for name, value in self.facts.items())
+
+
 class Bundle(Part):
     """Result of one calibration. ``validations[0]`` is the one that the target speaks of."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     name: str
     title: str
     unit: str
     table: str
     table_sha256: str
     sources: tuple[str, ...]
+    fitted_on: tuple[FittedOn, ...] = Field(min_length=1)
     coefficients: tuple[FittedCoefficient, ...]
     validations: tuple[Validation, ...] = Field(min_length=1)
     rows: tuple[FittedRow, ...]
@@ -106,6 +122,36 @@ class Bundle(Part):
         """Whether the target of the first validation is met; None without a target."""
         first = self.validations[0]
         return None if first.target is None else first.median <= first.target
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bundle's canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def coefficient(self, name: str) -> FittedCoefficient:
+        """Return a coefficient by its name.
+
+        Raises
+        ------
+        CalibrationError
+            There is none of that name, or its rows pushed it to a bound and do not identify it.
+        """
+        for each in self.coefficients:
+            if each.name == name and not each.at_bound:
+                return each
+            if each.name == name:
+                raise CalibrationError(
+                    f"{self.name}: {name} = {each.value:g} {each.unit} is at its bound: the rows "
+                    "do not identify it; write a number with its source instead"
+                )
+        known = [each.name for each in self.coefficients]
+        raise CalibrationError(unknown_name(f"coefficient of {self.name}", name, known))
+
+    def measured_on(self, coefficient: str) -> FittedOn:
+        """Return what a coefficient was fitted on: that of its block, or of all."""
+        block = coefficient.rpartition(".")[0]
+        own = [each for each in self.fitted_on if each.block in ("", block)]
+        return max(own, key=lambda each: len(each.block), default=self.fitted_on[0])
 
     def to_json(self) -> str:
         """Return canonical JSON: the same bundle gives the same bytes."""
@@ -129,6 +175,23 @@ class Bundle(Part):
             return cls.model_validate_json(json.dumps(content))
         except ValidationError as cause:
             raise CalibrationError(one_line(name, cls, cause)) from None
+
+    @classmethod
+    def load(cls, name: str, folder: Path | None = None) -> Self:
+        """Return a bundle by its built-in name, or read the ``.json`` file at a path.
+
+        Parameters
+        ----------
+        folder
+            What a relative path starts from; the current folder by default.
+        """
+        if name.endswith(".json"):
+            return cls.read((folder or Path()) / name)
+        names = sorted(path.stem for path in FOLDER.glob("*.json"))
+        if name not in names:
+            unknown = unknown_name("calibration bundle", name, names)
+            raise CalibrationError(f"{unknown} (or give the path of a .json file)")
+        return cls.read(FOLDER / f"{name}.json")
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -1,0 +1,125 @@
+"""Calibrations of samples that a board took: calls, copies and kernels, from a sample store.
+
+What ``mandheling hw sample`` stores is fitted as it is; of a kernel, the work that its shape does
+is counted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Final
+
+from cost_models.errors import unknown_name
+from cost_models.fitting import LAWS, Bundle, CalibrationError, Grouping, Schema, calibrate
+from cost_models.fitting.samples import convertible, fitted_on, samples_of, table_of
+from cost_models.packets.shapes import PacketShape
+from cost_models.samples import Json, Sample, read_samples
+from kernels.conv import Conv2d
+from kernels.operators import Role
+from kernels.pool import MaxPool2d
+
+ROLES: Final = {
+    "forward": Role.FORWARD,
+    "input_grad": Role.INPUT_GRAD,
+    "weight_grad": Role.WEIGHT_GRAD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A calibration of samples: their ``kind``, what is fitted by, ways of leaving out.
+
+    ``columns`` gives what a sample's ``config`` says of it, by the names of the schema.
+    """
+
+    kind: str
+    schema: Schema
+    groupings: tuple[Grouping, ...]
+    columns: Callable[[Sample], Mapping[str, Json]] = lambda sample: sample.config
+
+
+def kernel_columns(sample: Sample) -> Mapping[str, Json]:
+    """Return family (with its threads), shape and work of a kernel's sample.
+
+    Raises
+    ------
+    CalibrationError
+        Its ``config`` is no shape of a kernel.
+    """
+    shape = PacketShape.of_document(sample.config)
+    threads = sample.config.get("threads", 1)
+    return {"family": f"{shape.family}.x{threads}", "shape": shape.key, "work": work_of(shape)}
+
+
+def work_of(shape: PacketShape) -> int:
+    """Return the MACs of a product, the elements of any other kernel.
+
+    >>> work_of(PacketShape("gemm", (2, 3, 4), "int32"))
+    24
+    """
+    op = shape.layer()
+    if isinstance(op, Conv2d):
+        return op.work(ROLES[shape.family]).macs
+    if isinstance(op, MaxPool2d):
+        return prod(op.inputs[0])
+    return prod(shape.sizes)
+
+
+SAMPLED: Final[Mapping[str, Sampled]] = {
+    "null-calls": Sampled(
+        "null_call",
+        Schema("us", {"qos": ("off", "adaptive", "pm_qos", "poll")}, {"gap_us": (0, 1e7)}),
+        (Grouping("gap_us", 0.10),),
+    ),
+    "buffer-copies": Sampled(
+        "copy",
+        Schema("us", {"memory": ("copied", "shared")}, {"bytes": (1, 2**31)}),
+        (Grouping("bytes", 0.10),),
+    ),
+    "kernels": Sampled(
+        "kernel",
+        Schema("us", {"family": (), "shape": ()}, {"work": (1, 1e15)}),
+        (Grouping("shape", 0.10),),
+        kernel_columns,
+    ),
+}
+"""By name; each is of a law in :data:`cost_models.fitting.LAWS`."""
+
+
+def run_sampled(name: str, path: Path) -> Bundle:
+    """Fit and cross-validate one of :data:`SAMPLED` on a store of samples.
+
+    Raises
+    ------
+    CalibrationError
+        The name is unknown, the store has no such samples, they lack a field, or they do not
+        identify a coefficient.
+    SampleError
+        The file is no store, or is damaged.
+    """
+    if name not in SAMPLED:
+        raise CalibrationError(unknown_name("calibration of samples", name, tuple(SAMPLED)))
+    study, content = SAMPLED[name], read_samples(path)
+    samples = samples_of(content, study.kind, path.name)
+    on = fitted_on(content, samples, path.name)
+    columns = [replace(sample, config=study.columns(sample)) for sample in samples]
+    return calibrate(
+        LAWS[name],
+        table_of(columns, study.schema, path.name),
+        study.groupings,
+        file=path.name,
+        fitted_on=(on,),
+    )
+
+
+def fittable(path: Path) -> list[str]:
+    """Return the names of :data:`SAMPLED` for which a store has samples in a unit that fits."""
+    found = {(sample.kind, sample.unit) for sample in read_samples(path).samples}
+    return [
+        name
+        for name, study in SAMPLED.items()
+        if any(kind == study.kind and convertible(unit, study.schema.unit) for kind, unit in found)
+    ]

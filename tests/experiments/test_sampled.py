@@ -1,0 +1,172 @@
+"""Samples of a board become a bundle, and a bundle becomes a device's numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import log1p
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cost_models.device import FOLDER, load_device
+from cost_models.fitting import Bundle, CalibrationError
+from cost_models.packets.shapes import PacketShape
+from cost_models.samples import Json
+from experiments.cli import app
+from experiments.sampled import fittable, kernel_columns, run_sampled, work_of
+from hw_bridge.samples import Fingerprint, Sample, SampleStore
+from kernels.conv import Conv2d
+
+BOARD = Fingerprint("board", {"soc": "SM8250", "hexagon": "v66"})
+GAPS = (0, 1_000, 10_000)
+SIZES = tuple(64 << 2 * step for step in range(8))
+
+
+def scattered(us: float) -> tuple[int, ...]:
+    """Five repetitions with one outlier, in ns."""
+    return tuple(int(1000 * us * factor) for factor in (1.0, 0.99, 1.01, 1.0, 9.0))
+
+
+def drawn() -> list[Sample]:
+    """What a board would store: 90 us + 40 log(1 + gap / 100 us), and by size 120 + 200 per MiB."""
+    made = []
+    for qos, call in (("pm_qos", 90), ("off", 300)):
+        for gap in GAPS:
+            config: dict[str, Json] = {"qos": qos, "gap_us": gap, "calls": 5}
+            raw = scattered(call + 40 * log1p(gap / 100))
+            made.append(Sample(f"null_call/{qos}/gap={gap}", "null_call", "ns", raw, config))
+    for memory, rate in (("copied", 500), ("shared", 200)):
+        for size in SIZES:
+            config = {"bytes": size, "memory": memory, "calls": 5}
+            raw = scattered(120 + rate * size / 2**20)
+            made.append(Sample(f"copy/{memory}/{size}", "copy", "ns", raw, config))
+    for elements in (1 << 10, 1 << 14, 1 << 18, 1 << 20):
+        shape = PacketShape("amax", (elements,))
+        config = {**shape.document(), "threads": 2}
+        raw = scattered(5 + elements / 8 / 1000)
+        made.append(Sample(f"kernel/{shape.key}", "kernel", "ns", raw, config))
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "board.jsonl"
+    with SampleStore.open(path, BOARD) as opened:
+        for sample in drawn():
+            opened.add(sample)
+    return path
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "100"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_all_kinds_of_a_store_are_fitted(store: Path) -> None:
+    code, out, told = invoke("calibrate", "--store", str(store), "--json")
+    assert code == 0, told
+    found = {
+        each["name"]: Bundle.from_json(json.dumps(each)) for each in json.loads(out)["bundles"]
+    }
+    values = {
+        f"{name}/{each.name}": each.value
+        for name, bundle in found.items()
+        for each in bundle.coefficients
+    }
+    assert values == pytest.approx(
+        {
+            "null-calls/pm_qos.call_us": 90,
+            "null-calls/pm_qos.asleep_us": 40,
+            "null-calls/off.call_us": 300,
+            "null-calls/off.asleep_us": 40,
+            "buffer-copies/copied.call_us": 120,
+            "buffer-copies/copied.us_per_mib": 500,
+            "buffer-copies/shared.call_us": 120,
+            "buffer-copies/shared.us_per_mib": 200,
+            "kernels/amax.x2.launch_us": 5,
+            "kernels/amax.x2.rate_per_ns": 8,
+        },
+        rel=2e-3,
+    )
+    calls = found["null-calls"]
+    assert calls.measured_on("off.call_us").facts == {"backend": "board", **BOARD.facts}
+    assert calls.table == "board.jsonl"
+    assert calls.validations[0].groups == 6
+    assert calls.met is True
+
+
+def test_a_fitted_store_can_be_a_devices_numbers(store: Path) -> None:
+    folder = store.parent
+    code, _, told = invoke("calibrate", "--store", str(store), "-o", str(folder))
+    assert code == 0
+    assert "wrote" in told
+    tree: dict[str, Any] = yaml.safe_load((FOLDER / "snapdragon-865.yaml").read_text("utf-8"))
+    tree["bundles"].append({"name": "null-calls.json"})
+    terms = {"null-calls/pm_qos.call_us": 1}
+    tree["fastrpc"]["modes"]["pm_qos"]["null_us"] = {"unit": "us", "calibrated": {"terms": terms}}
+    mine = folder / "mine.yaml"
+    mine.write_text(yaml.safe_dump(tree), "utf-8")
+    phone = load_device(mine)
+    assert not any("null-calls" in note for note in phone.calibration_notes())
+    found = phone.quantities()["fastrpc.modes.pm_qos.null_us"]
+    assert found.value == pytest.approx(90, rel=2e-3)
+    assert "soc SM8250" in found.source
+    # On another chip the same bundle is refused.
+    mine.write_text(yaml.safe_dump(tree | {"soc": "SM8150"}), "utf-8")
+    with pytest.raises(ValueError, match="was fitted on soc SM8250, not SM8150"):
+        load_device(mine)
+
+
+def test_work_of_kernels() -> None:
+    conv = Conv2d(2, 8, 6, 6, 16, 3, pad=1)
+    assert work_of(PacketShape.of_conv("weight_grad", conv, "fresh")) == 2 * 16 * 36 * 8 * 9
+    assert work_of(PacketShape("transpose", (2, 3, 5))) == 30
+    assert work_of(PacketShape("max_pool_forward", (2, 8, 8, 3, 2, 2, 2, 0, 0, 0))) == 2 * 64 * 3
+
+
+def test_a_kernel_without_a_shape_is_named() -> None:
+    with pytest.raises(CalibrationError, match="needed: family, form and sizes"):
+        kernel_columns(Sample("kernel/x", "kernel", "ns", (1, 2, 3), {"threads": 1}))
+
+
+def test_packets_are_no_times(tmp_path: Path) -> None:
+    path = tmp_path / "packets.jsonl"
+    with SampleStore.open(path, BOARD) as opened:
+        opened.add(replace(drawn()[-1], unit="packets", raw=(7,)))
+    assert fittable(path) == []
+    with pytest.raises(
+        CalibrationError, match=r"unit: 'packets' is not allowed; allowed: \['ns'\]"
+    ):
+        run_sampled("kernels", path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kernels"], "kernels is fitted to samples: give their file by --store"),
+        (["core-power", "--store", "few.jsonl"], "calibration of samples: 'core-power' is unknown"),
+        (["kernels", "--store", "few.jsonl"], "no samples of kind 'kernel'; kinds in it: null_ca"),
+        (["--store", "empty.jsonl"], "has no samples to fit; allowed: null_call in ns, copy in ns"),
+        (["--store", "none.jsonl"], "none.jsonl: cannot be read"),
+        (["--store", "text.jsonl"], "text.jsonl: is no file of samples"),
+        (["--store", "few.jsonl"], "qos 'off': null-calls: 1 rows do not identify asleep_us; m"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.jsonl").write_text("nothing\n", "utf-8")
+    with SampleStore.open(tmp_path / "empty.jsonl", BOARD):
+        pass
+    with SampleStore.open(tmp_path / "few.jsonl", BOARD) as store:
+        config: dict[str, Json] = {"qos": "off", "gap_us": 0}
+        store.add(Sample("a", "null_call", "ns", (9, 9, 9), config))
+    code, out, told = invoke("calibrate", *arguments)
+    assert (code, out) == (2, "")
+    assert len(told.splitlines()) == 1
+    assert said in told
