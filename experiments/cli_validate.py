@@ -76,7 +76,7 @@ def _measure(path: Path) -> None:
     todo = [*wanted(predicted=True), *wanted(predicted=False)]
     with (
         SampleStore.open(path, host_fingerprint()) as store,
-        progress("Measuring", len(todo)) as on,
+        progress("Measuring", len(todo)) as advance,
     ):
         missing = sum(not store.done(key) for key, _ in todo)
         say(f"measuring {missing} of {len(todo)} plans; an interrupted run goes on where it was")

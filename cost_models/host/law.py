@@ -99,19 +99,39 @@ def fit_laws(rows: Sequence[Row]) -> HostLaws:
     whose process was never alone; the other laws are fitted on rows whose process was awake and
     alone.
     """
+    woken = [
+        replace(row, work=Work(WAKE, {"slept": sqrt(row.slept_ns)}))
+        for row in rows
+        if row.slept_ns and row.work.family == SLEEPERS
+    ]
+    laws = HostLaws({WAKE: fit_family(WAKE, woken)} if woken else {WAKE: {}})
     by_family: dict[str, list[Row]] = {}
-    beside = []
     for row in rows:
-        if row.slept_ns:
-            if row.work.family == SLEEPERS:
-                woken = Work(WAKE, {"slept": sqrt(row.slept_ns)})
-                by_family.setdefault(WAKE, []).append(replace(row, work=woken))
-        elif row.beside <= ALONE:
-            by_family.setdefault(row.work.family, []).append(row)
-        elif row.beside >= 1 - ALONE:
-            beside.append(row)
-    laws = HostLaws({name: fit_family(name, found) for name, found in sorted(by_family.items())})
+        by_family.setdefault(row.work.family, []).append(row)
+    families = {
+        name: fit_family(name, _undisturbed(laws, found))
+        for name, found in sorted(by_family.items())
+    }
+    laws = HostLaws({**laws.families, **families})
+    beside = [row for row in rows if not row.slept_ns and row.beside >= 1 - ALONE]
     return replace(laws, slowdown=_slowdown(laws, beside))
+
+
+def _undisturbed(laws: HostLaws, rows: Sequence[Row]) -> list[Row]:
+    """Rows whose process was awake and alone.
+
+    Where a family has hardly any (the accelerator mostly sleeps before it prepares a subgraph),
+    also the others, less the time to wake up, of which a tenth of the row is left at least.
+    """
+    plain = [row for row in rows if not row.slept_ns and row.beside <= ALONE]
+    if len(plain) >= _LEAST_ROWS:
+        return plain
+    return plain + [
+        replace(row, ns=max(row.ns - laws.wake_ns(row.slept_ns), row.ns / 10)) if row.slept_ns
+        else row
+        for row in rows
+        if row.slept_ns or row.beside > ALONE
+    ]  # fmt: skip
 
 
 def _slowdown(laws: HostLaws, rows: Sequence[Row]) -> float:

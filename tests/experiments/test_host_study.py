@@ -23,11 +23,11 @@ from sim.checks import check
 RESULTS = Path(__file__).parents[2] / "results"
 SAMPLES = read_samples(RESULTS / "host.jsonl").samples
 COMMITTED: dict[str, Any] = json.loads((RESULTS / "host.json").read_text(encoding="utf-8"))
-FEW = ("squeezenet1.1", "vgg-small-8", "drawn-net-0", "drawn-net-1")
+FEW = ("squeezenet1.1", "vgg-small-8", *(f"drawn-net-{seed}" for seed in range(5)))
 
 
 def few() -> list[Sample]:
-    """Samples of four calibration networks, and of three plans of LeNet."""
+    """Samples of seven calibration networks, and of three plans of LeNet."""
     kept = [s for s in SAMPLES if s.config["use"] == "calibrate" and s.config["model"] in FEW]
     lenet = [s for s in SAMPLES if s.config["model"] == "lenet"]
     return kept + sorted(lenet, key=lambda s: s.key)[:3]
