@@ -21,6 +21,8 @@ from kernels.operators import Role
 Counts = Mapping[str, float]
 CACHED = 1 << 20
 """Bytes of a core's second-level cache: results beyond it go through to the next."""
+PACKED = 16
+"""Columns that INT8 panels are packed by at once; those left over go one by one."""
 FP32_BLOCK = 96
 """Positions per block of the FP32 products (``kernels.fp32.products``)."""
 FP32_DEPTH = 256
@@ -74,7 +76,8 @@ def work_of(call: KernelCall, forms: Forms, tiles: Tiles) -> Work:
     """Family and counts of a kernel call.
 
     Counts are numbers of the named things: ``macs`` of whole tiles, ``map`` and ``panel``
-    elements that are packed, ``wide`` and ``narrow`` results, those ``far`` beyond the cache,
+    elements that are packed, ``odd`` ones among them that are packed one by one, ``runs`` of
+    neighbours gathered, ``wide`` and ``narrow`` results, those ``far`` beyond the cache,
     ``added`` to what is there, ``elements`` of pointwise kernels, ``widened`` elements and
     ``bytes`` copied.
     """
@@ -136,23 +139,26 @@ def _int8(op: Conv2d, role: Role, tiles: Tiles) -> Counts:
         return {
             "macs": op.groups * _up(op.k_h * op.k_w * ins, rows) * steps * group * columns,
             "map": op.groups * grad.places.size * grad.words * _up(op.n, group),
-            "panel": op.groups * steps * group * columns,
+            "panel": op.groups * steps * group * (outs - outs % PACKED),
+            "odd": op.groups * steps * group * (outs % PACKED),
             "tiles": op.groups * _tiles(op.k_h * op.k_w * ins, rows, columns, width),
         }
     forward = role is Role.FORWARD
-    inner, columns = (ins, _up(outs, width)) if forward else (outs, _up(ins, width))
+    inner, written = (ins, outs) if forward else (outs, ins)
+    columns = _up(written, width)
     plan = (forward_plan if forward else input_grad_plan)(op, ceil(inner / group))
-    macs = panel = made = 0
+    macs = depth = made = 0
     for one in plan.passes:
         positions = op.n * one.rows[0] * one.rows[1]
         macs += _up(positions, rows) * one.offsets.size * group * columns
-        panel += one.offsets.size * group * columns
+        depth += one.offsets.size * group
         made += _tiles(positions, rows, columns, width)
     words = op.n * plan.places.size * plan.words
     return {
         "macs": op.groups * macs,
         "map": op.groups * words * group,
-        "panel": op.groups * panel,
+        "panel": op.groups * depth * (written - written % PACKED),
+        "odd": op.groups * depth * (written % PACKED),
         "tiles": op.groups * made,
     }
 

@@ -25,7 +25,7 @@ ALONE = 0.05
 WAKE = "wake"
 """The family of waking up; with the time slept come colder caches and deeper sleep."""
 COLUMNS = (
-    "fixed", "macs", "elements", "bytes", "panel", "map", "runs", "tiles", "wide", "narrow",
+    "fixed", "macs", "elements", "bytes", "panel", "odd", "map", "runs", "tiles", "wide", "narrow",
     "cold", "far", "added", "widened", "fresh", "values", "operators", "tensors", "slept",
 )  # fmt: skip
 """Counts that have coefficients, in the order in which they are offered; ``fixed`` is 1."""
