@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from cost_models.samples import Sample
 
 SAMPLES = Path("results") / "host.jsonl"
+"""From the folder that the command is run in; else from that of this repository."""
 NOTE = "step times of plans in two processes of one machine; no phone was measured"
 
 
 def validate(
     samples: Annotated[
-        Path, typer.Option("--samples", metavar="FILE", parser=a_path, help="What was measured.")
-    ] = SAMPLES,
+        Path | None,
+        typer.Option(
+            "--samples",
+            metavar="FILE",
+            parser=a_path,
+            help="What was measured; default: results/host.jsonl.",
+        ),
+    ] = None,
     measure: Annotated[
         bool,
         typer.Option("--measure", help="Measure here what FILE lacks; run it under chrt -f 20."),
@@ -49,8 +56,11 @@ def validate(
     if plot is not None:
         _pyplot()
     if measure:
+        samples = samples or SAMPLES
         check_target("--samples", samples)
         _measure(samples)
+    elif samples is None:
+        samples = SAMPLES if SAMPLES.exists() else Path(__file__).parents[1] / SAMPLES
     from cost_models.samples import read_samples
     from experiments.host.study import study
 
