@@ -185,7 +185,7 @@ def _interval(each: Validation) -> str:
     low, high = f"{found.low:.3g}", f"{found.high:.3g}"
     if found.kind == "range":
         return (
-            f"A measurement was {low} to {high} times its prediction in {found.groups} groups: a "
-            "range, not an interval; 90 % would take 9 groups."
+            f"The central 90 % of measurements were {low} to {high} times their prediction in "
+            f"{found.groups} groups: a range, not an interval; 90 % would take 9 groups."
         )
     return f"90 % of measurements lie within {low} to {high} times their prediction (conformal)."

@@ -13,6 +13,7 @@ import sim
 from cost_models.library import load_library
 from experiments.cli import app
 from experiments.cli_memory import subgraph_visits
+from experiments.compare import WORLDS
 from sim.lowering import lowering
 
 SMALL = ["-m", "lenet", "-d", "snapdragon-865", "-b", "4"]
@@ -133,7 +134,7 @@ def test_a_manifest_tells_what_a_result_follows_from(compared: dict[str, Any]) -
     assert manifest["library_sha256"] == {
         name: load_library(name).sha256 for name in ("hexagon_nn", "mnn", "mnn_opencl", "tflite")
     }
-    assert manifest["config"] == {"worlds": 32, "samples": 12}
+    assert manifest["config"] == {"worlds": WORLDS, "samples": 12}
     assert str(Path.cwd()) not in json.dumps(compared)
 
 
