@@ -49,7 +49,7 @@ class Spent:
     kernels
         How many ran.
     without
-        What had none.
+        What had none, in words: it was done here.
     """
 
     packets: int
@@ -146,7 +146,7 @@ class HexagonArithmetic:
         """See :func:`kernels.int8.conv.conv_weight_grad`.
 
         Where INT32 does not always hold the sum, samples are taken in chunks for which it does,
-        and the INT32 sums are added in INT64, here.
+        and the INT32 sums are widened and added in INT64, here.
 
         Raises
         ------
@@ -163,6 +163,7 @@ class HexagonArithmetic:
         x, e = np.ascontiguousarray(x), np.ascontiguousarray(e)
         if not wide and (into is None or into.dtype == np.int32) and op.n <= most:
             return self._ran(self._dsp.conv_weight_grad(x, e, op, into=into))
+        self._without["INT64 sums"] = None
         total = None if into is None else into.astype(np.int64)
         for first in range(0, op.n, most):
             last = min(first + most, op.n)
@@ -220,6 +221,8 @@ class HexagonArithmetic:
         """Sums over all places, as ones by the error; INT32 chunks are added in INT64, here."""
         rows = np.ascontiguousarray(error).reshape(-1, error.shape[-1])
         total = np.zeros(rows.shape[1], np.int64)
+        if len(rows) > MOST_PRODUCTS:
+            self._without["INT64 sums"] = None
         for first in range(0, len(rows), MOST_PRODUCTS):
             part = rows[first : first + MOST_PRODUCTS]
             total += self._ran(self._dsp.gemm(np.ones((1, len(part)), np.int8), part)).values[0]
