@@ -233,7 +233,7 @@ def parse_samples(content: bytes, name: str) -> StoreContent:
     if records and records[0] != {"schema": SCHEMA}:
         found = records[0].get("schema", "no schema")
         raise SampleError(f"{name}, line 1: {found!r}; this version reads {SCHEMA!r}")
-    if content and not records:
+    if not records and not line_of({"schema": SCHEMA}).startswith(content):
         raise SampleError(f"{name}: is no file of samples; give another name")
     samples: list[Sample] = []
     fingerprints: list[Fingerprint] = []

@@ -29,6 +29,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_show,
         cli_simulate,
         cli_train,
+        cli_validate,
     )
     from experiments.cli_common import fail, is_own, os_failure, print_text
 except KeyboardInterrupt:
@@ -119,6 +120,7 @@ app.command()(cli_memory.sweep)
 app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
+app.command()(cli_validate.validate)
 app.command()(cli_compare.demo)
 
 

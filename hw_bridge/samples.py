@@ -115,6 +115,7 @@ class SampleStore:
             file.truncate(content.whole_bytes)
         if not content.whole_bytes:
             store._append({"schema": SCHEMA})
+            _sync_folder(path.absolute().parent)
         if not known or known[-1] != fingerprint:
             store._append({"fingerprint": fingerprint.document()})
             store._fingerprints.append(fingerprint)
@@ -206,6 +207,15 @@ class SampleStore:
             os.ftruncate(descriptor, end)
         except OSError:
             return
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name last, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def collect(

@@ -14,16 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from hw_bridge.host.errors import GoneError, HostError
-from hw_bridge.host.rows import DSP, StepRows, step_rows
+import numpy as np
+
+from hw_bridge.host.errors import GoneError
+from hw_bridge.host.rows import DSP, StepRows, rows_of
 from hw_bridge.host.wire import Channel, Message, heard, told_float
 from hw_bridge.host.worker import END, FAILED, Batch, Shared, Worker, undisturbed
 from sim.draft import Draft
 from sim.lowering import Lowering
 from sim.numeric.executor import NumericExecutor
 from sim.numeric.frame import StepInputs
-from sim.numeric.values import Floats
-from sim.reuse import CacheStep
+from sim.numeric.values import as_floats
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +40,14 @@ class Steps:
         draft = self.ready.draft(modes)
         newest = self._newest
         if newest is None or newest[0] is not draft or newest[1] != misses:
-            tasks = self.ready.expected_tasks(modes, CacheStep(misses, ()))
-            rows = step_rows(draft, self.executor.program(draft), tasks)
+            rows = rows_of(self.ready, modes, misses, self.executor.program(draft))
             newest = self._newest = draft, misses, rows
         return draft, newest[2]
 
 
-def start(shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int) -> int:
+def start(
+    shared: Shared, steps: Steps, ends: tuple[socket.socket, socket.socket], core: int
+) -> int:
     """Fork the accelerator process; returns its process number.
 
     ``ends`` are those of the CPU process and of the accelerator; the other's is closed in each.
@@ -128,13 +130,9 @@ def _step(shared: Shared, steps: Steps, order: Mapping[str, Any]) -> Message:
 def batch_of(shared: Shared, order: Mapping[str, Any]) -> Batch:
     """Images and labels that the CPU process laid into shared memory."""
     (_, images), (_, labels) = (heard(order[name], shared.arena) for name in ("images", "labels"))
-    return Batch(_floats(images), labels)  # type: ignore[arg-type]
-
-
-def _floats(value: object) -> Floats:
-    if not hasattr(value, "dtype"):
-        raise HostError(f"images are {type(value).__name__}; allowed: float32; report it")
-    return value  # type: ignore[return-value]
+    assert isinstance(images, np.ndarray)
+    assert isinstance(labels, np.ndarray)
+    return Batch(as_floats(images), labels.astype(np.int64, copy=False))
 
 
 def changed_scalars(

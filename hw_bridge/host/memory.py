@@ -64,7 +64,9 @@ class Arena:
         HostError
             The arena is full: the bound that it was made with was too low.
         """
-        return self._raw(prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+        raw = self._raw(prod(shape) * np.dtype(dtype).itemsize)
+        made: NDArray[Any] = raw.view(dtype).reshape(shape)
+        return made
 
     def _raw(self, size: int) -> NDArray[np.uint8]:
         first = self._next

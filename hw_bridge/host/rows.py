@@ -9,16 +9,19 @@ The rows are those of the task graph that the simulator times. Two things differ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
+from cost_models.cost import Rescaling
 from sim.autodiff import LABEL
 from sim.draft import NEXT, Draft
+from sim.lowering import Lowering
 from sim.model import INPUT
 from sim.numeric.calls import Call
+from sim.reuse import CacheStep
 from sim.taskgraph import MAX_SLOTS, TaskGraph, Unit
 
 CPU, DSP, RPC = 0, 1, 2
@@ -134,6 +137,17 @@ def step_rows(draft: Draft, calls: Sequence[Call], tasks: TaskGraph) -> StepRows
         tuple(tuple(sorted(mine)) for mine in preds),
         tuple(map(tuple, users)),
     )
+
+
+def rows_of(
+    ready: Lowering,
+    modes: Mapping[str, Rescaling],
+    misses: tuple[bool, ...],
+    calls: Sequence[Call],
+) -> StepRows:
+    """Rows of the step with these modes, in which these subgraphs are not prepared yet."""
+    tasks = ready.expected_tasks(modes, CacheStep(misses, ()))
+    return step_rows(ready.draft(modes), calls, tasks)
 
 
 def _row(

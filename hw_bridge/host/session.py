@@ -194,7 +194,9 @@ class HostSession:
             "labels": told("label", batch.labels, self._shared.arena),
         }
         try:
-            result, timeline = self._run(order, Worker(CPU, self._shared, rows, draft, frame, batch))
+            result, timeline = self._run(
+                order, Worker(CPU, self._shared, rows, draft, frame, batch)
+            )
         except GoneError:
             raise self._ended() from None
         except BaseException:
@@ -257,8 +259,8 @@ class HostSession:
         how = os.waitstatus_to_exitcode(status)
         what = f"was ended by signal {-how}" if how < 0 else f"ended with code {how}"
         return HostError(
-            f"the accelerator process {what} in step {self.state.step}; its memory is freed and the "
-            "step is lost: open a new session (if it was the system's memory killer, take a "
+            f"the accelerator process {what} in step {self.state.step}; its memory is freed and "
+            "the step is lost: open a new session (if it was the system's memory killer, take a "
             "smaller batch)"
         )
 

@@ -41,9 +41,7 @@ class Channel:
     def __init__(self, end: socket.socket, peer: int) -> None:
         self._end, self._peer = end, peer
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
-        end.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE_S, 0)
-        )
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE_S, 0))
 
     def send(self, message: Message) -> None:
         """Send one message.
@@ -58,7 +56,9 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise GoneError("the other process has ended") from None
         except OSError as error:
-            raise HostError(f"a message cannot be sent ({error}); report it with the plan") from None
+            raise HostError(
+                f"a message cannot be sent ({error}); report it with the plan"
+            ) from None
 
     def receive(self, *, wait: bool) -> Message | None:
         """Return the next message; None if there is none and ``wait`` is off.

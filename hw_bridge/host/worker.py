@@ -133,10 +133,10 @@ class Worker:
             elif self._left or self.end is None:
                 message = channel.receive(wait=True)
                 assert message is not None
-                self._take(message, perf_counter_ns())
+                self._take(message)
 
-    def _take(self, message: Message, woken_ns: int | None = None) -> None:
-        """Take what the other process did; a return ends when a CPU that waited has woken up."""
+    def _take(self, message: Message) -> None:
+        """Take what the other process did."""
         index, values = message
         if index == FAILED:
             raise HostError(values)
@@ -149,8 +149,6 @@ class Worker:
         if row.kind is Kind.PREPARE and row.process == self.process:
             self._one_less(index)
             return
-        if woken_ns is not None and row.kind is Kind.RETURN:
-            self.shared.ends[index] = woken_ns
         self._release(self._done(index))
 
     def _done(self, index: int) -> list[int]:
@@ -203,7 +201,7 @@ class Worker:
         assert call is not None
         kernel = call.kernel
         if row.position >= 0:
-            kernel = self.shared.programs[self.draft.subgraphs[row.group].key][row.position]
+            kernel = self._program(row.group)[row.position]
         call.compute(frame, kernel)
         executor = self.shared.executor
         if executor.logits in call.complete:
@@ -223,6 +221,17 @@ class Worker:
         values = [told(n, self.frame.values[n], self.shared.arena) for n in new]
         self._used(names)
         return values
+
+    def _program(self, group: int) -> tuple[Kernel, ...]:
+        """The program of a subgraph.
+
+        Of two subgraphs with one key the first in the list has the row that prepares it, and
+        dispatch may begin with the second, which then has to.
+        """
+        key = self.draft.subgraphs[group].key
+        if key not in self.shared.programs:
+            self._prepare(group)
+        return self.shared.programs[key]
 
     def _prepare(self, group: int) -> None:
         """Build the program of a subgraph: its kernels, found by operator, role and data type."""

@@ -1,0 +1,1 @@
+"""How well the simulator predicts plans that two processes of this machine run for real."""

@@ -1,0 +1,244 @@
+"""Predicted against measured step times of plans, re-derived from the samples.
+
+The laws are fitted on the rows of the calibration networks. Each is also left out once, so that
+the errors of its plans give an interval for networks that no fit has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from cost_models.fitting import CalibrationError
+from cost_models.fitting.conformal import interval_of
+from cost_models.host import HostLaws, Row, fit_laws
+from cost_models.host.law import ALONE
+from cost_models.samples import Sample
+from experiments.host.measured import MeasuredPlan, distinct, plans_of
+
+WORST = 12
+"""Rows that a result lists."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One plan: measured and predicted step time, nanoseconds, and its worst row."""
+
+    plan: MeasuredPlan
+    measured_ns: float
+    predicted_ns: float
+    worst: dict[str, Any]
+
+    @property
+    def error(self) -> float:
+        """``predicted / measured - 1``."""
+        return self.predicted_ns / self.measured_ns - 1
+
+
+def outcome(plan: MeasuredPlan, laws: HostLaws) -> Outcome:
+    """Predict a plan and lay it beside what was measured."""
+    measured = float(np.median(plan.makespans_ns))
+    kind, timeline = next(iter(plan.kept()))
+    timelines = plan.predicted(laws)
+    said = timelines[plan.kinds.index(kind)]
+    took = timeline.end_ns - timeline.start_ns
+    awaited = said.end_ns - said.start_ns
+    row = int(np.argmax(np.abs(awaited - took)))
+    worst = {
+        "row": timeline.graph.names[row],
+        "family": kind.works[row].family,
+        "measured_ns": int(took[row]),
+        "predicted_ns": int(awaited[row]),
+    }
+    return Outcome(plan, measured, plan.step_ns(timelines), worst)
+
+
+def study(samples: Iterable[Sample]) -> dict[str, Any]:
+    """Everything that the samples say about predictions, as plain data.
+
+    Raises
+    ------
+    CalibrationError
+        There is nothing to calibrate with, or a predicted plan has rows of an unknown family.
+    """
+    kept = list(samples)
+    calibration, predict = plans_of(kept, "calibrate"), plans_of(kept, "predict")
+    if not calibration or not predict:
+        raise CalibrationError(
+            f"{len(calibration)} plans to calibrate with and {len(predict)} to predict were "
+            "measured; both are needed: measure with --measure"
+        )
+    rows = distinct(row for plan in calibration for row in plan.rows())
+    laws = fit_laws(rows)
+    outcomes = [outcome(plan, laws) for plan in predict]
+    held = left_out(calibration, rows)
+    return {
+        "step": _summary(outcomes),
+        "models": {name: _summary(found) for name, found in _by_model(outcomes).items()},
+        "kendall_tau": kendall(outcomes),
+        "equal_numbers": sum(one.plan.equal for one in outcomes),
+        "left_out": _held_summary(held),
+        "interval": _interval(held, outcomes),
+        "families": _families(laws, rows, predict),
+        "plans": [_plan(one) for one in outcomes],
+        "worst_rows": sorted((_worst(one) for one in outcomes), key=_size, reverse=True)[:WORST],
+        "slowdown": _round(laws.slowdown),
+        "laws": {name: dict(law) for name, law in laws.families.items()},
+    }
+
+
+def _by_model(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        found.setdefault(one.plan.model, []).append(one)
+    return found
+
+
+def _summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    errors = np.array([one.error for one in outcomes])
+    worst = int(np.argmax(np.abs(errors)))
+    return {
+        "plans": len(errors),
+        "median": _round(float(np.median(np.abs(errors)))),
+        "p90": _round(float(np.percentile(np.abs(errors), 90))),
+        "worst": _round(float(errors[worst])),
+        "worst_plan": outcomes[worst].plan.name,
+        "signed_median": _round(float(np.median(errors))),
+    }
+
+
+def kendall(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Order of the plans of one network: pairs in the same order minus those in the other.
+
+    Only pairs count whose measured medians differ by more than both plans' noise together.
+    """
+    same = other = close = 0
+    for found in _by_model(outcomes).values():
+        for a, b in combinations(found, 2):
+            apart = a.measured_ns - b.measured_ns
+            if abs(apart) <= a.plan.noise_ns + b.plan.noise_ns:
+                close += 1
+            elif apart * (a.predicted_ns - b.predicted_ns) > 0:
+                same += 1
+            else:
+                other += 1
+    return {
+        "tau": _round((same - other) / max(1, same + other)),
+        "pairs": same + other,
+        "within_noise": close,
+    }
+
+
+def left_out(
+    calibration: Sequence[MeasuredPlan], rows: Sequence[Row]
+) -> list[tuple[str, float, float | None]]:
+    """Network, measured and predicted step time (ns) of each plan, by laws without the network.
+
+    None where the other networks do not have a kernel that it has.
+    """
+    found: list[tuple[str, float, float | None]] = []
+    for model in dict.fromkeys(plan.model for plan in calibration):
+        laws = fit_laws([row for row in rows if row.group != model])
+        for plan in calibration:
+            if plan.model == model:
+                said = _predicted_or_none(plan, laws)
+                found.append((model, float(np.median(plan.makespans_ns)), said))
+    return found
+
+
+def _predicted_or_none(plan: MeasuredPlan, laws: HostLaws) -> float | None:
+    try:
+        return plan.step_ns(plan.predicted(laws))
+    except CalibrationError:
+        return None
+
+
+def _held_summary(held: Sequence[tuple[str, float, float | None]]) -> dict[str, Any]:
+    errors = np.array([said / measured - 1 for _, measured, said in held if said is not None])
+    return {
+        "networks": len({model for model, _, _ in held}),
+        "plans": len(errors),
+        "not_predicted": len(held) - len(errors),
+        "median": _round(float(np.median(np.abs(errors)))),
+        "p90": _round(float(np.percentile(np.abs(errors), 90))),
+        "signed_median": _round(float(np.median(errors))),
+    }
+
+
+def _interval(
+    held: Sequence[tuple[str, float, float | None]], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """The interval of networks that were left out, and how many predicted plans it covers."""
+    names = np.array([model for model, _, _ in held], dtype=np.str_)
+    measured = np.array([ns for _, ns, _ in held])
+    said = np.array([np.nan if ns is None else ns for _, _, ns in held])
+    one = interval_of(names, said, measured)
+    inside = [one.low <= each.measured_ns / each.predicted_ns <= one.high for each in outcomes]
+    return {
+        "kind": one.kind,
+        "low": _round(one.low),
+        "high": _round(one.high),
+        "groups": one.groups,
+        "level": one.level,
+        "covered": sum(inside),
+        "of": len(inside),
+    }
+
+
+def _families(
+    laws: HostLaws, rows: Sequence[Row], predict: Sequence[MeasuredPlan]
+) -> dict[str, dict[str, Any]]:
+    """Errors of the rows of each family whose process was awake and alone: fitted, predicted."""
+    found: dict[str, dict[str, Any]] = {}
+    new = [row for plan in predict for row in plan.rows()]
+    total = sum(row.ns for row in new)
+    for name in laws.families:
+        fitted, told = (_errors(laws, name, each) for each in (rows, new))
+        share = sum(row.ns for row in new if row.work.family == name) / total
+        found[name] = {
+            "share": _round(share),
+            "fitted_rows": len(fitted),
+            "fitted_median": _median(fitted),
+            "predicted_rows": len(told),
+            "predicted_median": _median(told),
+        }
+    return found
+
+
+def _errors(laws: HostLaws, family: str, rows: Sequence[Row]) -> list[float]:
+    mine = (row for row in rows if row.work.family == family)
+    plain = (row for row in mine if not row.slept_ns and row.beside <= ALONE)
+    return [abs(laws.ns(row.work) / row.ns - 1) for row in plain]
+
+
+def _median(errors: Sequence[float]) -> float | None:
+    return _round(float(np.median(errors))) if errors else None
+
+
+def _plan(one: Outcome) -> dict[str, Any]:
+    return {
+        "plan": one.plan.name,
+        "measured_ns": round(one.measured_ns),
+        "predicted_ns": round(one.predicted_ns),
+        "error": _round(one.error),
+        "noise": _round(one.plan.noise_ns / one.measured_ns),
+        "equal": one.plan.equal,
+        "worst_row": one.worst["row"],
+    }
+
+
+def _worst(one: Outcome) -> dict[str, Any]:
+    share = (one.worst["predicted_ns"] - one.worst["measured_ns"]) / one.measured_ns
+    return {"plan": one.plan.name, **one.worst, "of_step": _round(share)}
+
+
+def _size(row: dict[str, Any]) -> float:
+    return abs(float(row["of_step"]))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
