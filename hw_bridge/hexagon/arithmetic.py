@@ -186,7 +186,7 @@ class HexagonArithmetic:
         **_: Any,
     ) -> Stored:
         """A convolution over one place, as in :mod:`kernels.int8.linear`."""
-        done = self.conv_forward(_map(x), _map(w), _conv(op), bias=bias, store=store)
+        done = self.conv_forward(_map(x), _map(w), op.as_conv(), bias=bias, store=store)
         return _into(out, _flat(done))
 
     def linear_input_grad(
@@ -200,7 +200,7 @@ class HexagonArithmetic:
         **_: Any,
     ) -> Stored:
         """See :meth:`linear_forward`."""
-        done = self.conv_input_grad(_map(e), _map(w), _conv(op), store=store)
+        done = self.conv_input_grad(_map(e), _map(w), op.as_conv(), store=store)
         return _into(out, _flat(done))
 
     def linear_weight_grad(
@@ -215,7 +215,7 @@ class HexagonArithmetic:
     ) -> Stored:
         """See :meth:`linear_forward`."""
         total = None if into is None else _map(into)
-        return _flat(self.conv_weight_grad(_map(x), _map(e), _conv(op), into=total, wide=wide))
+        return _flat(self.conv_weight_grad(_map(x), _map(e), op.as_conv(), into=total, wide=wide))
 
     def channel_sums(self, error: Int8s) -> NDArray[np.int64]:
         """Sums over all places, as ones by the error; INT32 chunks are added in INT64, here."""
@@ -354,10 +354,6 @@ class HexagonArithmetic:
             array.reshape(-1)[...] = found
         weight.working = QTensor(weight.working.int8, weight.exponent + shift)
         return saturated
-
-
-def _conv(op: Linear) -> Conv2d:
-    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
 
 
 def _map(table: NDArray[Any]) -> NDArray[Any]:
