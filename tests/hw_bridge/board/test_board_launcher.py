@@ -113,6 +113,14 @@ def test_cpus_are_kept_awake_only_while_asked(
             assert holders(file) == 0
 
 
+def test_a_copy_without_memory_keeps_none(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_SHARED_BYTES", str((16 + 3) << 20))
+    with board("local").session(memory=16 << 20) as one:
+        with pytest.raises(KernelError, match="no memory for the buffers"):
+            one.copies(2 << 20, True, 1)  # there is memory for one of two
+        assert len(one.copies(1 << 20, True, 1)[0]) == 1
+
+
 def test_an_interrupt_ends_the_session(device: Device) -> None:
     """Another launcher would know nothing of it."""
 
