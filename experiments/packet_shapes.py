@@ -60,7 +60,7 @@ def _of_layer(op: Operator, index: int) -> Iterator[PacketShape]:
     """Forms take turns, so that each is seen on every kind of layer at a third of the cost."""
     if isinstance(op, Linear):
         yield PacketShape("gemm", (op.n, op.c_in, op.c_out), STORES[index % 3])
-        op = Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
+        op = op.as_conv()
     if isinstance(op, Conv2d):
         yield from _of_conv(op, index)
     elif isinstance(op, MaxPool2d):

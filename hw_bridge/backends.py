@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cost_models.device import Device
 from cost_models.samples import Fingerprint
+from hw_bridge.errors import BridgeError
 from kernels.operators import channels_last
 from sim.autodiff import LOSS
 from sim.graph import TrainingGraph
@@ -30,7 +31,7 @@ RATE_Q24 = 1 << 18
 """Learning rate of a run whose point is its times: 1/64."""
 
 
-class BackendError(ValueError):
+class BackendError(BridgeError):
     """A plan cannot be run; the message says what is missing, or what to do."""
 
 

@@ -24,6 +24,7 @@ from cost_models.samples import (
     Sample,
     SampleError,
     StoreContent,
+    canonical,
     line_of,
     parse_samples,
     read_samples,
@@ -149,6 +150,25 @@ class SampleStore:
         """Whether there is a sample of this key."""
         return key in self._samples
 
+    def check_config(self, key: str, config: Mapping[str, Json]) -> None:
+        """Verify that a sample of this key, if there is one, was taken as it is wanted now.
+
+        Raises
+        ------
+        SampleError
+            Its configuration is another; the message says what differs.
+        """
+        if not self.done(key):
+            return
+        had = self._samples[key].config
+        for name in sorted(had.keys() | config.keys()):
+            old, new = ({name: one.get(name)} for one in (had, config))
+            if canonical(old) != canonical(new):
+                raise SampleError(
+                    f"{self.path}: {key} was taken with {name} {old[name]}, and is wanted with"
+                    f" {new[name]}; take the same options, or give another file"
+                )
+
     def add(self, sample: Sample) -> None:
         """Append a sample; it is on the disk when this returns.
 
@@ -223,10 +243,12 @@ def collect(
     Raises
     ------
     SampleError
-        As :meth:`SampleStore.add`; or a sample came back under another key. Samples taken so far
-        are kept.
+        As :meth:`SampleStore.add`; a sample is there with another configuration (nothing is taken
+        then); or one came back under another key. Samples taken so far are kept.
     """
     todo = sorted(wanted, key=lambda pair: pair[0])
+    for key, config in todo:
+        store.check_config(key, config)
     random.Random(seed).shuffle(todo)
     taken = 0
     for key, config in todo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hw_bridge.hexagon.errors import HexagonError
+from hw_bridge.errors import BridgeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Step:
 
 
 def look(name: str, find: Callable[[], str], remedy: str) -> Step:
-    """Try to find it; what an error of the way to a DSP says becomes the step's failure."""
+    """Try to find it; what an error of the bridge says becomes the step's failure."""
     try:
         return Step(name, True, find())
-    except (HexagonError, OSError) as error:
+    except (BridgeError, OSError) as error:
         return Step(name, False, str(error), remedy)

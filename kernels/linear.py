@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from kernels.conv import Conv2d
 from kernels.mac import MacOperator
 from kernels.operators import LoopNest, Role, Shape
 from kernels.windows import check_flag, check_sizes
@@ -64,6 +65,16 @@ class Linear(MacOperator):
         if role is Role.WEIGHT_GRAD:
             return (c_out, c_in, batch)
         return MacOperator.loop_nest(self, role)
+
+    def as_conv(self) -> Conv2d:
+        """The same products, without a bias, as a convolution of maps of one place.
+
+        Examples
+        --------
+        >>> Linear(n=8, c_in=32, c_out=10, bias=True).as_conv().output
+        (8, 10, 1, 1)
+        """
+        return Conv2d(n=self.n, c_in=self.c_in, h=1, w=1, c_out=self.c_out, k=1)
 
     def with_batch(self, batch: int) -> Self:
         """The same layer on ``batch`` samples."""

@@ -23,7 +23,8 @@ class Timeline:
     """Rows of one step, in task order.
 
     ``slot_mask`` has bit ``k`` set when the task held slot ``k`` of its unit. ``source`` is
-    ``simulated``, ``measured``, or ``derived`` (from packets that an emulator counted).
+    ``simulated``; ``measured``; ``derived`` (DSP kernels by packets that an emulator counted, the
+    rest simulated); or ``mixed`` (DSP kernels measured on a board, the rest simulated).
     ``dispatch`` is the sequence in which the tasks were started, a permutation of their ids that
     also orders those of one instant; None where nobody knows it.
     """

@@ -142,6 +142,12 @@ class Launcher(Runner):
         finally:
             self.close()
 
+    def close(self) -> None:
+        """End the launcher. No call starts it again: another one would have no session."""
+        if self._process is not None:
+            self._lost = self._lost or "the launcher was ended"
+        super().close()
+
     def call(
         self,
         kernel: int,
@@ -229,7 +235,7 @@ class Launcher(Runner):
         return self.call(Order.LATENCY, [mode, us]).values[0] & 0xFFFFFFFF
 
     def steady(self, cpu: int | None, awake: bool) -> tuple[int, int]:
-        """Pin the launcher to a CPU and keep CPUs from deep sleep; errno of each, 0 if it holds."""
+        """Pin the launcher to a CPU, and keep CPUs from deep sleep or let them; errno of each."""
         pinned, held = self.call(Order.STEADY, [-1 if cpu is None else cpu, int(awake)]).values
         return -pinned, -held
 

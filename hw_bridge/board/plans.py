@@ -2,14 +2,16 @@
 
 Items placed on the DSP run on the board; all others run here, as the kernels of :mod:`kernels`:
 the CPU part does not run on the board yet. The numbers equal those of
-:class:`sim.numeric.TrainingSession` bit for bit. DSP kernels take the time that the DSP measured;
-every other row of the timeline keeps its simulated cost, and the engine lays them out.
+:class:`sim.numeric.TrainingSession` bit for bit. DSP kernels take the time that the DSP measured,
+and nothing beside it: it has their DDR traffic and the packing of weights in it. Every other row of
+the timeline keeps its simulated cost, and the engine lays them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from statistics import median_low
+from typing import Any, ClassVar, Final
 
 from numpy.typing import NDArray
 
@@ -25,6 +27,10 @@ from hw_bridge.hexagon.protocol import Answer, Counts, Kernel
 from hw_bridge.hexagon.runner import Runner
 from sim.numeric.calls import Call
 from sim.numeric.frame import Frame
+
+MIXED: Final = "mixed"
+NULL_CALLS, NULL_WARM = 100, 20
+"""Calls of nothing by which whole calls are shortened where the DSP's timer stands still."""
 
 
 class TimedKernels(HexagonKernels):
@@ -43,12 +49,18 @@ class TimedKernels(HexagonKernels):
         On the DSP, since :meth:`take`.
     by_dsp
         Whether the DSP's own timer counts; if not, times are those of whole calls.
+    null_ns
+        What is taken off a whole call, since the timeline has FastRPC as rows of its own: the
+        session's median call of nothing. 0 where the DSP's timer counts.
     """
 
     def __init__(self, launcher: Launcher, threads: int) -> None:
         super().__init__(launcher, threads)
         self.launcher = launcher
         self.by_dsp = launcher.tell().loop.ticks > 0
+        self.null_ns = 0
+        if not self.by_dsp:
+            self.null_ns = median_low(launcher.null_calls(NULL_CALLS, NULL_WARM))
         self.spent_ns = 0
 
     def _run(
@@ -56,7 +68,10 @@ class TimedKernels(HexagonKernels):
     ) -> tuple[Answer, Counts]:
         found = super()._run(kernel, params, *tensors)
         timed = self.launcher.timed()
-        self.spent_ns += sum(lap.time_ns for lap in timed.laps) if self.by_dsp else timed.call_ns
+        if self.by_dsp:
+            self.spent_ns += sum(lap.time_ns for lap in timed.laps)
+        else:
+            self.spent_ns += max(timed.call_ns - self.null_ns, 0)
         return found
 
     def take(self) -> int:
@@ -78,15 +93,23 @@ class BoardSession(HexagonSession):
         HVX threads of each kernel.
     """
 
+    source: ClassVar[str] = MIXED
+    keeps_ddr: ClassVar[bool] = False
+
     def __init__(self, job: PlanJob, launcher: Launcher, threads: int) -> None:
         self._timed = TimedKernels(launcher, threads)
         self._taken: dict[str, int] = {}
         super().__init__(job, launcher)
 
     @property
-    def by_dsp(self) -> bool:
-        """Whether the DSP's own timer counts."""
-        return self._timed.by_dsp
+    def clock(self) -> str:
+        """What times the kernels, in words."""
+        if self._timed.by_dsp:
+            return "the DSP's timer"
+        return (
+            f"the CPU's clock, less the {self._timed.null_ns} ns of a median call of nothing:"
+            " copies of tensors are in it"
+        )
 
     def kernels(self, runner: Runner) -> HexagonKernels:
         """Those that are timed."""
@@ -97,7 +120,7 @@ class BoardSession(HexagonSession):
         super().compute(call, frame)
         self._taken[call.item.name] = self._timed.take()
 
-    def item_ns(self, name: str, contexts: int) -> int:
+    def item_ns(self, name: str) -> int:
         """What the board measured; its number of threads was the session's."""
         return self._taken[name]
 
@@ -151,12 +174,13 @@ class BoardBackend:
         except HexagonError as error:
             raise BackendError(str(error)) from None
         kernels = sum(work.kernels for work in works)
-        clock = "the DSP's timer" if session.by_dsp else "the CPU's clock, FastRPC included"
         notes = (
             f"DSP kernels: {kernels} HVX kernels on {threads} threads of the board, timed by"
-            f" {clock}; clocks: {vote.words}",
-            "CPU kernels ran on this machine and are simulated in the timeline, as are FastRPC,"
-            " preparation and DDR traffic: the board's CPU part does not run plans yet",
+            f" {session.clock}; clocks: {vote.words}",
+            "their DDR traffic and the packing of weights are in these times and cost none beside"
+            " them; the energy of that traffic is not counted",
+            "CPU kernels ran on this machine and are simulated in the timeline, as are FastRPC and"
+            " preparation: the board's CPU part does not run plans yet",
             "every HVX kernel was one FastRPC call: tensors came back in between",
             *notes_without(works),
         )

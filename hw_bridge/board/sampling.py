@@ -1,4 +1,8 @@
-"""Samples of a board: null calls, copies and kernels, in an order drawn by a seed, resumable."""
+"""Samples of a board: null calls, copies and kernels, in an order drawn by a seed, resumable.
+
+CPUs are kept out of deep sleep while kernels are timed. While calls are, they may sleep: what
+waking up costs is what quality-of-service modes and idle gaps differ in.
+"""
 
 from __future__ import annotations
 
@@ -85,17 +89,19 @@ class Progress:
 
 def wanted_calls(campaign: Campaign, modes: Iterable[Latency]) -> Iterator[Wanted]:
     """Null calls and copies of a campaign, by the modes that the board takes."""
+    held: dict[str, Json] = {"corner": campaign.corner, "cpu": campaign.cpu}
     for mode in modes if campaign.null_calls else ():
         for gap in GAPS_US:
             config: dict[str, Json] = {
                 "qos": mode.name.lower(),
                 "gap_us": gap,
                 "calls": campaign.null_calls,
+                **held,
             }
             yield f"null_call/{mode.name.lower()}/gap={gap}", config
     for size in COPY_BYTES if campaign.copies else ():
         for memory in ("copied", "shared"):
-            config = {"bytes": size, "memory": memory, "calls": campaign.copies}
+            config = {"bytes": size, "memory": memory, "calls": campaign.copies, **held}
             yield f"copy/{memory}/{size}", config
 
 
@@ -108,6 +114,7 @@ def wanted_kernels(campaign: Campaign) -> Iterator[Wanted]:
                 "threads": threads,
                 "repetitions": campaign.repetitions,
                 "corner": campaign.corner,
+                "cpu": campaign.cpu,
             }
             yield f"kernel/{shape.key}/threads={threads}/corner={campaign.corner}", config
 
@@ -128,11 +135,18 @@ class Sampler:
         Its open session.
     vote
         What holds its clocks; None if nothing does.
+    cpu
+        CPU to pin the launcher to; None: the system's choice.
     """
 
-    def __init__(self, board: Board, launcher: Launcher, vote: Vote | None) -> None:
+    def __init__(
+        self, board: Board, launcher: Launcher, vote: Vote | None, cpu: int | None = None
+    ) -> None:
         self._board, self._launcher = board, launcher
-        self._vote = vote
+        self._vote, self._cpu = vote, cpu
+        self._awake = False
+        self._errno = launcher.steady(cpu, awake=False)
+        self._refused_errno = 0
         self._timer = launcher.tell().loop.ticks > 0
         self._mode = Latency.OFF
 
@@ -140,6 +154,14 @@ class Sampler:
     def timer(self) -> bool:
         """Whether the DSP's own timer counts."""
         return self._timer
+
+    @property
+    def notes(self) -> list[str]:
+        """What the board's CPU did not do so far."""
+        found = {"pinned": self._errno[0], "kept awake for kernels": self._refused_errno}
+        return [
+            f"the CPU could not be {what} (errno {code})" for what, code in found.items() if code
+        ]
 
     def measure(self, key: str, config: Mapping[str, Json]) -> Sample:
         """Take one sample; see :func:`wanted_of`.
@@ -153,6 +175,7 @@ class Sampler:
         kind = key.split("/", 1)[0]
         take = {"null_call": self._null_call, "copy": self._copy, "kernel": self._kernel}[kind]
         warmth: dict[str, Json] = {**read_warmth(self._board.transport)}
+        cores = self._steady(awake=kind == "kernel")
         try:
             raw, conditions = take(config)
         except KernelError as error:
@@ -160,7 +183,22 @@ class Sampler:
                 f"{key}: {error}; take a smaller --batch, another --model, or fewer --threads"
             ) from None
         held = {} if self._vote is None else {"vote": self._vote.words}
-        return Sample(key, kind, "ns", raw, dict(config), {**warmth, **held, **conditions})
+        told = {**warmth, **cores, **held, **conditions}
+        return Sample(key, kind, "ns", raw, dict(config), told)
+
+    def _steady(self, awake: bool) -> dict[str, Json]:
+        """Keep the CPUs awake or let them sleep; what holds, as conditions of a sample."""
+        if awake is not self._awake:
+            self._errno, self._awake = self._launcher.steady(self._cpu, awake), awake
+        pin, hold = self._errno
+        self._refused_errno = self._refused_errno or hold
+        pinned = None if pin else self._cpu
+        return {
+            "pinned_cpu": pinned,
+            "pin_errno": pin,
+            "kept_awake": awake and not hold,
+            "awake_errno": hold,
+        }
 
     def _set_mode(self, mode: Latency) -> None:
         if mode is not self._mode:
@@ -311,17 +349,13 @@ def _collect(
     vote = launcher.vote(campaign.corner) if campaign.corner else None
     if vote is not None and vote.status:
         progress.notes.append(f"clocks are not held: {vote.words}")
-    for what, code in zip(
-        ("pinned", "kept awake"), launcher.steady(campaign.cpu, True), strict=True
-    ):
-        if code:
-            progress.notes.append(f"the CPU could not be {what} (errno {code})")
     modes, notes = modes_of(launcher)
     progress.notes += notes
-    sampler = Sampler(board, launcher, vote)
+    sampler = Sampler(board, launcher, vote, campaign.cpu)
     if not sampler.timer:
         progress.notes.append("the DSP's timer stands still: kernels are timed by whole calls")
     wanted = wanted_of(campaign, modes)
     collect(store, wanted, sampler.measure, seed=campaign.seed, advance=start(len(wanted)))
+    progress.notes += sampler.notes
     if vote is not None:
         launcher.vote(None)

@@ -49,7 +49,7 @@ class Spent:
     kernels
         How many ran.
     without
-        What had none.
+        What had none, in words: it was done here.
     """
 
     packets: int
@@ -146,7 +146,7 @@ class HexagonArithmetic:
         """See :func:`kernels.int8.conv.conv_weight_grad`.
 
         Where INT32 does not always hold the sum, samples are taken in chunks for which it does,
-        and the INT32 sums are added in INT64, here.
+        and the INT32 sums are widened and added in INT64, here.
 
         Raises
         ------
@@ -163,6 +163,7 @@ class HexagonArithmetic:
         x, e = np.ascontiguousarray(x), np.ascontiguousarray(e)
         if not wide and (into is None or into.dtype == np.int32) and op.n <= most:
             return self._ran(self._dsp.conv_weight_grad(x, e, op, into=into))
+        self._without["INT64 sums"] = None
         total = None if into is None else into.astype(np.int64)
         for first in range(0, op.n, most):
             last = min(first + most, op.n)
@@ -185,7 +186,7 @@ class HexagonArithmetic:
         **_: Any,
     ) -> Stored:
         """A convolution over one place, as in :mod:`kernels.int8.linear`."""
-        done = self.conv_forward(_map(x), _map(w), _conv(op), bias=bias, store=store)
+        done = self.conv_forward(_map(x), _map(w), op.as_conv(), bias=bias, store=store)
         return _into(out, _flat(done))
 
     def linear_input_grad(
@@ -199,7 +200,7 @@ class HexagonArithmetic:
         **_: Any,
     ) -> Stored:
         """See :meth:`linear_forward`."""
-        done = self.conv_input_grad(_map(e), _map(w), _conv(op), store=store)
+        done = self.conv_input_grad(_map(e), _map(w), op.as_conv(), store=store)
         return _into(out, _flat(done))
 
     def linear_weight_grad(
@@ -214,12 +215,14 @@ class HexagonArithmetic:
     ) -> Stored:
         """See :meth:`linear_forward`."""
         total = None if into is None else _map(into)
-        return _flat(self.conv_weight_grad(_map(x), _map(e), _conv(op), into=total, wide=wide))
+        return _flat(self.conv_weight_grad(_map(x), _map(e), op.as_conv(), into=total, wide=wide))
 
     def channel_sums(self, error: Int8s) -> NDArray[np.int64]:
         """Sums over all places, as ones by the error; INT32 chunks are added in INT64, here."""
         rows = np.ascontiguousarray(error).reshape(-1, error.shape[-1])
         total = np.zeros(rows.shape[1], np.int64)
+        if len(rows) > MOST_PRODUCTS:
+            self._without["INT64 sums"] = None
         for first in range(0, len(rows), MOST_PRODUCTS):
             part = rows[first : first + MOST_PRODUCTS]
             total += self._ran(self._dsp.gemm(np.ones((1, len(part)), np.int8), part)).values[0]
@@ -351,10 +354,6 @@ class HexagonArithmetic:
             array.reshape(-1)[...] = found
         weight.working = QTensor(weight.working.int8, weight.exponent + shift)
         return saturated
-
-
-def _conv(op: Linear) -> Conv2d:
-    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
 
 
 def _map(table: NDArray[Any]) -> NDArray[Any]:

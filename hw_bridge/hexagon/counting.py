@@ -33,8 +33,8 @@ _RULES = {
 """Rules of the profiles, by the rounding that they store with."""
 
 
-def fingerprint(arch: str) -> Fingerprint:
-    """What packets of a build depend on: its sources, flags, compiler, and the emulator.
+def fingerprint(arch: str, threads: str = "1") -> Fingerprint:
+    """What packets of a build depend on: its sources, flags, compiler, emulator and threads.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def fingerprint(arch: str) -> Fingerprint:
         "build": build_hash(arch),
         "compiler": compiler().version,
         "emulator": emulator().version,
-        "threads": "1",
+        "threads": threads,
     }
     return Fingerprint("hexagon", facts)
 

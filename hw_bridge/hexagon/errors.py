@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hw_bridge.errors import BridgeError
 
-class HexagonError(ValueError):
+
+class HexagonError(BridgeError):
     """Base of this package's refusals; the message says what is allowed, or what to do."""
 
 

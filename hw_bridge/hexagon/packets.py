@@ -111,12 +111,6 @@ def _shapes(op: Conv2d) -> Iterator[PacketShape]:
     yield PacketShape.of_conv("weight_grad", op, "into")
 
 
-def _as_conv(op: Conv2d | Linear) -> Conv2d:
-    if isinstance(op, Conv2d):
-        return op
-    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
-
-
 def measure(
     arch: str,
     model: str = "vgg16",
@@ -143,7 +137,7 @@ def measure(
     with Runner(arch) as runner:
         dsp = HexagonKernels(runner)
         for op, layers in layers_of(model, batch):
-            conv = _as_conv(op)
+            conv = op.as_conv() if isinstance(op, Linear) else op
             macs, counted = conv.work(Role.FORWARD).macs, conv.c_in >= COUNTED_CHANNELS
             for shape in _shapes(conv):
                 c = count(dsp, shape)

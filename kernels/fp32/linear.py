@@ -7,15 +7,10 @@ It is a 1x1 convolution of maps of one pixel, and is computed as that; the gradi
 from __future__ import annotations
 
 from kernels.arrays import Floats, check_floats, float_target
-from kernels.conv import Conv2d
 from kernels.fp32.products import correlate, correlate_errors
 from kernels.fp32.walks import forward_walk, input_grad_walks
 from kernels.linear import Linear
 from kernels.threads import thread_count
-
-
-def _as_conv(op: Linear) -> Conv2d:
-    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
 
 
 def _image(rows: Floats) -> Floats:
@@ -72,7 +67,7 @@ def linear_forward(
         check_floats("bias", bias, (op.c_out,))
         read = (*read, bias)
     y, count = float_target(out, (op.n, op.c_out), *read), thread_count(threads)
-    correlate(_image(x), _image(w), forward_walk(_as_conv(op)), bias, _image(y), count)
+    correlate(_image(x), _image(w), forward_walk(op.as_conv()), bias, _image(y), count)
     return y
 
 
@@ -103,7 +98,7 @@ def linear_input_grad(
     check_floats("e", e, (op.n, op.c_out))
     check_floats("w", w, (op.c_out, op.c_in))
     dx, count = float_target(out, (op.n, op.c_in), e, w), thread_count(threads)
-    (walk,) = input_grad_walks(_as_conv(op))
+    (walk,) = input_grad_walks(op.as_conv())
     correlate(_image(e), _image(w), walk, None, _image(dx), count, swapped=True)
     return dx
 
@@ -137,5 +132,5 @@ def linear_weight_grad(
     check_floats("x", x, (op.n, op.c_in))
     check_floats("e", e, (op.n, op.c_out))
     dw, count = float_target(out, (op.c_out, op.c_in), x, e), thread_count(threads)
-    correlate_errors(_image(x), _image(e), forward_walk(_as_conv(op)), _image(dw), count)
+    correlate_errors(_image(x), _image(e), forward_walk(op.as_conv()), _image(dw), count)
     return dw

@@ -12,17 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.arrays import check_array
-from kernels.conv import Conv2d
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
 from kernels.int8.stored import Store, Stored, stored_dtype
 from kernels.linear import Linear
 
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
-
-
-def _conv(op: Linear) -> Conv2d:
-    return Conv2d(n=op.n, c_in=op.c_in, h=1, w=1, c_out=op.c_out, k=1)
 
 
 def _map(table: NDArray[Any]) -> NDArray[Any]:
@@ -77,7 +72,7 @@ def linear_forward(
     _check_out(out, store, (op.n, op.c_out))
     return _flat(
         conv_forward(
-            _map(x), _map(w), _conv(op),
+            _map(x), _map(w), op.as_conv(),
             bias=bias, store=store, out=None if out is None else _map(out),
             backend=backend, threads=threads,
         )
@@ -100,7 +95,7 @@ def linear_input_grad(
     _check_out(out, store, (op.n, op.c_in))
     return _flat(
         conv_input_grad(
-            _map(e), _map(w), _conv(op),
+            _map(e), _map(w), op.as_conv(),
             store=store, out=None if out is None else _map(out), backend=backend, threads=threads,
         )
     )  # fmt: skip
@@ -128,7 +123,7 @@ def linear_weight_grad(
             check_array(name, total, np.int32, np.int64, shape=(op.c_out, op.c_in))
     return _flat(
         conv_weight_grad(
-            _map(x), _map(e), _conv(op),
+            _map(x), _map(e), op.as_conv(),
             into=None if into is None else _map(into), out=None if out is None else _map(out),
             wide=wide, backend=backend, threads=threads,
         )

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from hexagon_cases import need_tools
 
+from cost_models.dsp import repacked_bytes
 from hw_bridge.backends import Backend, BackendError, PlanJob, reference
 from hw_bridge.hexagon import arithmetic
 from hw_bridge.hexagon.arithmetic import HexagonArithmetic
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.errors import HexagonError
-from hw_bridge.hexagon.plans import DERIVED, HexagonBackend, HexagonSession
+from hw_bridge.hexagon.plans import DERIVED, HexagonBackend, HexagonSession, notes_without
 from hw_bridge.hexagon.runner import Runner
 from kernels.conv import Conv2d
 from kernels.int8 import conv_oracle
 from kernels.int8.rescale import rescale
 from kernels.int8.sums import add
 from kernels.layout import LayoutTranspose
+from kernels.operators import Role
 from kernels.profiles import PROFILES, TensorRole, rule_of
 from kernels.quantised import QTensor
 from sim import build_plan, load_device, load_model, training_graph
@@ -31,6 +33,8 @@ from sim.lowering import lowering
 from sim.numeric.arithmetic import Arithmetic, channel_sums
 from sim.numeric.values import Accumulator
 from sim.state import StepState
+from sim.taskgraph import TaskGraph
+from sim.timeline import Timeline
 
 DEVICE = load_device("snapdragon-865")
 RULE = rule_of(PROFILES["sandbox"], TensorRole.ACTIVATION)
@@ -60,30 +64,78 @@ def test_every_bit_is_the_executors(plan: str, batch: int, profile: str) -> None
     assert not any("no HVX kernel" in note for note in found.notes)
 
 
-def test_rows_are_the_simulators_and_dsp_times_follow_packets(runner: Runner) -> None:
-    work = job("mandheling", steps=1)
+def one_step(work: PlanJob, runner: Runner) -> tuple[HexagonSession, Timeline, TaskGraph]:
+    """A session after its first step, that step's timeline, and the tasks as simulated."""
     session = HexagonSession(work, runner)
     images, labels = work.batch(0)
     timeline = session.step(images, labels, rate_q24=work.rate_q24).timeline
     assert timeline is not None
-    check(timeline)
-    assert timeline.source == DERIVED
     ready = lowering(work.graph, work.plan, work.device)
     tasks, _ = ready.step(ready.first_state(StepState(seed=0)))
     assert timeline.graph.names == tasks.names
-    spent, seen = session.work.spent, 0
+    return session, timeline, tasks
+
+
+def streams_beside(timeline: Timeline, row: int) -> bool:
+    """Whether another row moves bytes while this one runs."""
+    start, end, moves = timeline.start_ns, timeline.end_ns, timeline.graph.ddr_bytes > 0
+    beside = moves & (start < end[row]) & (end > start[row])
+    beside[row] = False
+    return bool(beside.any())
+
+
+def test_rows_last_as_long_as_their_packets_or_their_traffic(runner: Runner) -> None:
+    session, timeline, tasks = one_step(job("mandheling", steps=1), runner)
+    check(timeline)
+    assert timeline.source == DERIVED
+    spent, alone = session.work.spent, 0
     for row, name in enumerate(tasks.names):
-        got = int(timeline.graph.compute_ns[row])
+        lasts = int(timeline.end_ns[row] - timeline.start_ns[row])
         if name in spent:
-            cycles = spent[name].busiest * 2
-            assert got == pytest.approx(ceil(cycles / session.clock_hz * 1e9), abs=1)
-            assert spent[name].packets / int(tasks.slots[row]) <= spent[name].busiest
-            assert spent[name].busiest <= spent[name].packets
-            seen += 1
+            packets = spent[name].busiest
+            assert spent[name].packets / int(tasks.slots[row]) <= packets <= spent[name].packets
+            rate = min(int(tasks.rate_cap[row]), tasks.ddr_rate)
+            traffic = -(-int(tasks.ddr_bytes[row]) * 1000 // rate)
+            least = max(ceil(packets * 2 / session.clock_hz * 1e9), traffic)
+            assert lasts >= least - 1
+            if not streams_beside(timeline, row):
+                assert lasts == pytest.approx(least, abs=1)
+                alone += 1
+        elif name.endswith(".repack"):
+            assert lasts == 0  # their packets are those of the kernels
         else:
-            assert got == tasks.compute_ns[row]
-    assert seen == len(spent) > 40
+            assert timeline.graph.compute_ns[row] == tasks.compute_ns[row]
+            assert timeline.graph.lead_ns[row] == tasks.lead_ns[row]
+    assert len(spent) > 40
+    assert alone > 30
     assert timeline.makespan_ns != run_engine(tasks, "compiled").makespan_ns
+
+
+def test_an_item_computed_in_part_here_is_simulated_as_a_whole(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums of more products than a limit allows, which is lower here, are added in this process."""
+    monkeypatch.setattr(arithmetic, "MOST_PRODUCTS", 600)
+    work = job("mandheling", batch=4, steps=1)
+    session, timeline, tasks = one_step(work, runner)
+    mixed = {name for name, one in session.work.spent.items() if one.without and one.kernels}
+    name = next(n for n in mixed if session.work.items[n].role is Role.WEIGHT_GRAD)
+    assert session.work.spent[name].without == ("INT64 sums",)
+    for one in mixed:
+        row = tasks.names.index(one)
+        for column in ("lead_ns", "compute_ns", "ddr_bytes"):
+            assert getattr(timeline.graph, column)[row] == getattr(tasks, column)[row]
+    item = session.work.items[name]
+    kept = 2 * sum(
+        repacked_bytes(session.work.items[n].op, session.work.items[n].role)
+        for n in mixed
+        if session.work.items[n].group == item.group
+    )
+    assert kept > 0
+    repacks = [r for r, n in enumerate(tasks.names) if n.endswith(".repack")]
+    assert kept in timeline.graph.ddr_bytes[repacks].tolist()
+    (note,) = notes_without([session.work])
+    assert f"{min(mixed, key=list(session.work.spent).index)} (INT64 sums)" in note
 
 
 def test_a_run_says_what_it_is() -> None:
@@ -93,6 +145,7 @@ def test_a_run_says_what_it_is() -> None:
     first, again = (backend.run(job("dsp-int8", steps=1)) for _ in range(2))
     assert [t.sha256 for t in first.timelines] == [t.sha256 for t in again.timelines]
     assert first.fingerprint == backend.fingerprint()
+    assert first.fingerprint.facts["threads"] == "of each item, in turn"
     assert any("derived, not measured" in note for note in first.notes)
     assert any("one framed call" in note for note in first.notes)
 
@@ -141,7 +194,8 @@ def test_sums_beyond_int32_are_added_in_int64(
         assert found.values.dtype == np.int64
         assert np.array_equal(found.values, want)
         assert found.amax == np.abs(want).max()
-    assert hvx.take().kernels == 2 * 3
+    took = hvx.take()
+    assert (took.kernels, took.without) == (2 * 3, ("INT64 sums",))
     assert hvx.scan(Accumulator(found.values, 0, found.amax)) == found.amax
     done = hvx.rescale(found.values, 0, RULE)
     assert np.array_equal(done.tensor.int8, rescale(found.values, 0, RULE).tensor.int8)
@@ -171,7 +225,11 @@ def test_sums_of_terms_and_channels(runner: Runner) -> None:
             want.shift, want.amax, want.saturated, want.lost, want.tensor.exponent,
         )  # fmt: skip
     error = rng.integers(-128, 128, (70_000, 2, 3), np.int8)  # two chunks
+    hvx.take()
     assert np.array_equal(hvx.channel_sums(error), channel_sums(error))
+    assert hvx.take().without == ("INT64 sums",)
+    assert np.array_equal(hvx.channel_sums(error[:9]), channel_sums(error[:9]))
+    assert hvx.take().without == ()
 
 
 def test_a_transposition_that_changes_a_byte_is_noticed(

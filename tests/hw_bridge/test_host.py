@@ -16,7 +16,7 @@ import pytest
 from cost_models.device import load_device
 from experiments.host.drawn import drawn_plan
 from hw_bridge.backends import Backend, PlanJob, reference
-from hw_bridge.host import HostBackend, HostError, HostSession
+from hw_bridge.host import HostBackend, HostError, HostSession, machine
 from hw_bridge.host.memory import Arena
 from sim.autodiff import training_graph
 from sim.graph import TrainingGraph
@@ -197,8 +197,12 @@ def test_one_core_is_too_few() -> None:
     try:
         with pytest.raises(HostError, match="needs 2 cores"):
             HostSession(LENET, build_plan("dsp-int8", LENET, PHONE), PHONE)
+        steps = {step.name: step for step in machine.examine()}
     finally:
         os.sched_setaffinity(0, before)
+    assert not steps["two cores"].ok  # told, not raised
+    assert "needs 2 cores" in steps["two cores"].found
+    assert steps["shared memory"].ok
 
 
 def test_memory_that_nobody_has_is_refused() -> None:

@@ -15,9 +15,11 @@ from hw_bridge.samples import Fingerprint, Sample, SampleStore, collect, read_sa
 HERE = Fingerprint("host", {"cpu": "model 1", "governor": "performance"})
 THERE = Fingerprint("host", {"cpu": "model 2", "governor": "performance"})
 
+CONFIG = {"macs": 5, "name": "é"}
+
 
 def a_sample(key: str, *raw: int) -> Sample:
-    return Sample(key, "task", "ns", raw or (3, 1, 2), {"macs": 5, "name": "é"}, {"mc": 40_000})
+    return Sample(key, "task", "ns", raw or (3, 1, 2), CONFIG, {"mc": 40_000})
 
 
 def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_samples_come_back_as_they_were(tmp_path: Path) -> None:
     assert [s.key for s in content.samples] == ["a", "b"]
     assert content.samples[0].raw == (3, 1, 2)
     assert content.samples[0].median == 2
-    assert content.samples[0].config == {"macs": 5, "name": "é"}
+    assert content.samples[0].config == CONFIG
     assert {s.fingerprint for s in content.samples} == {HERE.id}
     assert content.fingerprints == (HERE,)
 
@@ -50,7 +52,7 @@ def test_every_cut_of_the_file_opens_again_without_losing_a_whole_sample(tmp_pat
         with SampleStore.open(path, HERE) as store:
             assert len(store.samples) == max(0, whole - 2)
             assert store.torn_bytes == cut - ([0, *ends][whole])
-            collect(store, [(k, {}) for k in "abc"], lambda key, config: a_sample(key))
+            collect(store, [(k, CONFIG) for k in "abc"], lambda key, config: a_sample(key))
         assert sorted(s.key for s in read_samples(path).samples) == ["a", "b", "c"]
 
 
@@ -139,7 +141,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_collecting_resumes_in_the_same_order(tmp_path: Path) -> None:
-    wanted = [(f"k{i}", {"i": i}) for i in range(20)]
+    wanted = [(f"k{i}", CONFIG) for i in range(20)]
     order: list[str] = []
 
     def measure(key: str, config: object) -> Sample:
@@ -163,6 +165,20 @@ def test_collecting_resumes_in_the_same_order(tmp_path: Path) -> None:
     with SampleStore.open(tmp_path / "t.jsonl", HERE) as store:
         collect(store, wanted, lambda key, config: whole.append(key) or a_sample(key), seed=3)
     assert [*first, *second, *order] == whole != sorted(whole)
+
+
+def test_a_sample_taken_otherwise_is_not_passed_off_as_wanted(tmp_path: Path) -> None:
+    path, asked = tmp_path / "s.jsonl", []
+    with SampleStore.open(path, HERE) as store:
+        store.add(a_sample("a"))
+    for changed, said in (
+        ({**CONFIG, "macs": 6}, "macs 5, and is wanted with 6"),
+        ({**CONFIG, "cpu": 7}, "cpu None, and is wanted with 7"),
+    ):
+        wanted = [("b", CONFIG), ("a", changed)]
+        with SampleStore.open(path, HERE) as store, pytest.raises(SampleError, match=said):
+            collect(store, wanted, lambda key, config: asked.append(key) or a_sample(key))
+    assert asked == []
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,16 @@ def test_depthwise_is_a_group_per_channel() -> None:
     assert not Conv2d(1, 1, 4, 4, 16, 3, pad=1).depthwise
 
 
+@pytest.mark.parametrize("role", [Role.FORWARD, Role.INPUT_GRAD, Role.WEIGHT_GRAD])
+def test_a_linear_layer_is_a_convolution_of_one_place(role: Role) -> None:
+    op = Linear(3, 5, 7)
+    conv = op.as_conv()
+    assert (conv.inputs, conv.output, conv.weights) == (
+        ((3, 5, 1, 1),), (3, 7, 1, 1), ((7, 5, 1, 1),),
+    )  # fmt: skip
+    assert conv.work(role).macs == op.work(role).macs == 105
+
+
 def test_one_kernel_size_is_the_same_as_a_pair() -> None:
     assert Conv2d(1, 2, 4, 4, 2, 3, pad=1) == Conv2d(1, 2, 4, 4, 2, (3, 3), pad=(1, 1))
 

@@ -23,6 +23,7 @@ union remote_argument {
     ((uint32_t)(method) << 24 | (in) << 16 | (out) << 8 | (handles_in) << 4 | (handles_out))
 
 /* Refusals in FastRPC's own numbers, from the DSP's side. */
+#define REFUSED_STATE 0x8000040d
 #define REFUSED_PARAMETER 0x8000040e
 #define REFUSED_HANDLE 0x8000042c
 

@@ -13,6 +13,7 @@ static struct job last;
 #endif
 
 static char opened; /* its address is the handle: one for each that loads this library */
+static int closed;  /* by then the memory is gone to which kernels point: only a fresh load opens */
 
 static uint32_t bytes_of(const union remote_argument *a) { return a->buffer.bytes; }
 
@@ -20,6 +21,8 @@ static int open_library(union remote_argument *a)
 {
     if (bytes_of(&a[0]) != 4)
         return (int)REFUSED_PARAMETER;
+    if (closed)
+        return (int)REFUSED_STATE;
     a[2].handle = (uintptr_t)&opened;
     return 0;
 }
@@ -154,8 +157,9 @@ static int give_arena(union remote_argument *a)
 
 static int close_library(const union remote_argument *a)
 {
-    if (a[0].handle != (uintptr_t)&opened)
+    if (a[0].handle != (uintptr_t)&opened || closed)
         return (int)REFUSED_HANDLE;
+    closed = 1;
 #ifndef MANDHELING_BARE
     board_release();
 #endif
@@ -169,7 +173,7 @@ mandheling_skel_handle_invoke(uint64_t handle, uint32_t scalars, union remote_ar
         return open_library(a);
     if (scalars == SCALARS(CLOSE, 0, 0, 1, 0))
         return close_library(a);
-    if (handle != (uintptr_t)&opened)
+    if (handle != (uintptr_t)&opened || closed)
         return (int)REFUSED_HANDLE;
     switch (scalars) {
     case SCALARS(NOTHING, 0, 0, 0, 0):

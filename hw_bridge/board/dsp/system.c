@@ -3,6 +3,7 @@
 #include "system.h"
 
 #include "board.h"
+#include "remote.h"
 
 #define IMPORT extern __attribute__((weak))
 
@@ -33,7 +34,7 @@ int board_arena(int32_t fd, uint64_t bytes)
     if (!HAP_mmap)
         return NO_IMPORT;
     if (mapped || bytes < 2 * STACKS_BYTES || bytes > MOST_BYTES)
-        return (int)0x8000040d;
+        return (int)REFUSED_STATE;
     void *at = HAP_mmap(0, (int)bytes, READ_WRITE, 0, fd, 0);
     if (!at || at == (void *)-1)
         return -1;

@@ -112,6 +112,8 @@ static int latency(struct launcher *l, uint32_t mode, uint32_t us)
 static int steady(int64_t cpu, int64_t awake)
 {
     int64_t codes[] = {cpu < 0 ? 0 : pin((int)cpu), awake ? stay_awake() : 0};
+    if (!awake)
+        let_sleep();
     return say_values(codes, 2);
 }
 

@@ -2,6 +2,15 @@
 #include "launcher.h"
 #include "system.h"
 
+static void give_back(struct launcher *l, struct buffer *buffer, int shared)
+{
+    if (buffer->data && shared)
+        l->rpc.memory_free(buffer->data);
+    else if (buffer->data)
+        unmap_memory(buffer->data, buffer->bytes);
+    *buffer = (struct buffer){NULL, 0};
+}
+
 int grow(struct launcher *l, struct buffer *buffer, size_t bytes, int shared)
 {
     if (buffer->bytes >= bytes)
@@ -9,10 +18,7 @@ int grow(struct launcher *l, struct buffer *buffer, size_t bytes, int shared)
     size_t wanted = 1 << 16;
     while (wanted < bytes)
         wanted *= 2;
-    if (buffer->data && shared)
-        l->rpc.memory_free(buffer->data);
-    else if (buffer->data)
-        unmap_memory(buffer->data, buffer->bytes);
+    give_back(l, buffer, shared);
     buffer->data = shared ? shared_alloc(&l->rpc, wanted) : map_memory(wanted);
     buffer->bytes = buffer->data ? wanted : 0;
     return buffer->data != NULL;
@@ -51,8 +57,10 @@ int measure_copies(struct launcher *l, int64_t bytes, int shared, int64_t warm, 
     struct buffer from = {NULL, 0}, to = {NULL, 0};
     size_t size = (size_t)bytes, lap = sizeof(struct lap) / 8, step = lap + 1;
     if (!grow(l, &l->numbers, 8 * step * (size_t)count, 0) || !grow(l, &from, size, shared)
-        || !grow(l, &to, size, shared))
+        || !grow(l, &to, size, shared)) {
+        give_back(l, &from, shared);
         return say_failed(NO_MEMORY, "no memory for the buffers");
+    }
     for (size_t i = 0; i < size; i++)
         ((unsigned char *)from.data)[i] = (unsigned char)(i * 7 + (i >> 8));
     memset(to.data, 0, size);
@@ -72,13 +80,8 @@ int measure_copies(struct launcher *l, int64_t bytes, int shared, int64_t warm, 
         }
     }
     int fine = !code && arrived(to.data, size);
-    for (int i = 0; i < 2; i++) {
-        struct buffer *one = i ? &to : &from;
-        if (shared)
-            l->rpc.memory_free(one->data);
-        else
-            unmap_memory(one->data, one->bytes);
-    }
+    give_back(l, &from, shared);
+    give_back(l, &to, shared);
     if (code)
         return say_rpc("copy call", code);
     if (!fine)

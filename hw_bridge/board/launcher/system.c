@@ -5,6 +5,7 @@ enum {
     DUP = 23,
     DUP3 = 24,
     OPENAT = 56,
+    CLOSE_FILE = 57,
     READ = 63,
     WRITE = 64,
     NANOSLEEP = 101,
@@ -98,13 +99,26 @@ int pin(int cpu)
     return (int)call(SCHED_SETAFFINITY, 0, sizeof set, (long)set, 0, 0, 0);
 }
 
+static long awake = -1; /* the file that keeps the CPUs awake while it is open */
+
+void let_sleep(void)
+{
+    if (awake >= 0)
+        call(CLOSE_FILE, awake, 0, 0, 0, 0, 0);
+    awake = -1;
+}
+
 int stay_awake(void)
 {
     int32_t none = 0; /* us of latency that we stand */
-    long file = call(OPENAT, HERE, (long)"/dev/cpu_dma_latency", WRITE_ONLY, 0, 0, 0);
-    if (file < 0)
-        return (int)file;
-    long put = call(WRITE, file, (long)&none, sizeof none, 0, 0, 0);
+    if (awake >= 0)
+        return 0;
+    awake = call(OPENAT, HERE, (long)"/dev/cpu_dma_latency", WRITE_ONLY, 0, 0, 0);
+    if (awake < 0)
+        return (int)awake;
+    long put = call(WRITE, awake, (long)&none, sizeof none, 0, 0, 0);
+    if (put < 0)
+        let_sleep();
     return put < 0 ? (int)put : 0;
 }
 

@@ -19,8 +19,9 @@ void sleep_us(int64_t us);
 void watch(int64_t seconds);
 /* Run on one CPU only; 0, or a negative errno. */
 int pin(int cpu);
-/* Keep the CPUs out of deep sleep until this process ends; 0, or a negative errno. */
+/* Keep the CPUs out of deep sleep, until this process ends or lets them; 0, or a negative errno. */
 int stay_awake(void);
+void let_sleep(void);
 void *map_memory(size_t bytes); /* NULL if there is none */
 void unmap_memory(void *at, size_t bytes);
 

@@ -176,6 +176,26 @@ def test_echo_gives_the_bytes_back(dsp: Dsp) -> None:
         assert (code, got) == (0, sent)
 
 
+def test_a_closed_library_touches_no_memory_again() -> None:
+    """Kernels hold pointers into what was mapped; only a fresh load of the library opens."""
+    need_board_tools()
+    one = Dsp()
+    try:
+        memory = [struct.pack("<Q", 1 << 27)]
+        assert one.call(one.handle, ARENA, memory, [4], fds=(5,))[0] == 0
+        assert one.run(RELU)[0] == 0
+        assert one.call(0, CLOSE, [], [], fds=(one.handle,))[0] == 0
+        uri = b"file:///any.so\0"
+        again = one.call(0, OPEN, [struct.pack("<I", len(uri)), uri], [], outs=1)
+        assert again[0] == 0x8000040D
+        assert one.run(RELU)[0] == WRONG_HANDLE
+        assert one.call(one.handle, ARENA, memory, [4], fds=(5,))[0] == WRONG_HANDLE
+        assert one.call(0, CLOSE, [], [], fds=(one.handle,))[0] == WRONG_HANDLE
+    finally:
+        one.process.kill()
+        one.process.wait()
+
+
 def test_the_bare_library_offers_what_needs_no_import() -> None:
     need_board_tools()
     one = Dsp("v68", bare=True)

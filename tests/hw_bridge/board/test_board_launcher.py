@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,60 @@ def test_votes_and_modes(launcher: Launcher) -> None:
     assert launcher.latency(Latency.OFF) == 0
     pinned, _ = launcher.steady(1023, awake=False)
     assert pinned == 22  # no such CPU: EINVAL
+
+
+def holders(file: Path) -> int:
+    """How many descriptors of all processes are of a file."""
+    count = 0
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            count += link.resolve() == file
+        except OSError:  # the process has ended
+            continue
+    return count
+
+
+def test_cpus_are_kept_awake_only_while_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make_device(tmp_path, monkeypatch, system="android")
+    device.write("sysroot/dev/cpu_dma_latency", "what it was")
+    file = tmp_path / "sysroot/dev/cpu_dma_latency"
+    with board("local").launcher() as one:
+        for _ in range(2):
+            assert one.steady(None, awake=True) == (0, 0)
+            assert file.read_bytes()[:4] == bytes(4)  # us of latency
+            assert one.steady(None, awake=True) == (0, 0)  # once is enough
+            assert holders(file) == 1
+            assert one.steady(None, awake=False) == (0, 0)
+            assert holders(file) == 0
+
+
+def test_a_copy_without_memory_keeps_none(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_SHARED_BYTES", str((16 + 3) << 20))
+    with board("local").session(memory=16 << 20) as one:
+        with pytest.raises(KernelError, match="no memory for the buffers"):
+            one.copies(2 << 20, True, 1)  # there is memory for one of two
+        assert len(one.copies(1 << 20, True, 1)[0]) == 1
+
+
+def test_an_interrupt_ends_the_session(device: Device) -> None:
+    """Another launcher would know nothing of it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with board("local").session() as one:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                one.null_calls(1000, gap_us=10_000)
+            with pytest.raises(BoardError, match="is over: the launcher was ended"):
+                one.null_calls(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_times_of_calls(launcher: Launcher) -> None:

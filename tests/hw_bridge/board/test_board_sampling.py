@@ -15,6 +15,7 @@ from experiments import cli
 from experiments.packet_shapes import model_shapes
 from experiments.sampled import fittable, run_sampled
 from hw_bridge.board import BoardError, sampling
+from hw_bridge.board.launcher import Launcher
 from hw_bridge.board.protocol import Latency
 from hw_bridge.board.sampling import Campaign, sample, wanted_of
 from hw_bridge.samples import SampleError, StoreContent, read_samples
@@ -52,6 +53,51 @@ def test_a_campaign(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert facts["governor.0"] == "performance"
     assert facts["versions.library"].startswith("libmandheling-v68-")
     assert sample(board("ssh", "me@b"), SMALL, store).taken == 0
+
+
+def test_a_changed_campaign_does_not_continue_a_store(device: Device, tmp_path: Path) -> None:
+    store, campaign = tmp_path / "s.jsonl", replace(SMALL, shapes=SHAPES[:1])
+    sample(board(), campaign, store)
+    before = store.read_bytes()
+    changes: list[tuple[dict[str, int], str]] = [
+        ({"corner": 0}, "corner 6, and is wanted with 0"),
+        ({"cpu": 0}, "cpu None, and is wanted with 0"),
+        ({"null_calls": 6}, r"null_call/\w+/gap=\d+ was taken with calls 5, and is wanted with 6"),
+        ({"copies": 3}, r"copy/\w+/\d+ was taken with calls 2, and is wanted with 3"),
+        ({"repetitions": 3}, "kernel/.* was taken with repetitions 2, and is wanted with 3"),
+    ]
+    for change, said in changes:
+        with pytest.raises(SampleError, match=said):
+            sample(board(), replace(campaign, **change), store)  # type: ignore[arg-type]
+        assert store.read_bytes() == before
+
+
+def test_cpus_may_sleep_while_calls_are_timed(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int | None, bool]] = []
+    right = Launcher.steady
+
+    def noted(self: Launcher, cpu: int | None, awake: bool) -> tuple[int, int]:
+        asked.append((cpu, awake))
+        return right(self, cpu, awake)
+
+    monkeypatch.setattr(Launcher, "steady", noted)
+    for cpu, calls in ((None, 1), (1023, 0)):
+        store = tmp_path / f"{cpu}.jsonl"
+        campaign = replace(SMALL, null_calls=calls, shapes=SHAPES[:2], cpu=cpu)
+        found = sample(board(), campaign, store)
+        samples = read_samples(store).samples
+        held = {one.conditions["kept_awake"] for one in samples if one.kind != "kernel"}
+        assert held == {False}
+        for one in samples:
+            if one.kind == "kernel":
+                assert one.conditions["kept_awake"] is (one.conditions["awake_errno"] == 0)
+            assert one.conditions["pinned_cpu"] is None
+            assert one.conditions["pin_errno"] == (22 if cpu else 0)  # no such CPU
+            assert one.config["cpu"] == cpu
+        assert any("could not be pinned (errno 22)" in n for n in found.notes) is bool(cpu)
+    assert {awake for _, awake in asked} == {True, False}
 
 
 def test_a_timer_that_stands_still_is_told(device: Device, tmp_path: Path) -> None:

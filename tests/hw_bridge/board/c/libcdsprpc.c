@@ -4,7 +4,7 @@
    TEST_ARCH, its version; TEST_OPEN_CODE, what opening gives; TEST_UNSIGNED=0, a firmware without
    unsigned modules; TEST_CRASH_AFTER, TEST_HANG_AFTER: calls until it does so; TEST_FLIP=1, a DSP
    that gives back wrong bytes; TEST_TIMER=1, one whose timer counts;
-   TEST_MODES=0, a library without quality of service. */
+   TEST_MODES=0, a library without quality of service; TEST_SHARED_BYTES, all shared memory. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -276,6 +276,11 @@ EXPORT int remote_handle64_control(uint64_t handle, uint32_t request, void *data
 EXPORT void *rpcmem_alloc(int heap, uint32_t flags, int bytes)
 {
     if (heap != 25 || flags != 1 || bytes <= 0)
+        return NULL;
+    long held = bytes;
+    for (int i = 0; i < 64; i++)
+        held += memory[i].at ? (long)memory[i].bytes : 0;
+    if (held > setting("TEST_SHARED_BYTES", 1L << 40))
         return NULL;
     for (int i = 0; i < 64; i++)
         if (!memory[i].at) {
