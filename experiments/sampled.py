@@ -32,13 +32,15 @@ ROLES: Final = {
 class Sampled:
     """A calibration of samples: their ``kind``, what is fitted by, ways of leaving out.
 
-    ``columns`` gives what a sample's ``config`` says of it, by the names of the schema.
+    ``columns`` gives what a sample's ``config`` says of it, by the names of the schema; of each of
+    ``settings`` a store may have one value.
     """
 
     kind: str
     schema: Schema
     groupings: tuple[Grouping, ...]
     columns: Callable[[Sample], Mapping[str, Json]] = lambda sample: sample.config
+    settings: tuple[str, ...] = ("corner", "cpu")
 
 
 def kernel_columns(sample: Sample) -> Mapping[str, Json]:
@@ -55,20 +57,21 @@ def kernel_columns(sample: Sample) -> Mapping[str, Json]:
     return {"family": family, "shape": shape.key, "work": work_of(shape)}
 
 
-def check_one_setting(samples: Sequence[Sample], file: str) -> None:
-    """Refuse samples of several clock corners, which have no coefficients in common.
+def check_one_setting(samples: Sequence[Sample], settings: Sequence[str], file: str) -> None:
+    """Refuse samples of several clock corners or pinned CPUs, which share no coefficients.
 
     Raises
     ------
     CalibrationError
-        Names the store and the corners.
+        Names the store, the setting and its values.
     """
-    corners = sorted({str(sample.config.get("corner", 0)) for sample in samples})
-    if len(corners) > 1:
-        raise CalibrationError(
-            f"{file}: config.corner: {' and '.join(corners)}: one law is fitted to one corner; "
-            "sample each into a store of its own"
-        )
+    for name in settings:
+        values = sorted({str(sample.config.get(name)) for sample in samples})
+        if len(values) > 1:
+            raise CalibrationError(
+                f"{file}: config.{name}: {' and '.join(values)}: one law is fitted to one {name}; "
+                "sample each into a store of its own"
+            )
 
 
 def work_of(shape: PacketShape) -> int:
@@ -101,6 +104,7 @@ SAMPLED: Final[Mapping[str, Sampled]] = {
         Schema("us", {"family": (), "shape": ()}, {"work": (1, 1e15)}),
         (Grouping("shape", 0.10),),
         kernel_columns,
+        ("cpu",),
     ),
 }
 """By name; each is of a law in :data:`cost_models.fitting.LAWS`."""
@@ -122,8 +126,7 @@ def run_sampled(name: str, path: Path) -> Bundle:
     study, content = SAMPLED[name], read_samples(path)
     samples = samples_of(content, study.kind, path.name)
     on = fitted_on(content, samples, path.name)
-    if study.columns is not kernel_columns:
-        check_one_setting(samples, path.name)
+    check_one_setting(samples, study.settings, path.name)
     columns = [replace(sample, config=study.columns(sample)) for sample in samples]
     return calibrate(
         LAWS[name],

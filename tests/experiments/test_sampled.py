@@ -146,6 +146,14 @@ def test_calls_at_several_clocks_are_no_one_law(tmp_path: Path) -> None:
     both = at_corners(tmp_path / "both.jsonl", ("null_call",), (0, 7))
     with pytest.raises(CalibrationError, match=r"config.corner: 0 and 7: one law is fitted to one"):
         run_sampled("null-calls", both)
+    pinned = tmp_path / "pinned.jsonl"
+    with SampleStore.open(pinned, BOARD) as opened:
+        for cpu in (4, 7):
+            for sample in (each for each in drawn() if each.kind == "kernel"):
+                config = {**sample.config, "cpu": cpu}
+                opened.add(replace(sample, key=f"{sample.key}/cpu{cpu}", config=config))
+    with pytest.raises(CalibrationError, match=r"config.cpu: 4 and 7: one law is fitted to one"):
+        run_sampled("kernels", pinned)
 
 
 def test_work_of_kernels() -> None:
