@@ -17,6 +17,7 @@ from kernels.fp32.walks import Walk, forward_walk, input_grad_walks
 from kernels.int8.conv_plan import forward_plan, input_grad_plan, weight_grad_plan
 from kernels.linear import Linear
 from kernels.operators import Role
+from kernels.pool import AvgPool2d, MaxPool2d
 
 Counts = Mapping[str, float]
 CACHED = 1 << 20
@@ -103,6 +104,8 @@ def work_of(call: KernelCall, forms: Forms, tiles: Tiles) -> Work:
     if role is Role.UPDATE:
         return Work(f"update.{call.dtype}", {"elements": work.writes, "tensors": len(op.weights)})
     counts["elements"] = work.elements
+    if isinstance(op, MaxPool2d | AvgPool2d):
+        counts["runs"] = op.n * op.h_out * op.w_out * op.k_h * op.k_w
     suffix = ".between" if forms.between else ""
     return Work(f"{op.kind}.{role.value}.{call.dtype}{suffix}", counts)
 

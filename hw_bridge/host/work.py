@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from cost_models.host.features import Forms, Tiles, Work, work_of
+from cost_models.cost import ITEM_BYTES
+from cost_models.host.features import CACHED, Forms, Tiles, Work, work_of
 from hw_bridge.host.forms import Tracker
 from hw_bridge.host.rows import Kind, Row, StepRows
 from sim.draft import Draft
@@ -29,12 +30,13 @@ def _work(
     if row.call is not None:
         item = row.call.item
         work = work_of(item.call, forms[item.name], tiles)
-        first = item.has_macs and not item.name.endswith(_LATER)
-        if not first:
+        if not item.has_macs:
             return work
-        return replace(
-            work, counts={**work.counts, "fresh": 1, "cold": work.counts.get("panel", 0)}
-        )
+        panel = work.counts.get("panel", 0)
+        if item.name.endswith(_LATER):  # what the micro-batch before left in the cache is warm
+            kept = CACHED // ITEM_BYTES[item.dtype]
+            return replace(work, counts={**work.counts, "cold": max(0, panel - kept)})
+        return replace(work, counts={**work.counts, "fresh": 1, "cold": panel})
     if row.kind in (Kind.CALL, Kind.RETURN):
         size = sum(_bytes(draft, width, name) for name in row.sends)
         return Work(row.kind.value, {"values": len(row.sends), "bytes": size})
