@@ -73,21 +73,8 @@ def table_of(samples: Sequence[Sample], schema: Schema, file: str) -> Table:
     """
     values = []
     for sample in samples:
-        where = f"{file}: {sample.key}"
-        scale = SCALES.get((sample.unit, schema.unit))
-        if scale is None:
-            allowed = [unit for unit, law in SCALES if law == schema.unit]
-            raise CalibrationError(
-                f"{where}: unit: {shown(sample.unit)} is not allowed; allowed: {allowed}; measure "
-                "in one of these"
-            )
-        count = len(sample.raw)
-        if count < LEAST_REPETITIONS and sample.unit not in EXACT_UNITS:
-            raise CalibrationError(
-                f"{where}: raw: {count} of {LEAST_REPETITIONS} repetitions or more; sample it again"
-            )
-        if not sample.median > 0:
-            raise CalibrationError(f"{where}: raw: has median 0; the clock is too coarse for it")
+        check_raw(sample, schema.unit, file)
+        scale = SCALES[sample.unit, schema.unit]
         values.append(sample.median * scale)
     labels = {
         name: np.array([_label(file, sample, name, words) for sample in samples], dtype=np.str_)
@@ -107,6 +94,32 @@ def table_of(samples: Sequence[Sample], schema: Schema, file: str) -> Table:
         numbers=numbers,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def check_raw(sample: Sample, law: str, file: str) -> None:
+    """Refuse a sample that no law in unit ``law`` can be fitted to.
+
+    Raises
+    ------
+    CalibrationError
+        Names store, key and field: a unit that does not convert, too few repetitions, or a median
+        of 0.
+    """
+    where = f"{file}: {sample.key}"
+    if not convertible(sample.unit, law):
+        allowed = [unit for unit, of in SCALES if of == law]
+        raise CalibrationError(
+            f"{where}: unit: {shown(sample.unit)} is not allowed; allowed: {allowed}; measure in "
+            "one of these"
+        )
+    count = len(sample.raw)
+    if count < LEAST_REPETITIONS and sample.unit not in EXACT_UNITS:
+        raise CalibrationError(
+            f"{where}: raw: {count} of {LEAST_REPETITIONS} repetitions or more; sample it again"
+        )
+    if not sample.median > 0:
+        why = "sample it again" if sample.unit in EXACT_UNITS else "the clock is too coarse for it"
+        raise CalibrationError(f"{where}: raw: has median 0; {why}")
 
 
 def fitted_on(content: StoreContent, samples: Sequence[Sample], file: str) -> FittedOn:
@@ -149,10 +162,10 @@ def _label(file: str, sample: Sample, field: str, words: tuple[str, ...]) -> str
 
 def _number(file: str, sample: Sample, field: str, low: float, high: float) -> float:
     value = _given(file, sample, field)
-    number = float(value) if isinstance(value, int | float) else math.nan
+    number = value if isinstance(value, int | float) else math.nan
     if isinstance(value, bool) or not low <= number <= high:  # false for NaN
         raise CalibrationError(
             f"{file}: {sample.key}: config.{field}: {shown(value)} is not allowed; give a number "
             f"from {low:g} to {high:g}"
         )
-    return number
+    return float(number)

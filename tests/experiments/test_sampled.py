@@ -168,6 +168,35 @@ def test_a_kernel_without_a_shape_is_named() -> None:
         kernel_columns(Sample("kernel/x", "kernel", "ns", (1, 2, 3), {"threads": 1}))
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("null_call", {"gap_us": HUGE}, "config.gap_us: .* is not allowed; give a number from 0"),
+        ("copy", {"bytes": HUGE}, "config.bytes: .* is not allowed; give a number from 1"),
+        ("kernel", {"family": ["amax"]}, r"config: family: \['amax'\] is not allowed; give a word"),
+        ("kernel", {"form": {}}, r"config: form: {} is not allowed; give a word"),
+        ("kernel", {"threads": "x y"}, "config: threads: 'x y' is not allowed; .* 1 to 64"),
+        ("kernel", {"threads": None}, "config: threads: None is not allowed"),
+        ("kernel", {"threads": {"a": 1}}, "config: threads: {'a': 1} is not allowed"),
+        ("kernel", {"threads": -3}, "config: threads: -3 is not allowed"),
+        ("kernel", {"corner": True}, "config: corner: True is not allowed; .* 0 to 255"),
+    ],
+)
+def test_a_config_that_says_nothing_is_named(
+    tmp_path: Path, kind: str, change: dict[str, Json], said: str
+) -> None:
+    path = tmp_path / "odd.jsonl"
+    with SampleStore.open(path, BOARD) as opened:
+        for sample in (each for each in drawn() if each.kind == kind):
+            opened.add(replace(sample, config={**sample.config, **change}))
+    name = {"null_call": "null-calls", "copy": "buffer-copies", "kernel": "kernels"}[kind]
+    with pytest.raises(CalibrationError, match=rf"odd.jsonl: {kind}/\S+: {said}"):
+        run_sampled(name, path)
+
+
 def test_packets_are_no_times(tmp_path: Path) -> None:
     path = tmp_path / "packets.jsonl"
     with SampleStore.open(path, BOARD) as opened:
