@@ -72,7 +72,7 @@ def _check_count(sample: Sample, file: str) -> None:
     group = sample.config.get("group")
     try:
         PacketShape.of_document(sample.config)
-        if not isinstance(group, str) or not group:
+        if not isinstance(group, str) or not group or not group.isprintable():
             raise CalibrationError(
                 f"group: {shown(group)} is not allowed; give the network that the shape is of, or "
                 "'drawn 2^N'"

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from cost_models.bundle import FittedOn
-from cost_models.errors import CalibrationError, shown
+from cost_models.errors import CalibrationError, one_line, shown
 from cost_models.fitting.table import Schema, Table
 from cost_models.samples import Fingerprint, Sample, StoreContent, canonical
 
@@ -106,6 +107,8 @@ def check_raw(sample: Sample, law: str, file: str) -> None:
         of 0.
     """
     where = f"{file}: {sample.key}"
+    if not sample.key.isprintable():
+        raise CalibrationError(f"{file}: key {sample.key!a}: use printable characters only")
     if not convertible(sample.unit, law):
         allowed = [unit for unit, of in SCALES if of == law]
         raise CalibrationError(
@@ -128,7 +131,8 @@ def fitted_on(content: StoreContent, samples: Sequence[Sample], file: str) -> Fi
     Raises
     ------
     CalibrationError
-        They are of several machines, whose coefficients would be of neither.
+        They are of several machines, whose coefficients would be of neither, or a fact has
+        characters that do not print.
     """
     used = {sample.fingerprint for sample in samples}
     found: list[Fingerprint] = [one for one in content.fingerprints if one.id in used]
@@ -137,7 +141,10 @@ def fitted_on(content: StoreContent, samples: Sequence[Sample], file: str) -> Fi
         raise CalibrationError(
             f"{file}: the samples are of {len(used)} machines ({what}); fit one at a time"
         )
-    return FittedOn(facts={"backend": found[0].backend, **found[0].facts})
+    try:
+        return FittedOn(facts={"backend": found[0].backend, **found[0].facts})
+    except ValidationError as cause:
+        raise CalibrationError(one_line(f"{file}: fingerprint", FittedOn, cause)) from None
 
 
 def _given(file: str, sample: Sample, field: str) -> object:
