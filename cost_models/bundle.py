@@ -52,12 +52,12 @@ class FittedCoefficient(Part):
     def _range_holds_value(self) -> Self:
         if (self.low is None) != (self.high is None):
             raise ValueError(f"{self.name}: has one of low and high; give both, or null for both")
-        if self.low is not None and self.high is not None:
-            if not self.low <= self.value <= self.high:
-                raise ValueError(
-                    f"{self.name}: value {self.value:g} is not within low {self.low:g} .. high "
-                    f"{self.high:g}; calibrate again"
-                )
+        low, high = self.low or self.value, self.high or self.value
+        if not low <= self.value <= high:
+            raise ValueError(
+                f"{self.name}: value {self.value:g} is not within low {low:g} .. high {high:g}; "
+                "calibrate again"
+            )
         return self
 
 

@@ -76,9 +76,7 @@ class _Sum(Part):
 
     terms: dict[str, Weight] = Field(min_length=1)
     plus: Weight = 0.0
-    times: dict[str, Annotated[float, Field(strict=True, ge=-3, le=3)]] = Field(
-        default_factory=dict
-    )
+    times: dict[str, Annotated[Weight, Field(ge=-3, le=3)]] = Field(default_factory=dict)
     kind: Literal["assumed"] | None = None
     note: Prose | None = None
     spread: Spread | None = None

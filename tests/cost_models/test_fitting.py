@@ -224,7 +224,7 @@ def test_coefficients_that_contradict_themselves_are_refused(
 def test_a_coefficient_that_was_fitted_on_nothing_is_refused() -> None:
     content = bundle().model_dump(mode="json")
     content["fitted_on"][0]["block"] = "another"
-    with pytest.raises(CalibrationError, match="fitted_on: says nothing of .* blocks: another"):
+    with pytest.raises(CalibrationError, match=r"fitted_on: says nothing of .* blocks: another"):
         Bundle.from_json(json.dumps(content))
 
 
