@@ -105,8 +105,8 @@ def sample_packets(
             return collect(store, wanted.items(), measure, seed=seed, advance=advance)
         except RunnerError as error:
             raise RunnerError(
-                f"{error}; the {len(store.samples)} counts in {store.path} are kept: run the same "
-                "command again to go on",
+                f"{error}; {len(store.samples)} counted so far are kept in {store.path}: run the "
+                "same command again to go on",
                 error.code,
                 error.said,
             ) from None
