@@ -11,18 +11,26 @@ import json
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from cost_models.errors import CalibrationError, one_line, unknown_name
-from cost_models.quantity import Part
-from cost_models.reading import read_bytes
+from cost_models.errors import CalibrationError, one_line, shown, unknown_name
+from cost_models.quantity import Line, Part
+from cost_models.reading import each_key_once, read_bytes
 
 FOLDER: Final = Path(__file__).parent / "bundles"
 SCHEMA: Final = 3
 MAX_BUNDLE_BYTES = 4_194_304
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
-Count = Annotated[int, Field(strict=True, ge=0)]
+NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+def _version(value: object) -> object:
+    """``True`` and 3.0 equal whole numbers."""
+    if type(value) is not int:
+        raise ValueError(f"{shown(value)} is not allowed; allowed: {SCHEMA}; calibrate again")
+    return value
 
 
 class FittedCoefficient(Part):
@@ -31,14 +39,26 @@ class FittedCoefficient(Part):
     ``rows`` is how many rows it was fitted on.
     """
 
-    name: str
-    unit: str
-    meaning: str
+    name: Line
+    unit: Line
+    meaning: Line
     value: Positive
     low: Positive | None
     high: Positive | None
-    at_bound: bool
+    at_bound: Annotated[bool, Field(strict=True)]
     rows: Count
+
+    @model_validator(mode="after")
+    def _range_holds_value(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"{self.name}: has one of low and high; give both, or null for both")
+        low, high = self.low or self.value, self.high or self.value
+        if not low <= self.value <= high:
+            raise ValueError(
+                f"{self.name}: value {self.value:g} is not within low {low:g} .. high {high:g}; "
+                "calibrate again"
+            )
+        return self
 
 
 class PredictionInterval(Part):
@@ -50,11 +70,20 @@ class PredictionInterval(Part):
     groups: Count
     level: Finite | None
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(
+                f"low {self.low:g} is above high {self.high:g}; allowed: low to high; calibrate "
+                "again"
+            )
+        return self
+
 
 class BlockInterval(Part):
     """The interval of one set of coefficients, from its own groups only; see ``Bundle``."""
 
-    block: str
+    block: Line
     interval: PredictionInterval
 
 
@@ -65,18 +94,18 @@ class Validation(Part):
     interval for each set of coefficients.
     """
 
-    by: str
+    by: Line
     groups: Count
     rows: Count
-    median: Finite
-    p90: Finite
+    median: NotNegative
+    p90: NotNegative
     worst: Finite
-    worst_row: str
+    worst_row: Line
     signed_median: Finite
-    target: Finite | None
+    target: Positive | None
     interval: PredictionInterval
     blocks: tuple[BlockInterval, ...]
-    not_predicted: tuple[str, ...]
+    not_predicted: tuple[Line, ...]
 
 
 class FittedRow(Part):
@@ -85,9 +114,9 @@ class FittedRow(Part):
     ``block``: prefix of the coefficients that predict it, without the dot; empty where all do.
     """
 
-    name: str
-    block: str
-    group: str
+    name: Line
+    block: Line
+    group: Line
     measured: Positive
     fitted: Positive
     held_out: Positive | None
@@ -96,10 +125,10 @@ class FittedRow(Part):
 class ExcludedRow(Part):
     """A row that did not take part, why, and what the law says of it."""
 
-    name: str
+    name: Line
     measured: Positive
     predicted: Positive | None
-    reason: str
+    reason: Line
 
 
 class FittedOn(Part):
@@ -108,8 +137,8 @@ class FittedOn(Part):
     ``block``: prefix of the coefficients that this is said of; empty for all of them.
     """
 
-    block: str = ""
-    facts: dict[str, str] = Field(min_length=1)
+    block: Line = ""
+    facts: dict[Line, Line] = Field(min_length=1)
 
     @property
     def words(self) -> str:
@@ -120,18 +149,35 @@ class FittedOn(Part):
 class Bundle(Part):
     """Result of one calibration. ``validations[0]`` is the one that the target speaks of."""
 
-    schema_version: Literal[3] = SCHEMA
-    name: str
-    title: str
-    unit: str
-    table: str
-    table_sha256: str
-    sources: tuple[str, ...]
+    schema_version: Annotated[Literal[3], BeforeValidator(_version)]
+    name: Line
+    title: Line
+    unit: Line
+    table: Line
+    table_sha256: Line
+    sources: tuple[Line, ...]
     fitted_on: tuple[FittedOn, ...] = Field(min_length=1)
     coefficients: tuple[FittedCoefficient, ...]
     validations: tuple[Validation, ...] = Field(min_length=1)
     rows: tuple[FittedRow, ...]
     excluded: tuple[ExcludedRow, ...]
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Self:
+        """Of two coefficients of one name, only the first would ever be read."""
+        names = [each.name for each in self.coefficients]
+        blocks = [each.block for each in self.fitted_on]
+        for what, known in (("coefficients", names), ("fitted_on", blocks)):
+            twice = [one for one in known if known.count(one) > 1]
+            if twice:
+                raise ValueError(f"{what}: {shown(twice[0])} stands twice; keep one")
+        lost = [name for name in names if not {"", name.rpartition(".")[0]} & {*blocks}]
+        if lost:
+            raise ValueError(
+                f"fitted_on: says nothing of {shown(lost[0])}; blocks: {', '.join(blocks)}; add its"
+                " own, or '' for all"
+            )
+        return self
 
     @property
     def met(self) -> bool | None:
@@ -167,7 +213,7 @@ class Bundle(Part):
         """Return what a coefficient was fitted on: that of its block, or of all."""
         block = coefficient.rpartition(".")[0]
         own = [each for each in self.fitted_on if each.block in ("", block)]
-        return max(own, key=lambda each: len(each.block), default=self.fitted_on[0])
+        return max(own, key=lambda each: len(each.block))
 
     def interval_of(self, coefficient: str) -> PredictionInterval | None:
         """Return the interval of what a coefficient predicts, that of its own block.
@@ -192,7 +238,7 @@ class Bundle(Part):
             On one line: not JSON, a missing or unknown field, or a value that is not allowed.
         """
         try:
-            content = json.loads(text)
+            content = json.loads(text, object_pairs_hook=each_key_once)
         except (ValueError, RecursionError) as cause:
             reason = " ".join(str(cause).split())
             raise CalibrationError(f"{name}: is not JSON ({reason}); calibrate again") from None

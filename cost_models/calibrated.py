@@ -34,6 +34,9 @@ DIGITS: Final = 6
 WRITTEN: Final = ("value", "kind", "source", "spread", "rows", "common")
 """What a calibrated number has from its bundle and must not be given besides."""
 
+Weight = Annotated[float, Field(strict=True)]
+"""A number as it is written, not ``true`` and no text."""
+
 
 class BundleUse(Part):
     """A bundle that a file takes coefficients from; ``accept``: why, though fitted elsewhere.
@@ -71,16 +74,16 @@ class _Sum(Part):
     ``kind``: assumed where the arithmetic rests on more than the bundles. ``spread``: no less.
     """
 
-    terms: dict[str, float] = Field(min_length=1)
-    plus: float = 0.0
-    times: dict[str, Annotated[float, Field(ge=-3, le=3)]] = Field(default_factory=dict)
+    terms: dict[str, Weight] = Field(min_length=1)
+    plus: Weight = 0.0
+    times: dict[str, Annotated[Weight, Field(ge=-3, le=3)]] = Field(default_factory=dict)
     kind: Literal["assumed"] | None = None
     note: Prose | None = None
     spread: Spread | None = None
 
 
 class _Rows(Part):
-    rows: tuple[tuple[float, dict[str, float]], ...] = Field(min_length=2)
+    rows: tuple[tuple[Weight, dict[str, Weight]], ...] = Field(min_length=2)
     kind: Literal["assumed"] | None = None
     note: Prose | None = None
     spread: Spread | None = None

@@ -69,9 +69,11 @@ def name_like(text: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(name_like)]
 """One line that a table can show."""
+Line = Annotated[str, AfterValidator(lambda text: _clean(text))]
+"""A text that a table can show, of any length."""
 Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(text, "\n\t"))]
 """A description or a source; may have several lines."""
-Spread = Annotated[float, Field(ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
+Spread = Annotated[float, Field(strict=True, ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
 Common = tuple[tuple[str, Annotated[float, Field(allow_inf_nan=False)]], ...]
 RATE_UNITS: Final = frozenset(
     {"share", "MHz", "MB/s", "MAC/cycle", "elements/cycle", "bytes/cycle"}

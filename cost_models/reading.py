@@ -6,7 +6,9 @@ the limit holds for what is read.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 PIECE_BYTES = 1 << 20
 
@@ -42,6 +44,21 @@ def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
     if len(content) > limit:
         raise error(f"{name}: is too large; at most {limit} bytes are allowed: shorten it")
     return content
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs, as ``object_pairs_hook``; a key that stands twice is none.
+
+    >>> json.loads('{"a": 1, "a": 2}', object_pairs_hook=each_key_once)
+    Traceback (most recent call last):
+    json.decoder.JSONDecodeError: key 'a' stands twice: line 1 column 1 (char 0)
+    """
+    known = dict(pairs)
+    if len(known) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise json.JSONDecodeError(f"key {twice!r} stands twice", "", 0)
+    return known
 
 
 def _head(path: Path, size: int) -> bytes:

@@ -18,6 +18,7 @@ from experiments.cli_common import (
     working,
     write_file,
 )
+from experiments.cli_options import path_option
 
 if TYPE_CHECKING:
     from cost_models.bundle import Validation
@@ -33,19 +34,26 @@ def calibrate(
     ] = ALL,
     store: Annotated[
         Path | None,
-        typer.Option("--store", metavar="FILE", help="Fit samples of this store, not the tables."),
+        path_option("--store", "FILE", "Fit samples of this store, not the tables."),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Only list the calibrations.")] = False,
     folder: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Write a bundle NAME.json for each."),
+        path_option("-o --output", "FOLDER", "Write a bundle NAME.json for each."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit coefficients to measurements, with held-out errors."""
     if listed:
+        _refuse_beside_list(name, store, folder)
         _list(as_json)
         return
+    if store is not None and not store.is_file():
+        raise CliError(
+            f"--store {store}: is no file; give one that `hw sample` or `hw packets` made"
+        )
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise CliError(f"--output {folder}: is no folder; give the name of one")
     with working("Fitting"):
         bundles = _bundles(name, store)
     if folder is not None:
@@ -61,12 +69,31 @@ def calibrate(
             _print(bundle)
 
 
+def _refuse_beside_list(name: str, store: Path | None, folder: Path | None) -> None:
+    """Refuse what a list of all calibrations would leave unread."""
+    for word, given in (
+        (name, name != ALL),
+        (f"--store {store}", store is not None),
+        (f"--output {folder}", folder is not None),
+    ):
+        if given:
+            raise CliError(f"{word}: --list only lists all calibrations; leave one of them out")
+
+
 def _bundles(name: str, store: Path | None) -> list[Bundle]:
     """Fit one calibration, or all: of the tables, or those that a store has samples for."""
+    from cost_models.errors import unknown_name
     from experiments.calibration import STUDIES, run_study
     from experiments.packets import PACKET_STUDIES, run_packet_study
     from experiments.sampled import SAMPLED, fittable, run_sampled
 
+    known = (ALL, *STUDIES, *SAMPLED, *PACKET_STUDIES)
+    if name not in known:
+        raise CliError(unknown_name("calibration", name, known))
+    if store is not None and name in STUDIES:
+        raise CliError(
+            f"--store {store}: {name} is fitted to a table, not to samples; leave it out"
+        )
     if name in PACKET_STUDIES:
         return [run_packet_study(name) if store is None else run_packet_study(name, store)]
     if store is None and name == ALL:

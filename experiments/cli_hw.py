@@ -57,9 +57,12 @@ ArchOption = Annotated[
 
 
 def _arches(text: str) -> list[str]:
-    from hw_bridge.hexagon.toolchain import check_architecture
+    from hw_bridge.hexagon.toolchain import ARCHITECTURES
 
-    return [check_architecture(part) for part in dict.fromkeys(text.split(","))]
+    parts = list(dict.fromkeys(text.split(",")))
+    if not {*parts} <= {*ARCHITECTURES}:
+        raise CliError(f"--arch {text!r}: allowed: {', '.join(ARCHITECTURES)}, separated by commas")
+    return parts
 
 
 def _check_backend(backend: str) -> None:
@@ -111,7 +114,7 @@ def verify(
             verdicts = verify_board(open_board(transport, target), cases, kernels, seed, advance)
     else:
         refuse_board_options(transport, target)
-        arches, verdicts = _arches(arch or ALL), []
+        arches, verdicts = _arches(ALL if arch is None else arch), []
         with progress("verifying", cases * len(arches)) as advance:
             for one in arches:
                 verdicts += run(one, cases, kernels, seed, advance)
@@ -303,8 +306,9 @@ def doctor(
 
         console = stdout_console()
         for step in steps:
-            line(console, f"{'ok     ' if step.ok else 'missing'}  {step.name}: {step.found}")
-            if step.remedy:
-                line(console, f"         {step.remedy}")
+            told = f"{'ok     ' if step.ok else 'missing'}  {step.name}: {step.found}"
+            line(console, told, wrapped=False)  # a remedy is to be copied
+            if step.remedy and step.remedy not in step.found:
+                line(console, f"         {step.remedy}", wrapped=False)
     if not ok:
         raise typer.Exit(1)

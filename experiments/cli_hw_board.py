@@ -121,6 +121,11 @@ def sample(
     if backend != "board":
         raise CliError(f"--backend {backend!r}: allowed: board")
     check_target("--store", store)
+    if not (null_calls or copies or repetitions):
+        raise CliError(
+            "--null-calls 0 --copies 0 --repetitions 0: nothing to sample; give one of them 1 or "
+            "more"
+        )
     campaign = Campaign(
         null_calls=null_calls,
         copies=copies,

@@ -14,13 +14,13 @@ from typing import Final
 
 import cost_models
 from cost_models.bundle import FittedOn
-from cost_models.errors import unknown_name
+from cost_models.errors import shown, unknown_name
 from cost_models.fitting import Bundle, CalibrationError, Grouping, calibrate
 from cost_models.fitting.calibrate import validation_of
-from cost_models.fitting.samples import fitted_on
+from cost_models.fitting.samples import check_raw, fitted_on, samples_of
 from cost_models.packets.laws import packet_law, packet_table, packing_packets
 from cost_models.packets.rates import ELEMENTS, SHARES, element_table, share_table
-from cost_models.packets.shapes import SIZES
+from cost_models.packets.shapes import SIZES, PacketShape
 from cost_models.reading import read_bytes
 from cost_models.samples import Sample, SampleError, parse_samples
 
@@ -49,17 +49,36 @@ def read_counts(path: Path = STORE) -> Counts:
     Raises
     ------
     CalibrationError
-        It cannot be read, is damaged, or its samples were measured on several machines.
+        It cannot be read, is damaged, its samples were measured on several machines, or one is no
+        packet count of a kernel's shape with its group; the message names key and field.
     """
     raw = read_bytes(path, MAX_STORE_BYTES, CalibrationError)
     try:
         content = parse_samples(raw, path.name)
     except SampleError as cause:
         raise CalibrationError(str(cause)) from None
-    facts = fitted_on(content, content.samples, path.name).facts
+    samples = samples_of(content, "kernel", path.name)
+    for sample in samples:
+        _check_count(sample, path.name)
+    facts = fitted_on(content, samples, path.name).facts
     on = FittedOn(facts={**facts, "library": "the HVX kernels of this repository"})
-    by_key = tuple(sorted(content.samples, key=lambda sample: sample.key))  # whenever taken
+    by_key = tuple(sorted(samples, key=lambda sample: sample.key))  # whenever taken
     return Counts(path.name, hashlib.sha256(raw).hexdigest(), on, by_key)
+
+
+def _check_count(sample: Sample, file: str) -> None:
+    """Refuse what is no packet count of a kernel's shape in a group."""
+    check_raw(sample, "packets", file)
+    group = sample.config.get("group")
+    try:
+        PacketShape.of_document(sample.config)
+        if not isinstance(group, str) or not group or not group.isprintable():
+            raise CalibrationError(
+                f"group: {shown(group)} is not allowed; give the network that the shape is of, or "
+                "'drawn 2^N'"
+            )
+    except CalibrationError as cause:
+        raise CalibrationError(f"{file}: {sample.key}: config: {cause}") from None
 
 
 def packet_bundle(counts: Counts) -> Bundle:

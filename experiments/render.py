@@ -127,6 +127,6 @@ def show(console: Console, *parts: Group | str) -> None:
         console.print()
 
 
-def line(console: Console, text: str) -> None:
-    """Print one paragraph, wrapped at the console's width."""
-    console.print(Text(text))
+def line(console: Console, text: str, wrapped: bool = True) -> None:
+    """Print one paragraph, wrapped at the console's width unless it is to be copied."""
+    console.print(Text(text), soft_wrap=not wrapped)

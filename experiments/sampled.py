@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from cost_models.errors import unknown_name
+from cost_models.errors import shown, unknown_name
 from cost_models.fitting import LAWS, Bundle, CalibrationError, Grouping, Schema, calibrate
 from cost_models.fitting.samples import convertible, fitted_on, samples_of, table_of
 from cost_models.packets.shapes import PacketShape
@@ -26,6 +26,11 @@ ROLES: Final = {
     "input_grad": Role.INPUT_GRAD,
     "weight_grad": Role.WEIGHT_GRAD,
 }
+
+
+MOST_THREADS: Final = 64
+MOST_CORNER: Final = 255
+"""Far beyond any DSP's HVX contexts, and what a vote for a voltage corner can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,23 @@ def kernel_columns(sample: Sample) -> Mapping[str, Json]:
     Raises
     ------
     CalibrationError
-        Its ``config`` is no shape of a kernel.
+        Its ``config`` is no shape of a kernel, or ``threads`` or ``corner`` is no such count.
     """
     shape = PacketShape.of_document(sample.config)
-    threads, corner = sample.config.get("threads", 1), sample.config.get("corner", 0)
+    threads = _count(sample, "threads", 1, MOST_THREADS)
+    corner = _count(sample, "corner", 0, MOST_CORNER)
     family = f"{shape.family}.x{threads}" + (f".corner{corner}" if corner else "")
     return {"family": family, "shape": shape.key, "work": work_of(shape)}
+
+
+def _count(sample: Sample, name: str, low: int, high: int) -> int:
+    """A whole number of a sample's ``config``; ``low`` where it is not told."""
+    value = sample.config.get(name, low)
+    if type(value) is not int or not low <= value <= high:
+        raise CalibrationError(
+            f"{name}: {shown(value)} is not allowed; give an integer from {low} to {high}"
+        )
+    return value
 
 
 def check_one_setting(samples: Sequence[Sample], settings: Sequence[str], file: str) -> None:
@@ -127,7 +143,7 @@ def run_sampled(name: str, path: Path) -> Bundle:
     samples = samples_of(content, study.kind, path.name)
     on = fitted_on(content, samples, path.name)
     check_one_setting(samples, study.settings, path.name)
-    columns = [replace(sample, config=study.columns(sample)) for sample in samples]
+    columns = [_with_columns(study, sample, path.name) for sample in samples]
     return calibrate(
         LAWS[name],
         table_of(columns, study.schema, path.name),
@@ -135,6 +151,13 @@ def run_sampled(name: str, path: Path) -> Bundle:
         file=path.name,
         fitted_on=(on,),
     )
+
+
+def _with_columns(study: Sampled, sample: Sample, file: str) -> Sample:
+    try:
+        return replace(sample, config=study.columns(sample))
+    except CalibrationError as cause:
+        raise CalibrationError(f"{file}: {sample.key}: config: {cause}") from None
 
 
 def fittable(path: Path) -> list[str]:

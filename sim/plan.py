@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.errors import shown
-from cost_models.reading import read_bytes
+from cost_models.reading import each_key_once, read_bytes
 
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 64 << 20
@@ -110,7 +110,7 @@ class Plan:
             The text is not JSON, has unknown or missing keys, or another schema version.
         """
         try:
-            document = json.loads(text, object_pairs_hook=_once)
+            document = json.loads(text, object_pairs_hook=each_key_once)
         except (ValueError, RecursionError) as error:  # also for integers of 4300 digits or more
             raise PlanError(
                 f"{where}: not JSON ({error}); write it with `plan show --json`"
@@ -142,16 +142,6 @@ class Plan:
         except UnicodeDecodeError as error:
             raise PlanError(f"{path}: cannot be read ({error}); save it as UTF-8") from None
         return cls.from_json(text, str(path))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a JSON object that says two things under one key."""
-    known = dict(pairs)
-    if len(known) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise json.JSONDecodeError(f"key {twice!r} stands twice", "", 0)
-    return known
 
 
 def _flatten(nested: Any, where: str) -> Iterable[tuple[Key, str]]:

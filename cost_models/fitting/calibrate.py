@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cost_models.bundle import (
+    SCHEMA,
     BlockInterval,
     Bundle,
     ExcludedRow,
@@ -108,7 +109,10 @@ def calibrate(
                 "them"
             )
         validations.append(validation_of(predicted, grouping, missing))
+    if not file.isprintable():
+        raise CalibrationError(f"{file!a}: give the file a name of printable characters")
     return Bundle(
+        schema_version=SCHEMA,
         name=law.name,
         title=law.title,
         unit=law.unit,

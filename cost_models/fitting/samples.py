@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from cost_models.bundle import FittedOn
-from cost_models.errors import CalibrationError, shown
+from cost_models.errors import CalibrationError, one_line, shown
 from cost_models.fitting.table import Schema, Table
 from cost_models.samples import Fingerprint, Sample, StoreContent, canonical
 
@@ -73,21 +74,8 @@ def table_of(samples: Sequence[Sample], schema: Schema, file: str) -> Table:
     """
     values = []
     for sample in samples:
-        where = f"{file}: {sample.key}"
-        scale = SCALES.get((sample.unit, schema.unit))
-        if scale is None:
-            allowed = [unit for unit, law in SCALES if law == schema.unit]
-            raise CalibrationError(
-                f"{where}: unit: {shown(sample.unit)} is not allowed; allowed: {allowed}; measure "
-                "in one of these"
-            )
-        count = len(sample.raw)
-        if count < LEAST_REPETITIONS and sample.unit not in EXACT_UNITS:
-            raise CalibrationError(
-                f"{where}: raw: {count} of {LEAST_REPETITIONS} repetitions or more; sample it again"
-            )
-        if not sample.median > 0:
-            raise CalibrationError(f"{where}: raw: has median 0; the clock is too coarse for it")
+        check_raw(sample, schema.unit, file)
+        scale = SCALES[sample.unit, schema.unit]
         values.append(sample.median * scale)
     labels = {
         name: np.array([_label(file, sample, name, words) for sample in samples], dtype=np.str_)
@@ -109,13 +97,42 @@ def table_of(samples: Sequence[Sample], schema: Schema, file: str) -> Table:
     )
 
 
+def check_raw(sample: Sample, law: str, file: str) -> None:
+    """Refuse a sample that no law in unit ``law`` can be fitted to.
+
+    Raises
+    ------
+    CalibrationError
+        Names store, key and field: a unit that does not convert, too few repetitions, or a median
+        of 0.
+    """
+    where = f"{file}: {sample.key}"
+    if not sample.key.isprintable():
+        raise CalibrationError(f"{file}: key {sample.key!a}: use printable characters only")
+    if not convertible(sample.unit, law):
+        allowed = [unit for unit, of in SCALES if of == law]
+        raise CalibrationError(
+            f"{where}: unit: {shown(sample.unit)} is not allowed; allowed: {allowed}; measure in "
+            "one of these"
+        )
+    count = len(sample.raw)
+    if count < LEAST_REPETITIONS and sample.unit not in EXACT_UNITS:
+        raise CalibrationError(
+            f"{where}: raw: {count} of {LEAST_REPETITIONS} repetitions or more; sample it again"
+        )
+    if not sample.median > 0:
+        why = "sample it again" if sample.unit in EXACT_UNITS else "the clock is too coarse for it"
+        raise CalibrationError(f"{where}: raw: has median 0; {why}")
+
+
 def fitted_on(content: StoreContent, samples: Sequence[Sample], file: str) -> FittedOn:
     """Return what samples were measured on.
 
     Raises
     ------
     CalibrationError
-        They are of several machines, whose coefficients would be of neither.
+        They are of several machines, whose coefficients would be of neither, or a fact has
+        characters that do not print.
     """
     used = {sample.fingerprint for sample in samples}
     found: list[Fingerprint] = [one for one in content.fingerprints if one.id in used]
@@ -124,7 +141,10 @@ def fitted_on(content: StoreContent, samples: Sequence[Sample], file: str) -> Fi
         raise CalibrationError(
             f"{file}: the samples are of {len(used)} machines ({what}); fit one at a time"
         )
-    return FittedOn(facts={"backend": found[0].backend, **found[0].facts})
+    try:
+        return FittedOn(facts={"backend": found[0].backend, **found[0].facts})
+    except ValidationError as cause:
+        raise CalibrationError(one_line(f"{file}: fingerprint", FittedOn, cause)) from None
 
 
 def _given(file: str, sample: Sample, field: str) -> object:
@@ -149,10 +169,10 @@ def _label(file: str, sample: Sample, field: str, words: tuple[str, ...]) -> str
 
 def _number(file: str, sample: Sample, field: str, low: float, high: float) -> float:
     value = _given(file, sample, field)
-    number = float(value) if isinstance(value, int | float) else math.nan
+    number = value if isinstance(value, int | float) else math.nan
     if isinstance(value, bool) or not low <= number <= high:  # false for NaN
         raise CalibrationError(
             f"{file}: {sample.key}: config.{field}: {shown(value)} is not allowed; give a number "
             f"from {low:g} to {high:g}"
         )
-    return number
+    return float(number)

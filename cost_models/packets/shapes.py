@@ -194,4 +194,7 @@ class PacketShape:
                 f"a packet sample is of {shown(dict(config))}; needed: family, form and sizes "
                 f"({cause})"
             ) from None
+        for name, word in (("family", family), ("form", form)):
+            if not isinstance(word, str):
+                raise CalibrationError(f"{name}: {shown(word)} is not allowed; give a word")
         return cls(family, sizes, form)

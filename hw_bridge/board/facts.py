@@ -132,7 +132,7 @@ def read_facts(transport: Transport) -> BoardFacts:
     if facts.get("machine") not in ("aarch64", "arm64"):
         raise BoardError(
             f"{transport.where} is a {facts.get('machine') or 'nameless'} machine; a board has"
-            " aarch64"
+            " aarch64: choose another by --transport and --target"
         )
     return facts
 

@@ -21,6 +21,7 @@ from hw_bridge.board.errors import BoardError
 ANSWER_S = 60.0
 """Time for a short command on the board."""
 PUSH_S = 600.0
+MOST_PORT = 65535
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@\[\]-]{0,200}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SAID = 300
@@ -65,7 +66,7 @@ class Transport(ABC):
     def __init__(self, target: str = "") -> None:
         if target and not _TARGET.fullmatch(target):
             raise BoardError(
-                f"target is {target!r}; allowed: letters, digits and _ . : @ [ ] -, and no - first"
+                f"--target {target!r}: allowed: letters, digits and _ . : @ [ ] -, and no - first"
             )
         self.target = target
 
@@ -240,6 +241,17 @@ class Adb(Transport):
         return super().explain(code, said) if own else ""
 
 
+def _host_and_port(target: str) -> tuple[str, str]:
+    """Parts of ``user@host:port`` for ssh's command line; a version 6 address stands in [ ]."""
+    host, port = target, "22"
+    found = re.fullmatch(r"([^:\[\]]+|[^\[\]]*\[[^\]]+\]):([0-9]+)", target)
+    if found:
+        host, port = found.groups()
+    if not 1 <= int(port) <= MOST_PORT:
+        raise BoardError(f"--target {target!r}: port {port}; allowed: 1 to {MOST_PORT}")
+    return host.replace("[", "").replace("]", ""), port
+
+
 class Ssh(Transport):
     """A board with Linux, by its user's key; passwords are not asked for."""
 
@@ -258,19 +270,16 @@ class Ssh(Transport):
         if not target:
             raise BoardError("ssh needs a target; give --target user@host or user@host:port")
         super().__init__(target)
+        self._host, self._port = _host_and_port(target)
         self._home = ""
 
     def words(self, remote: Sequence[str]) -> list[str]:
         """``BatchMode``: fail instead of asking; ``--`` ends options."""
-        host, port = self.target, "22"
-        found = re.fullmatch(r"([^:\[\]]+|[^\[\]]*\[[^\]]+\]):([0-9]{1,5})", self.target)
-        if found:
-            host, port = found.groups()
         options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5")
-        words = [_program("ssh", SSH_INSTALL), "-T", "-p", port]
+        words = [_program("ssh", SSH_INSTALL), "-T", "-p", self._port]
         for option in options:
             words += ["-o", option]
-        return [*words, "--", host.replace("[", "").replace("]", ""), shlex.join(remote)]
+        return [*words, "--", self._host, shlex.join(remote)]
 
     def folder(self) -> str:
         """A folder in the user's home."""
@@ -293,7 +302,10 @@ class Local(Transport):
 
     def __init__(self, target: str = "") -> None:
         if target:
-            raise BoardError(f"target is {target!r}; with local, this machine is the board")
+            raise BoardError(
+                f"--target {target!r}: with --transport local, this machine is the board; leave "
+                "--target out"
+            )
         super().__init__()
 
     @property
@@ -324,5 +336,5 @@ def transport_of(name: str, target: str = "") -> Transport:
         Another name, or a target that cannot be one.
     """
     if name not in TRANSPORTS:
-        raise BoardError(f"transport is {name!r}; allowed: {', '.join(TRANSPORTS)}")
+        raise BoardError(f"--transport {name!r}: allowed: {', '.join(TRANSPORTS)}")
     return TRANSPORTS[name](target)

@@ -12,6 +12,7 @@ from cost_models.packets.shapes import PacketShape
 from cost_models.samples import Fingerprint, Json, Sample
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.build import build_hash
+from hw_bridge.hexagon.errors import RunnerError
 from hw_bridge.hexagon.protocol import Counts
 from hw_bridge.hexagon.runner import Runner
 from hw_bridge.hexagon.toolchain import check_architecture, compiler, emulator
@@ -89,13 +90,26 @@ def sample_packets(
     shapes
         Pairs of group and shape; a shape that comes again under another group is left out, so
         that no group knows a row of another.
+
+    Raises
+    ------
+    RunnerError
+        The runner crashed or hung; what was counted before is kept.
     """
     wanted: dict[str, Mapping[str, Json]] = {}
     for group, shape in shapes:
         wanted.setdefault(shape.key, {**shape.document(), "group": group})
     with Runner(arch) as runner:
         measure = measured(HexagonKernels(runner))
-        return collect(store, wanted.items(), measure, seed=seed, advance=advance)
+        try:
+            return collect(store, wanted.items(), measure, seed=seed, advance=advance)
+        except RunnerError as error:
+            raise RunnerError(
+                f"{error}; {len(store.samples)} counted so far are kept in {store.path}: run the "
+                "same command again to go on",
+                error.code,
+                error.said,
+            ) from None
 
 
 def _int8s(*shape: int) -> NDArray[np.int8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw_bridge.hexagon.build import cache_folder, runner_path
+from hw_bridge.hexagon.build import CACHE_REMEDY, runner_path, usable_cache
 from hw_bridge.hexagon.errors import ToolError
 from hw_bridge.hexagon.protocol import Kernel
 from hw_bridge.hexagon.runner import Runner
@@ -14,12 +14,6 @@ from hw_bridge.hexagon.toolchain import (
     emulator,
 )
 from hw_bridge.steps import Step, look
-
-
-def _writable() -> str:
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
 
 
 def _runs(arch: str) -> str:
@@ -36,7 +30,7 @@ def examine() -> list[Step]:
     steps = [
         look("C compiler", lambda: compiler().version, COMPILER_INSTALL),
         look("emulator", lambda: emulator().version, EMULATOR_INSTALL),
-        look("cache folder", _writable, "set MANDHELING_CACHE to a folder that can be written"),
+        look("cache folder", lambda: str(usable_cache()), CACHE_REMEDY),
     ]
     if not all(step.ok for step in steps):
         return steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,6 +29,11 @@ TIMEOUT_S = 300.0
 """Default time for one call; emulated HVX is thousands of times slower than a DSP."""
 _CHUNK = 1 << 16
 _LAST_WORDS = 400
+_REMEDIES = {
+    -signal.SIGKILL: "; if memory ran out, free some or take a smaller shape; run it again",
+    -signal.SIGTERM: "; something ended it: run it again",
+}
+"""What to do about signals from outside; others are faults of the kernel or the emulator."""
 
 
 class Runner:
@@ -186,5 +192,13 @@ class Runner:
         if self._stderr is not None:
             self._stderr.seek(0)
             said = " ".join(self._stderr.read().decode("utf-8", "replace").split())[-_LAST_WORDS:]
-        told = f"the runner ended with {code} in a call; it said: {said or 'nothing'}"
-        return RunnerError(told, code, said)
+        told = f"the runner {_how(code)} in a call; it said: {said or 'nothing'}"
+        return RunnerError(told + _REMEDIES.get(code or 0, ""), code, said)
+
+
+def _how(code: int | None) -> str:
+    """How a process ended, in words; below 0 is a signal."""
+    if code is None or code >= 0:
+        return f"ended with {code}"
+    known = {one.value: f" ({one.name})" for one in signal.Signals}
+    return f"was ended by signal {-code}{known.get(-code, '')}"

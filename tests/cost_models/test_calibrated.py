@@ -225,6 +225,21 @@ def test_a_wrong_list_of_bundles_is_refused(tmp_path: Path, bundles: Any, said: 
     assert said in refusal(tmp_path, tree)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"terms": {"fastrpc-qos/wake_us": True}}, "True is not allowed"),
+        ({"terms": {"fastrpc-qos/wake_us": 1}, "plus": "92"}, "'92' is not allowed"),
+        ({"terms": {"fastrpc-qos/wake_us": 1}, "spread": True}, "True is not allowed"),
+        ({"terms": {f"{SIZE}.buffer_us": 1}, "times": {f"{SIZE}.buffer_us": "1"}}, "'1' is not a"),
+        ({"rows": [[0, {}], [True, {f"{SIZE}.buffer_us": 1}]]}, "True is not allowed"),
+        ({"rows": [[0, {}], [1, {f"{SIZE}.buffer_us": "1"}]]}, "'1' is not allowed"),
+    ],
+)
+def test_weights_are_numbers(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    assert said in refusal(tmp_path, null(tree_of(), **given))
+
+
 def test_a_bundle_that_is_listed_and_not_used_is_refused(tmp_path: Path) -> None:
     tree = tree_of()
     tree["bundles"].append({"name": "core-power"})
@@ -311,10 +326,16 @@ def test_an_unknown_range_is_that_of_a_guess(tmp_path: Path) -> None:
     assert found.spread == 1.75
 
 
-def test_a_fact_that_a_bundle_does_not_tell_is_a_mismatch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "facts",
+    [{"backend": "board"}, {"backend": "host", "cpu": "AMD"}, {"SoC": "SM8250", "Hexagon": "v66"}],
+)
+def test_a_fact_that_a_bundle_does_not_tell_is_a_mismatch(
+    tmp_path: Path, facts: dict[str, str]
+) -> None:
     content = json.loads((BUNDLES / "fastrpc-size.json").read_text("utf-8"))
     for on in content["fitted_on"]:
-        on["facts"] = {"backend": "board"}
+        on["facts"] = facts
     (tmp_path / "own.json").write_text(json.dumps(content), "utf-8")
     tree = tree_of()
     tree["bundles"][0]["name"] = "own.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -182,8 +183,14 @@ def test_excluded_rows_take_no_part_and_are_shown_apart() -> None:
     [
         ('"unit": "ms"', '"units": "ms"', "missing|unknown key"),
         ('"schema_version": 3', '"schema_version": 2', "schema_version: 2 is not allowed"),
+        ('"schema_version": 3', '"schema_version": true', "True is not allowed; allowed: 3"),
+        ('"schema_version": 3,', "", "schema_version: is missing"),
+        ('"unit": "ms"', '"unit": "us", "unit": "ms"', "key 'unit' stands twice"),
+        ('"worst_row": "', '"worst_row": "\\u001b[2J', "use printable characters only"),
+        ('"median": ', '"median": -', "greater than or equal to 0"),
         ("{", "{{", "is not JSON"),
         ('"rows": 5', '"rows": -5', "-5 is not allowed"),
+        ('"rows": 5', '"rows": 0', "0 is not allowed"),
         ('"median": ', '"median": NaN, "x": ', "median"),
     ],
 )
@@ -192,6 +199,40 @@ def test_a_damaged_bundle_is_told_in_one_line(old: str, new: str, message: str) 
     with pytest.raises(CalibrationError, match=message) as told:
         Bundle.from_json(text)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "that of the first"}, "coefficients: .* stands twice; keep one"),
+        ({"low": 1e9}, "value .* is not within low 1e.09 .. high"),
+        ({"high": 1e-9}, "is not within low .* .. high 1e-09"),
+        ({"low": None}, "has one of low and high"),
+        ({"at_bound": 1}, "at_bound: 1 is not allowed"),
+    ],
+)
+def test_coefficients_that_contradict_themselves_are_refused(
+    change: dict[str, object], message: str
+) -> None:
+    content = bundle().model_dump(mode="json")
+    first, second = content["coefficients"]
+    second.update({"name": first["name"]} if "name" in change else change)
+    with pytest.raises(CalibrationError, match=message):
+        Bundle.from_json(json.dumps(content))
+
+
+def test_a_coefficient_that_was_fitted_on_nothing_is_refused() -> None:
+    content = bundle().model_dump(mode="json")
+    content["fitted_on"][0]["block"] = "another"
+    with pytest.raises(CalibrationError, match=r"fitted_on: says nothing of .* blocks: another"):
+        Bundle.from_json(json.dumps(content))
+
+
+def test_an_interval_from_high_to_low_is_refused() -> None:
+    content = bundle().model_dump(mode="json")
+    content["validations"][0]["interval"] |= {"low": 2.0, "high": 1.0}
+    with pytest.raises(CalibrationError, match=r"interval: low 2 is above high 1; .* again"):
+        Bundle.from_json(json.dumps(content))
 
 
 def test_no_law_has_a_coefficient_of_one_network() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +149,30 @@ def test_shapes_that_are_none_are_refused(
 def test_samples_of_something_else_are_refused() -> None:
     with pytest.raises(CalibrationError, match="needed: family, form and sizes"):
         PacketShape.of_document({"family": "amax", "sizes": [4]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "banana"}, "has no samples of kind 'kernel'; kinds in it: banana"),
+        ({"unit": "ns", "raw": (9, 9, 9)}, "unit: 'ns' is not allowed; allowed: .'packets'"),
+        ({"raw": (0,)}, "raw: has median 0; sample it again"),
+        ({"family": "zz"}, "config: kernel family: 'zz' is unknown; allowed: gemm"),
+        ({"group": None}, "config: group: None is not allowed; give the network"),
+    ],
+)
+def test_a_store_of_other_samples_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path, shape = tmp_path / "counts.jsonl", PacketShape("amax", (64,))
+    config = {**shape.document(), "group": "drawn 2^6"}
+    fields = {"key": shape.key, "kind": "kernel", "unit": "packets", "raw": (100,)}
+    own = {name: value for name, value in change.items() if name in fields}
+    config |= {name: value for name, value in change.items() if name not in fields}
+    with SampleStore.open(path, Fingerprint("hexagon", {"hexagon": "v66"})) as store:
+        store.add(Sample(**{**fields, **own}, config=config))
+    with pytest.raises(CalibrationError, match=f"counts.jsonl: .*{message}"):
+        read_counts(path)
 
 
 def test_a_store_of_two_builds_or_a_damaged_one_is_refused(tmp_path: Path) -> None:

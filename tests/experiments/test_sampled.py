@@ -168,6 +168,35 @@ def test_a_kernel_without_a_shape_is_named() -> None:
         kernel_columns(Sample("kernel/x", "kernel", "ns", (1, 2, 3), {"threads": 1}))
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("null_call", {"gap_us": HUGE}, "config.gap_us: .* is not allowed; give a number from 0"),
+        ("copy", {"bytes": HUGE}, "config.bytes: .* is not allowed; give a number from 1"),
+        ("kernel", {"family": ["amax"]}, r"config: family: \['amax'\] is not allowed; give a word"),
+        ("kernel", {"form": {}}, r"config: form: {} is not allowed; give a word"),
+        ("kernel", {"threads": "x y"}, "config: threads: 'x y' is not allowed; .* 1 to 64"),
+        ("kernel", {"threads": None}, "config: threads: None is not allowed"),
+        ("kernel", {"threads": {"a": 1}}, "config: threads: {'a': 1} is not allowed"),
+        ("kernel", {"threads": -3}, "config: threads: -3 is not allowed"),
+        ("kernel", {"corner": True}, "config: corner: True is not allowed; .* 0 to 255"),
+    ],
+)
+def test_a_config_that_says_nothing_is_named(
+    tmp_path: Path, kind: str, change: dict[str, Json], said: str
+) -> None:
+    path = tmp_path / "odd.jsonl"
+    with SampleStore.open(path, BOARD) as opened:
+        for sample in (each for each in drawn() if each.kind == kind):
+            opened.add(replace(sample, config={**sample.config, **change}))
+    name = {"null_call": "null-calls", "copy": "buffer-copies", "kernel": "kernels"}[kind]
+    with pytest.raises(CalibrationError, match=rf"odd.jsonl: {kind}/\S+: {said}"):
+        run_sampled(name, path)
+
+
 def test_packets_are_no_times(tmp_path: Path) -> None:
     path = tmp_path / "packets.jsonl"
     with SampleStore.open(path, BOARD) as opened:
@@ -183,10 +212,21 @@ def test_packets_are_no_times(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["kernels"], "kernels is fitted to samples: give their file by --store"),
-        (["core-power", "--store", "few.jsonl"], "calibration of samples: 'core-power' is unknown"),
+        (["core-power", "--store", "few.jsonl"], "few.jsonl: core-power is fitted to a table, not"),
+        (["power", "--store", "few.jsonl"], "'power' is unknown; allowed: all, fastrpc-size,"),
+        (["power", "--store", "few.jsonl"], "packets, packet-rates; did you mean 'core-power'?"),
+        (["--store", ""], "--store"),
+        (["-o", ""], "--output"),
+        (
+            ["kernels", "--store", "few.jsonl", "-o", "text.jsonl"],
+            "--output text.jsonl: is no fold",
+        ),
+        (["--list", "--store", "few.jsonl"], "--store few.jsonl: --list only lists all calibrati"),
+        (["--list", "-o", "made"], "--output made: --list only lists all calibrations"),
+        (["kernels", "--list"], "kernels: --list only lists all calibrations"),
         (["kernels", "--store", "few.jsonl"], "no samples of kind 'kernel'; kinds in it: null_ca"),
         (["--store", "empty.jsonl"], "has no samples to fit; allowed: null_call in ns, copy in ns"),
-        (["--store", "none.jsonl"], "none.jsonl: cannot be read"),
+        (["--store", "none.jsonl"], "--store none.jsonl: is no file; give one that `hw sample`"),
         (["--store", "text.jsonl"], "text.jsonl: is no file of samples"),
         (["--store", "few.jsonl"], "qos 'off': null-calls: 1 rows do not identify asleep_us; m"),
     ],

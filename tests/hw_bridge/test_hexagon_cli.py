@@ -55,7 +55,8 @@ def test_a_mismatch_exits_with_1(
     ("words", "said"),
     [
         (["--backend", "phone"], "allowed: hexagon, board"),
-        (["--arch", "v65"], "allowed: v66, v68, v73"),
+        (["--arch", "v65"], "--arch 'v65': allowed: v66, v68, v73"),
+        (["--arch", ""], "--arch '': allowed: v66, v68, v73, separated by commas"),
         (["--kernel", "fft"], "allowed: gemm"),
         (["--cases", "0"], "give an integer from 1"),
     ],
@@ -80,6 +81,18 @@ def test_doctor(
     assert not steps["emulator"]["ok"]
     assert steps["emulator"]["remedy"] == "apt-get install qemu-user"
     assert "runner for v66" not in steps
+
+
+def test_an_install_line_is_printed_once_and_unwrapped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("MANDHELING_CACHE", str(tmp_path / "cache"))
+    assert run("hw", "doctor") == 1
+    said = capsys.readouterr().out
+    assert said.count("qemu-user") == 1
+    assert "emulator: qemu-hexagon is missing; install it: apt-get install qemu-user\n" in said
 
 
 def test_doctor_finds_all_that_is_there() -> None:

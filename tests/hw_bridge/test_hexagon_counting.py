@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hexagon_cases import need_tools
 from cost_models.packets import PacketShape
 from cost_models.packets.shapes import SIZES
 from experiments.packets import read_counts
+from hw_bridge.hexagon import counting
 from hw_bridge.hexagon.backend import HexagonKernels
 from hw_bridge.hexagon.counting import count, fingerprint, sample_packets
+from hw_bridge.hexagon.errors import RunnerError
 from hw_bridge.hexagon.runner import Runner
 from hw_bridge.samples import SampleStore, read_samples
 from kernels.conv import Conv2d
@@ -57,6 +60,19 @@ def test_a_stride_costs_less_than_the_zeros_it_inserts(runner: Runner) -> None:
         op = Conv2d(n=4, c_in=64, h=16, w=16, c_out=128, k=3, pad=1, stride=stride)
         packets.append(count(dsp, PacketShape.of_conv("input_grad", op, "half_away")).packets)
     assert packets[1] < packets[0] / 2
+
+
+def test_a_runner_that_ends_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_tools()
+    shapes = [("drawn", PacketShape("amax", (elements,))) for elements in (64, 128)]
+    with SampleStore.open(tmp_path / "counts.jsonl", fingerprint("v66")) as store:
+        sample_packets(store, "v66", shapes[:1])
+        monkeypatch.setattr(counting, "Runner", partial(Runner, timeout_s=0.0))
+        said = r"no answer in 0 s .*; 1 counted so far are kept in .*counts\.jsonl: run the same"
+        with pytest.raises(RunnerError, match=said):
+            sample_packets(store, "v66", shapes)
 
 
 def test_sampling_goes_on_where_it_was(tmp_path: Path) -> None:

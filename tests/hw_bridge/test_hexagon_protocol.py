@@ -188,6 +188,15 @@ def test_a_crash_is_told_and_the_next_call_starts_afresh() -> None:
                 runner.call(Kernel.INFO)
 
 
+def test_a_signal_is_named_with_what_to_do() -> None:
+    code = "import os, signal, sys; sys.stdin.buffer.read(32); os.kill(os.getpid(), signal.SIGKILL)"
+    with python(code) as runner, pytest.raises(RunnerError) as told:
+        runner.call(Kernel.INFO)
+    assert told.value.code == -9
+    assert "was ended by signal 9 (SIGKILL) in a call" in str(told.value)
+    assert "free some or take a smaller shape; run it again" in str(told.value)
+
+
 def test_a_hanging_runner_is_ended() -> None:
     with python("import time; time.sleep(600)", timeout_s=0.3) as runner:
         with pytest.raises(RunnerError, match="no answer in"):

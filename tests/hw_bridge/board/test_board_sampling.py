@@ -234,6 +234,10 @@ def test_commands(device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["sample", "--store", "s", "--backend", "hexagon"], "allowed: board"),
         (["sample", "--store", "s", "--threads", "1,9"], "--threads '1,9'"),
         (["sample", "--store", "/nonexistent/s"], "does not exist"),
+        (
+            ["sample", "--store", "s", "--null-calls", "0", "--copies", "0", "--repetitions", "0"],
+            "--null-calls 0 --copies 0 --repetitions 0: nothing to sample",
+        ),
     ],
 )
 def test_bad_words_are_told(

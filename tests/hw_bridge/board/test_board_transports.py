@@ -48,10 +48,18 @@ def test_what_cannot_be_a_target_is_refused(target: str) -> None:
             transport_of(name, target)
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "123456"])
+def test_ports_that_are_none_are_refused(port: str) -> None:
+    with pytest.raises(
+        BoardError, match=rf"--target 'a@b:{port}': port {port}; allowed: 1 to 65535"
+    ):
+        transport_of("ssh", f"a@b:{port}")
+
+
 def test_names_and_targets() -> None:
-    with pytest.raises(BoardError, match="allowed: adb, ssh, local"):
+    with pytest.raises(BoardError, match="--transport 'usb': allowed: adb, ssh, local"):
         transport_of("usb")
-    with pytest.raises(BoardError, match="this machine is the board"):
+    with pytest.raises(BoardError, match="--target 'x': with --transport local, this machine is"):
         transport_of("local", "x")
     with pytest.raises(BoardError, match="give --target user@host"):
         transport_of("ssh")
