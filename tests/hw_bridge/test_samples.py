@@ -206,7 +206,7 @@ def test_no_bad_sample_can_be_made(fields: dict[str, object], message: str) -> N
         ([{"schema": "mandheling-samples/1"}, {"sample": {}}], "line 2: .*a fingerprint must come"),
         (
             [{"schema": "mandheling-samples/1"}, {"fingerprint": {"backend": "host"}}],
-            "line 2: fields are missing",
+            "line 2: fingerprint.facts is missing",
         ),
     ],
 )
