@@ -34,14 +34,15 @@ def read_bytes(path: Path, limit: int, error: type[ValueError]) -> bytes:
     name = str(path) if str(path).isprintable() else ascii(str(path))
     try:
         odd = path.exists() and not path.is_file()
-        content = b"" if odd else _head(path, limit + 1)
+        large = not odd and path.stat().st_size > limit  # then nothing of it need be read
+        content = b"" if odd or large else _head(path, limit + 1)
     except OSError as cause:
         raise error(f"{name}: cannot be read ({cause.strerror}); check the path") from None
     except ValueError as cause:  # NUL or a lone surrogate, which no path can have
         raise error(f"{name}: cannot be read ({cause}); check the path") from None
     if odd:
         raise error(f"{name}: cannot be read (not a regular file); give the path of a file")
-    if len(content) > limit:
+    if large or len(content) > limit:
         raise error(f"{name}: is too large; at most {limit} bytes are allowed: shorten it")
     return content
 

@@ -17,10 +17,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeAlias
 
+from cost_models.errors import shown
+from cost_models.reading import read_bytes
+
 SCHEMA: Final = "mandheling-samples/1"
 UNITS: Final = ("ns", "packets", "cycles", "instructions", "bytes", "pj", "mw")
 """Units of raw values; all are integers."""
 ID_DIGITS: Final = 12
+LARGEST_FILE: Final = 1 << 30
+"""Bytes of a file of samples that are read: a thousand times those of a campaign."""
+STORED: Final = ("key", "kind", "unit", "raw", "config", "conditions")
+"""Fields of a sample in a file."""
 _LARGEST: Final = 1 << 62
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -118,23 +125,24 @@ class Sample:
     def __post_init__(self) -> None:
         for name in ("key", "kind"):
             value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise SampleError(f"sample.{name} is {value!r}; give a name")
+            if not isinstance(value, str) or not value or not value.isprintable():
+                raise SampleError(f"sample.{name} is {shown(value)}; give a printable name")
         if self.unit not in UNITS:
             raise SampleError(
-                f"sample {self.key!r}: unit is {self.unit!r}; allowed: {', '.join(UNITS)}"
+                f"sample {self.key!r}: unit is {shown(self.unit)}; allowed: {', '.join(UNITS)}"
             )
         if not self.raw:
             raise SampleError(f"sample {self.key!r}: raw is empty; keep every repetition")
         for value in self.raw:
             if type(value) is not int or not 0 <= value < _LARGEST:
                 raise SampleError(
-                    f"sample {self.key!r}: raw holds {value!r}; allowed: integers, 0 .. 2^62 - 1"
+                    f"sample {self.key!r}: raw holds {shown(value)}; "
+                    "allowed: integers, 0 .. 2^62 - 1"
                 )
         for name in ("config", "conditions"):
             value = getattr(self, name)
             if not isinstance(value, Mapping):
-                raise SampleError(f"sample {self.key!r}: {name} is {value!r}; give a mapping")
+                raise SampleError(f"sample {self.key!r}: {name} is {shown(value)}; give a mapping")
 
     @property
     def median(self) -> float:
@@ -205,13 +213,10 @@ def read_samples(path: str | Path) -> StoreContent:
     Raises
     ------
     SampleError
-        No such file, another schema, or a damaged line before the last; nothing is skipped.
+        No such file, not a regular one, more than :data:`LARGEST_FILE` bytes, another schema, or a
+        damaged line before the last; nothing is skipped.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SampleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    content = read_bytes(Path(path), LARGEST_FILE, SampleError)
     return parse_samples(content, str(path))
 
 
@@ -261,18 +266,35 @@ def _take(
 ) -> None:
     try:
         if data.keys() == {"fingerprint"}:
-            one = data["fingerprint"]
-            fingerprints.append(Fingerprint(one["backend"], one["facts"]))
+            one = _fields("fingerprint", data["fingerprint"], ("backend", "facts"))
+            fingerprints.append(Fingerprint(**one))
         elif data.keys() == {"sample"} and fingerprints:
-            one = data["sample"]
+            one = _fields("sample", data["sample"], STORED)
+            if not isinstance(one["raw"], list):
+                raise SampleError(f"sample.raw is {shown(one['raw'])}; give a list of integers")
             values = {**one, "raw": tuple(one["raw"]), "fingerprint": fingerprints[-1].id}
             samples.append(Sample(**values))
         else:
-            raise SampleError(f"holds {', '.join(data)}; a fingerprint must come, then samples")
-    except (TypeError, KeyError) as error:
-        raise SampleError(f"{where}: fields are missing or unknown ({error})") from None
+            found = ", ".join(map(shown, data)) or "nothing"
+            raise SampleError(f"holds {found}; a fingerprint must come, then samples")
     except SampleError as error:
         raise SampleError(f"{where}: {error}") from None
+
+
+def _fields(what: str, found: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Give fields back that are exactly the allowed ones."""
+    if not isinstance(found, dict):
+        raise SampleError(f"{what} is {shown(found)}; give a mapping of {', '.join(allowed)}")
+    for name in allowed:
+        if name not in found:
+            raise SampleError(f"{what}.{name} is missing; needed: {', '.join(allowed)}")
+    for name, value in found.items():
+        if name not in allowed:
+            raise SampleError(
+                f"{what}: unknown field {shown(name)} (value {shown(value)}); "
+                f"allowed: {', '.join(allowed)}"
+            )
+    return found
 
 
 def _check_unique(name: str, samples: list[Sample]) -> None:

@@ -201,10 +201,12 @@ def packets(
 def _count_shapes(arch: str, path: Path, as_json: bool) -> None:
     """Count what a store lacks; an interrupted run goes on where it was."""
     from experiments.packet_shapes import all_shapes
+    from hw_bridge.hexagon.build import runner_path
     from hw_bridge.hexagon.counting import fingerprint, sample_packets
     from hw_bridge.samples import SampleStore
 
     shapes = [*all_shapes()]
+    runner_path(arch)  # whatever fails here leaves no store without samples behind
     with SampleStore.open(path, fingerprint(arch)) as store:
         with progress("counting", len({shape.key for _, shape in shapes})) as advance:
             taken = sample_packets(store, arch, shapes, advance=advance)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLES = Path("results") / "host.jsonl"
 """From the folder that the command is run in; else from that of this repository."""
+PICTURES = (".png", ".svg", ".pdf")
 NOTE = "step times of plans in two processes of one machine; no phone was measured"
 
 
@@ -54,7 +55,7 @@ def validate(
     check_target("--output", output)
     check_target("--plot", plot)
     if plot is not None:
-        _pyplot()
+        _check_plot(plot, output)
     if measure:
         samples = samples or SAMPLES
         check_target("--samples", samples)
@@ -62,32 +63,38 @@ def validate(
     elif samples is None:
         samples = SAMPLES if SAMPLES.exists() else Path(__file__).parents[1] / SAMPLES
     from cost_models.samples import read_samples
+    from experiments.host.stored import check_machine
     from experiments.host.study import study
 
     content = read_samples(samples)
+    check_machine(content.samples, content.fingerprints)
     with working("Predicting"):
         found = study(content.samples)
     on = [one.document() for one in content.fingerprints]
     document = {"note": NOTE, "measured_on": on, **found, "manifest": manifest()}
+    picture = None if plot is None else _drawn(found["plans"], plot.suffix[1:].lower())
     deliver(document, as_json, output)
-    if plot is not None:
-        _draw(found["plans"], plot)
-        say(f"wrote {plot}")
+    if plot is not None and picture is not None:
+        _write(plot, picture)
     if not as_json:
         _print(document)
 
 
 def _measure(path: Path) -> None:
     """Take what is missing, in a random order, so that drift does not follow the networks."""
-    from experiments.host.measure import measure, wanted
+    from experiments.host.measure import measure
+    from experiments.host.stored import all_wanted, check_machine, check_plans
     from hw_bridge.host import host_fingerprint
     from hw_bridge.samples import SampleStore, collect
 
-    todo = [*wanted(predicted=True), *wanted(predicted=False)]
+    todo = list(all_wanted().items())
+    _check_backend()
     with (
         SampleStore.open(path, host_fingerprint()) as store,
         progress("Measuring", len(todo)) as advance,
     ):
+        check_machine(store.samples, store.fingerprints)
+        check_plans(store.samples)
         missing = sum(not store.done(key) for key, _ in todo)
         say(f"measuring {missing} of {len(todo)} plans; an interrupted run goes on where it was")
         told = 0
@@ -100,6 +107,21 @@ def _measure(path: Path) -> None:
             return measure(key, config)
 
         collect(store, todo, taken, advance=advance)
+
+
+def _check_backend() -> None:
+    """Refuse a machine that cannot measure, before there is a store without samples.
+
+    Raises
+    ------
+    CliError
+        Says what it lacks.
+    """
+    from hw_bridge.host.machine import examine
+
+    for step in examine():
+        if not step.ok:
+            raise CliError(f"--measure: {step.name}: {step.found}; {step.remedy}")
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -149,6 +171,22 @@ def _remarks(document: dict[str, Any]) -> list[str]:
     ]
 
 
+def _check_plot(plot: Path, output: Path | None) -> None:
+    """Refuse a picture that could not be drawn, before any work is done for it.
+
+    Raises
+    ------
+    CliError
+        Its name ends otherwise than :data:`PICTURES`, is that of ``--output``, or Matplotlib is
+        not installed.
+    """
+    if plot.suffix.lower() not in PICTURES:
+        raise CliError(f"--plot {plot}: its name must end in one of {', '.join(PICTURES)}")
+    if output is not None and plot.resolve() == output.resolve():
+        raise CliError(f"--plot {plot}: --output is the same file; give another name")
+    _pyplot()
+
+
 def _pyplot() -> Any:
     """Matplotlib without a display.
 
@@ -169,8 +207,10 @@ def _pyplot() -> Any:
     return plt
 
 
-def _draw(plans: list[dict[str, Any]], path: Path) -> None:
+def _drawn(plans: list[dict[str, Any]], form: str) -> bytes:
     """Predicted over measured step time of every plan, with the line where they are equal."""
+    from io import BytesIO
+
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(5, 5))
     by_model: dict[str, list[tuple[float, float]]] = {}
@@ -185,9 +225,15 @@ def _draw(plans: list[dict[str, Any]], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="measured step, ms", ylabel="predicted step, ms")
     axes.legend()
     figure.tight_layout()
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise CliError(f"--plot {path}: {error}") from None
-    finally:
-        plt.close(figure)
+    content = BytesIO()
+    figure.savefig(content, format=form)
+    plt.close(figure)
+    return content.getvalue()
+
+
+def _write(path: Path, picture: bytes) -> None:
+    from sim.files import replacing
+
+    with replacing(path) as file:
+        file.write(picture)
+    say(f"wrote {path}")

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cost_models.reading import read_bytes
 from cost_models.samples import (
+    LARGEST_FILE,
     SCHEMA,
     Fingerprint,
     Json,
@@ -78,9 +80,12 @@ class SampleStore:
         Raises
         ------
         SampleError
-            The file cannot be written, is in use, is no store, or was measured on something else.
+            The file cannot be written, is in use, is no store or no regular file, or was measured
+            on something else.
         """
         path = Path(path)
+        if path.exists() and not path.is_file():  # opening a pipe would block
+            raise SampleError(f"{path}: is not a regular file; give another file")
         try:
             file = path.open("a+b", buffering=0)  # nothing may linger in a buffer
         except OSError as error:
@@ -101,14 +106,13 @@ class SampleStore:
             raise SampleError(
                 f"{path}: another process is sampling into it; wait for it, or give another file"
             ) from None
-        file.seek(0)
-        content = parse_samples(file.read(), str(path))
+        content = parse_samples(read_bytes(path, LARGEST_FILE, SampleError), str(path))
         known = content.fingerprints
         if known and fingerprint not in known and not mixed:
             what = "; ".join(fingerprint.differences(known[-1]))
             raise SampleError(
                 f"{path}: was measured on something else ({what}); "
-                "give another file, or allow a mixed store"
+                "each machine has a file of its own: give another file"
             )
         store = cls(file, path, content, fingerprint.id)
         if content.torn_bytes:

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_models.errors import CalibrationError
 from cost_models.fitting.table import FloatArray
 
 LEVEL = 0.9
@@ -55,8 +56,17 @@ def interval_of(
     """Return the interval that held-out predictions of whole groups give.
 
     Rows without a prediction (NaN) do not count.
+
+    Raises
+    ------
+    CalibrationError
+        No row has one.
     """
     known = np.isfinite(predicted)
+    if not known.any():
+        raise CalibrationError(
+            f"none of {len(known)} held-out rows has a prediction; measure more groups"
+        )
     errors = np.log(measured[known] / predicted[known])
     names, inverse, sizes = np.unique(groups[known], return_inverse=True, return_counts=True)
     count = len(names)

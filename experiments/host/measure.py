@@ -7,7 +7,7 @@ conditions hold the makespans of every measured step and what the rescale rules 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import sleep
@@ -31,6 +31,8 @@ RATE_Q24 = 256
 """Learning rate of 2^-16: images are noise, and training on them must not diverge."""
 WARM, STEPS, KEPT = 4, 12, 2
 """Steps before measuring, measured steps, and steps of which every row is kept."""
+BACKEND, KIND, UNIT = "host", "plan", "ns"
+"""What every sample is of, and the unit of its raw values."""
 PAUSE_S = 0.3
 """Between plans, so that others get their share of the cores."""
 LETTER: dict[Rescaling, str] = {"dynamic": "d", "fused": "f", "inline": "i", "none": "n"}
@@ -150,19 +152,29 @@ def _run(
                 chosen.append((letters(modes), "".join("01"[miss] for miss in misses)))
         digest = session.executor.parameters.sha256()
     makespans = [max(one) for one in ends]
-    middle = median(makespans)
-    kept = sorted(range(len(ends)), key=lambda k: (abs(makespans[k] - middle), k))[:KEPT]
+    kept = nearest(makespans)
     kinds = sorted(set(chosen))
     conditions: dict[str, Json] = {
         "makespans_ns": list(makespans),
         "kinds": [list(kind) for kind in kinds],
         "kind": [kinds.index(kind) for kind in chosen],
-        "kept": list(kept),
+        "kept": [*kept],
     }
     if expected is not None:
         conditions["equal"] = (tuple(results), digest) == expected
     raw = tuple(value for k in kept for value in ends[k])
-    return Sample(key, "plan", "ns", raw, config, conditions)
+    return Sample(key, KIND, UNIT, raw, config, conditions)
+
+
+def nearest(makespans_ns: Sequence[int]) -> list[int]:
+    """Return the :data:`KEPT` steps whose makespans are nearest to the median, nearest first.
+
+    >>> nearest([10, 30, 21, 20, 22])
+    [2, 3]
+    """
+    middle = median(makespans_ns)
+    steps = range(len(makespans_ns))
+    return sorted(steps, key=lambda k: (abs(makespans_ns[k] - middle), k))[:KEPT]
 
 
 def letters(modes: Mapping[str, Rescaling]) -> str:

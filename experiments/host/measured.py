@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,8 @@ from cost_models.host.law import ALONE
 from cost_models.samples import Sample, SampleError
 from experiments.host.drawn import drawn_plan
 from experiments.host.measure import DEVICE, modes_of, network_of
+from experiments.host.stored import Steps, steps_of
+from hw_bridge.host.errors import HostError
 from hw_bridge.host.predict import beside, predicted, slept_ns
 from hw_bridge.host.rows import CPU, DSP, StepRows, rows_of
 from hw_bridge.host.session import measured
@@ -52,12 +53,12 @@ class MeasuredPlan:
     @property
     def makespans_ns(self) -> I64:
         """Step times, nanoseconds, shape ``(steps,)``."""
-        return np.array(self._conditions["makespans_ns"], np.int64)
+        return np.array(self.steps.makespans_ns, np.int64)
 
     @property
     def equal(self) -> bool:
         """Whether its numbers were those of the numeric executor, bit for bit."""
-        return bool(self._conditions.get("equal", False))
+        return self.steps.equal is True
 
     @property
     def noise_ns(self) -> float:
@@ -65,9 +66,10 @@ class MeasuredPlan:
         low, high = np.percentile(self.makespans_ns, [25, 75])
         return float(high - low) / 2
 
-    @property
-    def _conditions(self) -> Mapping[str, Any]:
-        return self.sample.conditions
+    @cached_property
+    def steps(self) -> Steps:
+        """What was measured of its steps."""
+        return steps_of(self.sample)
 
     @cached_property
     def _ready(self) -> Lowering:
@@ -79,7 +81,13 @@ class MeasuredPlan:
     def kinds(self) -> list[Kind]:
         """Rows and work of each kind of step."""
         ready, found = self._ready, []
-        for letters, misses in self._conditions["kinds"]:
+        for place, (letters, misses) in enumerate(self.steps.kinds):
+            if (len(letters), len(misses)) != (len(ready.rules), len(ready.visits)):
+                raise self._other(
+                    f"conditions.kinds[{place}] has {len(letters)} letters and {len(misses)} "
+                    f"misses, and the plan {len(ready.rules)} rescaled tensors and "
+                    f"{len(ready.visits)} subgraphs"
+                )
             modes = modes_of(letters, ready.rules)
             draft = ready.draft(modes)
             calls = calls_of(draft.items)
@@ -93,19 +101,37 @@ class MeasuredPlan:
         Raises
         ------
         SampleError
-            The sample has another number of rows: it was taken with another version.
+            The sample has other rows (it was taken with another version), or ends that no run
+            can have.
         """
+        kinds = [self.kinds[self.steps.kind[step]] for step in self.steps.kept]
+        rows = sum(len(kind.works) for kind in kinds)
+        if len(self.sample.raw) != rows:
+            raise self._other(f"raw has {len(self.sample.raw)} ends, and the plan {rows} rows")
         first = 0
-        for step in self._conditions["kept"]:
-            kind = self.kinds[self._conditions["kind"][step]]
+        for step, kind in zip(self.steps.kept, kinds, strict=True):
             ends = np.array(self.sample.raw[first : first + len(kind.works)], np.int64)
             first += len(kind.works)
-            if len(ends) < len(kind.works) or ends.max() != self.makespans_ns[step]:
-                raise SampleError(
-                    f"sample {self.sample.key!r}: its rows are not those of the plan as it is "
-                    "lowered now; measure again into another file"
+            if ends.max() != (makespan := self.steps.makespans_ns[step]):
+                raise self._other(
+                    f"raw of step {step} ends at {ends.max()}, and conditions.makespans_ns[{step}] "
+                    f"is {makespan}"
                 )
-            yield kind, _timeline(kind.rows, ends)
+            try:
+                timeline = _timeline(kind.rows, ends)
+            except HostError as error:
+                raise self._other(f"raw of step {step}: {error}") from None
+            early = np.flatnonzero(timeline.end_ns < timeline.start_ns)
+            if len(early):
+                name, end = timeline.graph.names[early[0]], ends[early[0]]
+                raise self._other(f"raw of step {step}: {name} ends at {end}, before it can begin")
+            yield kind, timeline
+
+    def _other(self, what: str) -> SampleError:
+        return SampleError(
+            f"sample {self.sample.key!r}: its rows are not those of the plan as it is lowered now: "
+            f"{what}; measure again into another file"
+        )
 
     def rows(self) -> Iterator[Row]:
         """Every kept row with its work, its time, and how long its process slept before."""
@@ -122,7 +148,7 @@ class MeasuredPlan:
     def step_ns(self, timelines: Sequence[Timeline]) -> float:
         """Median over the measured steps of the timelines of their kinds, nanoseconds."""
         each = [timeline.makespan_ns for timeline in timelines]
-        return float(np.median([each[kind] for kind in self._conditions["kind"]]))
+        return float(np.median([each[kind] for kind in self.steps.kind]))
 
 
 def _timeline(rows: StepRows, ends: I64) -> Timeline:

@@ -19,6 +19,7 @@ from cost_models.host import HostLaws, Row, fit_laws
 from cost_models.host.law import ALONE
 from cost_models.samples import Sample
 from experiments.host.measured import MeasuredPlan, distinct, plans_of
+from experiments.host.stored import all_wanted, check_plans
 
 WORST = 12
 """Rows that a result lists."""
@@ -63,26 +64,29 @@ def study(samples: Iterable[Sample]) -> dict[str, Any]:
     Raises
     ------
     CalibrationError
-        There is nothing to calibrate with, or a predicted plan has rows of an unknown family.
+        Some plans were not measured yet.
+    SampleError
+        A sample is not one of a plan of this study; the message names sample, field and value.
     """
     kept = list(samples)
-    calibration, predict = plans_of(kept, "calibrate"), plans_of(kept, "predict")
-    if not calibration or not predict:
+    check_plans(kept)
+    if len(kept) < (total := len(all_wanted())):
         raise CalibrationError(
-            f"{len(calibration)} plans to calibrate with and {len(predict)} to predict were "
-            "measured; both are needed: measure with --measure"
+            f"{len(kept)} of {total} plans are measured; go on with validate --measure"
         )
+    calibration, predict = plans_of(kept, "calibrate"), plans_of(kept, "predict")
     rows = distinct(row for plan in calibration for row in plan.rows())
     laws = fit_laws(rows)
     outcomes = [outcome(plan, laws) for plan in predict]
     held = left_out(calibration, rows)
+    interval = _interval(held, outcomes)  # refuses where nothing left out could be predicted
     return {
         "step": _summary(outcomes),
         "models": {name: _summary(found) for name, found in _by_model(outcomes).items()},
         "kendall_tau": kendall(outcomes),
         "equal_numbers": sum(one.plan.equal for one in outcomes),
         "left_out": _held_summary(held),
-        "interval": _interval(held, outcomes),
+        "interval": interval,
         "families": _families(laws, rows, predict),
         "plans": [_plan(one) for one in outcomes],
         "worst_rows": sorted((_worst(one) for one in outcomes), key=_size, reverse=True)[:WORST],

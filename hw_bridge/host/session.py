@@ -37,6 +37,8 @@ from sim.timeline import Timeline
 CORES = 2
 """Cores that the two processes need, one each."""
 _SLACK = 1 << 20
+_SLOTS = 64
+"""Returns under way at once: bits of a slot mask."""
 _INPUTS = 2
 """Places for images: of this step, and of the next one while it is prefetched."""
 
@@ -294,7 +296,9 @@ def _slots(unit: NDArray[np.int32], start: I64, end: I64) -> I64:
     mask = np.ones(len(unit), np.int64)
     held: dict[int, int] = {}
     for index in sorted(np.flatnonzero(unit == RPC).tolist(), key=lambda i: (start[i], end[i])):
-        slot = next(s for s in range(64) if held.get(s, 0) <= start[index])
+        slot = next((s for s in range(_SLOTS) if held.get(s, 0) <= start[index]), None)
+        if slot is None:
+            raise HostError(f"more than {_SLOTS} returns were under way at once; check the ends")
         held[slot] = int(end[index])
         mask[index] = 1 << slot
     return mask

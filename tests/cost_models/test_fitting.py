@@ -240,3 +240,9 @@ def test_no_law_has_a_coefficient_of_one_network() -> None:
         assert len(law.coefficients) <= 7
         assert not any("net" in c.name or "lenet" in c.name for c in law.coefficients)
         assert all(c.low < c.start < c.high and c.meaning and c.needs for c in law.coefficients)
+
+
+def test_an_interval_needs_a_prediction() -> None:
+    nothing = np.full(3, np.nan)
+    with pytest.raises(CalibrationError, match="none of 3 held-out rows has a prediction"):
+        interval_of(np.array(["a", "a", "b"]), nothing, np.ones(3))

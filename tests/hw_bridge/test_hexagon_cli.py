@@ -145,6 +145,18 @@ def test_rates_are_fitted_to_a_given_store(
     assert bundle["coefficients"] == committed["coefficients"]
 
 
+def test_counting_that_cannot_begin_leaves_no_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_tools()
+    store, closed = tmp_path / "new.jsonl", tmp_path / "file"
+    closed.touch()
+    monkeypatch.setenv("MANDHELING_CACHE", str(closed / "cache"))
+    assert run("hw", "packets", "--store", str(store)) == 2
+    assert str(closed) in capsys.readouterr().err
+    assert not store.exists()
+
+
 def test_a_store_of_another_build_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

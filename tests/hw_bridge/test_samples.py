@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.samples import SampleError, line_of
+from cost_models.samples import LARGEST_FILE, SampleError, line_of
 from hw_bridge.samples import Fingerprint, Sample, SampleStore, collect, read_samples
 
 HERE = Fingerprint("host", {"cpu": "model 1", "governor": "performance"})
 THERE = Fingerprint("host", {"cpu": "model 2", "governor": "performance"})
 
+OPENED = [{"schema": "mandheling-samples/1"}, {"fingerprint": HERE.document()}]
+GOOD = Sample("a", "task", "ns", (1,)).document()
 CONFIG = {"macs": 5, "name": "é"}
 
 
@@ -54,6 +56,27 @@ def test_every_cut_of_the_file_opens_again_without_losing_a_whole_sample(tmp_pat
             assert store.torn_bytes == cut - ([0, *ends][whole])
             collect(store, [(k, CONFIG) for k in "abc"], lambda key, config: a_sample(key))
         assert sorted(s.key for s in read_samples(path).samples) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("device", ["fifo", "/dev/zero", "/dev/full"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, device: str) -> None:
+    path = tmp_path / "fifo" if device == "fifo" else Path(device)
+    if device == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(SampleError, match="regular file; give"):
+        SampleStore.open(path, HERE)
+    with pytest.raises(SampleError, match="not a regular file"):
+        read_samples(path)
+
+
+def test_a_file_larger_than_any_campaign_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    with SampleStore.open(path, HERE):
+        pass
+    os.truncate(path, LARGEST_FILE + 1)  # a hole: nothing is stored
+    for use in (read_samples, lambda path: SampleStore.open(path, HERE)):
+        with pytest.raises(SampleError, match=f"at most {LARGEST_FILE} bytes"):
+            use(path)
 
 
 @pytest.mark.parametrize("content", [b"notes\n", b'{"crc":"no"', b"\x00" * 9])
@@ -103,7 +126,7 @@ def test_a_store_of_another_machine_is_refused_unless_mixing_is_allowed(tmp_path
     path = tmp_path / "s.jsonl"
     with SampleStore.open(path, HERE) as store:
         store.add(a_sample("a"))
-    with pytest.raises(SampleError, match=r"measured on something else \(cpu: model 2, not mod"):
+    with pytest.raises(SampleError, match=r"something else \(cpu: model 2, not model 1\); each"):
         SampleStore.open(path, THERE)
     with SampleStore.open(path, THERE, mixed=True) as store:
         store.add(a_sample("b"))
@@ -206,8 +229,16 @@ def test_no_bad_sample_can_be_made(fields: dict[str, object], message: str) -> N
         ([{"schema": "mandheling-samples/1"}, {"sample": {}}], "line 2: .*a fingerprint must come"),
         (
             [{"schema": "mandheling-samples/1"}, {"fingerprint": {"backend": "host"}}],
-            "line 2: fields are missing",
+            "line 2: fingerprint.facts is missing",
         ),
+        ([*OPENED, {"sample": 5}], "line 3: sample is 5; give a mapping of key, kind"),
+        ([*OPENED, {"sample": {"key": "a"}}], "line 3: sample.kind is missing"),
+        ([*OPENED, {"sample": {**GOOD, "raw": 7}}], "line 3: sample.raw is 7; give a list"),
+        (
+            [*OPENED, {"sample": {**GOOD, "fingerprint": "x"}}],
+            r"line 3: sample: unknown field 'fingerprint' \(value 'x'\); allowed: key, kind",
+        ),
+        ([*OPENED, {"sample": {**GOOD, "key": "a\n"}}], r"sample.key is 'a\\n'; give a printable"),
     ],
 )
 def test_files_that_are_no_stores_are_refused(
