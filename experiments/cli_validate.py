@@ -96,7 +96,7 @@ def _measure(path: Path) -> None:
         check_machine(store.samples, store.fingerprints)
         check_plans(store.samples)
         missing = sum(not store.done(key) for key, _ in todo)
-        say(f"measuring {missing} of {len(todo)} plans; an interrupted run goes on where it was")
+        say(f"measuring {missing} of {len(todo)} visits; an interrupted run goes on where it was")
         told = 0
 
         def taken(key: str, config: Any) -> Sample:
@@ -160,7 +160,9 @@ def _remarks(document: dict[str, Any]) -> list[str]:
     plans = document["step"]["plans"]
     return [
         f"Order of plans of one network: Kendall's tau {tau['tau']:.3f} over {tau['pairs']} pairs "
-        f"({tau['within_noise']} more differ by no more than their noise).",
+        f"({tau['within_noise']} more differ by no more than visits or steps do; by the steps of "
+        f"one visit alone {tau['tau_within']:.3f}; of a second visit against the first "
+        f"{tau['tau_visits']:.3f}).",
         f"Networks left out of the fit: median {_percent(held['median'])} % over {held['plans']} "
         f"plans of {held['networks']} networks.",
         f"90 % of step times lie within {span['low']:.2f} to {span['high']:.2f} times their "

@@ -31,6 +31,9 @@ RATE_Q24 = 256
 """Learning rate of 2^-16: images are noise, and training on them must not diverge."""
 WARM, STEPS, KEPT = 4, 12, 2
 """Steps before measuring, measured steps, and steps of which every row is kept."""
+AGAIN = "/again"
+"""Ends the key of the second visit to a predicted plan: steps of one visit are more alike than
+those of two, so only two tell how much a measured step time is worth."""
 BACKEND, KIND, UNIT = "host", "plan", "ns"
 """What every sample is of, and the unit of its raw values."""
 PAUSE_S = 0.3
@@ -91,7 +94,7 @@ CALIBRATION = (
 
 
 def wanted(predicted: bool) -> Iterator[tuple[str, Mapping[str, Json]]]:
-    """Keys and configurations of all plans to measure, to predict or to calibrate with."""
+    """Keys and configurations of all visits to plans, to predict or to calibrate with."""
     use = "predict" if predicted else "calibrate"
     for one in PREDICTED if predicted else CALIBRATION:
         for seed in one.plans:
@@ -104,6 +107,8 @@ def wanted(predicted: bool) -> Iterator[tuple[str, Mapping[str, Json]]]:
                 "plan": seed,
             }
             yield key, config
+            if predicted:
+                yield key + AGAIN, {**config, "again": True}
 
 
 def network_of(config: Mapping[str, Json]) -> Network:

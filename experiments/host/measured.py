@@ -13,7 +13,7 @@ from cost_models.host import HostLaws, Row, Tiles, Work
 from cost_models.host.law import ALONE
 from cost_models.samples import Sample, SampleError
 from experiments.host.drawn import drawn_plan
-from experiments.host.measure import DEVICE, modes_of, network_of
+from experiments.host.measure import AGAIN, DEVICE, modes_of, network_of
 from experiments.host.stored import Steps, steps_of
 from hw_bridge.host.errors import HostError
 from hw_bridge.host.predict import beside, predicted, slept_ns
@@ -47,8 +47,8 @@ class MeasuredPlan:
 
     @property
     def name(self) -> str:
-        """Network, size and plan."""
-        return self.sample.key.partition("/")[2]
+        """Network, size and plan; the same for both visits."""
+        return self.sample.key.partition("/")[2].removesuffix(AGAIN)
 
     @property
     def makespans_ns(self) -> I64:
@@ -59,12 +59,6 @@ class MeasuredPlan:
     def equal(self) -> bool:
         """Whether its numbers were those of the numeric executor, bit for bit."""
         return self.steps.equal is True
-
-    @property
-    def noise_ns(self) -> float:
-        """Half of the range of the middle half of its step times, nanoseconds."""
-        low, high = np.percentile(self.makespans_ns, [25, 75])
-        return float(high - low) / 2
 
     @cached_property
     def steps(self) -> Steps:
@@ -160,7 +154,7 @@ def _timeline(rows: StepRows, ends: I64) -> Timeline:
 
 
 def plans_of(samples: Iterable[Sample], use: str) -> list[MeasuredPlan]:
-    """The samples of plans that were measured for a use: ``predict`` or ``calibrate``."""
+    """The visits to plans that were measured for a use: ``predict`` or ``calibrate``."""
     return [MeasuredPlan(s) for s in samples if s.kind == "plan" and s.config["use"] == use]
 
 

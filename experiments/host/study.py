@@ -27,11 +27,30 @@ WORST = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """One plan: measured and predicted step time, nanoseconds, and its worst row."""
+    """One plan that was visited twice.
+
+    Attributes
+    ----------
+    plan
+        Its first visit.
+    visits_ns
+        Median step time of each visit, nanoseconds.
+    within_ns
+        Half of the range of the middle half of the step times of a visit, the larger of both.
+    measured_ns, predicted_ns
+        Median of all steps, and what was predicted.
+    equal
+        Whether the numbers of both visits were those of the numeric executor, bit for bit.
+    worst
+        The row of the first visit that was predicted worst.
+    """
 
     plan: MeasuredPlan
+    visits_ns: tuple[float, float]
+    within_ns: float
     measured_ns: float
     predicted_ns: float
+    equal: bool
     worst: dict[str, Any]
 
     @property
@@ -40,9 +59,9 @@ class Outcome:
         return self.predicted_ns / self.measured_ns - 1
 
 
-def outcome(plan: MeasuredPlan, laws: HostLaws) -> Outcome:
-    """Predict a plan and lay it beside what was measured."""
-    measured = float(np.median(plan.makespans_ns))
+def outcome(plan: MeasuredPlan, again: MeasuredPlan, laws: HostLaws) -> Outcome:
+    """Predict a plan and lay it beside what was measured in two visits."""
+    steps = (plan.makespans_ns, again.makespans_ns)
     kind, timeline = next(iter(plan.kept()))
     timelines = plan.predicted(laws)
     said = timelines[plan.kinds.index(kind)]
@@ -55,7 +74,29 @@ def outcome(plan: MeasuredPlan, laws: HostLaws) -> Outcome:
         "measured_ns": int(took[row]),
         "predicted_ns": int(awaited[row]),
     }
-    return Outcome(plan, measured, plan.step_ns(timelines), worst)
+    first, second = (float(np.median(one)) for one in steps)
+    spreads = [np.percentile(one, 75) - np.percentile(one, 25) for one in steps]
+    return Outcome(
+        plan,
+        (first, second),
+        float(max(spreads)) / 2,
+        float(np.median(np.concatenate(steps))),
+        plan.step_ns(timelines),
+        plan.equal and again.equal,
+        worst,
+    )
+
+
+def paired(visits: Iterable[MeasuredPlan]) -> list[tuple[MeasuredPlan, MeasuredPlan]]:
+    """Both visits to each plan, the first one first."""
+    found: dict[str, list[MeasuredPlan]] = {}
+    for one in visits:
+        found.setdefault(one.name, []).append(one)
+    pairs = []
+    for both in found.values():
+        first, second = sorted(both, key=lambda one: one.sample.key)
+        pairs.append((first, second))
+    return pairs
 
 
 def study(samples: Iterable[Sample]) -> dict[str, Any]:
@@ -72,19 +113,19 @@ def study(samples: Iterable[Sample]) -> dict[str, Any]:
     check_plans(kept)
     if len(kept) < (total := len(all_wanted())):
         raise CalibrationError(
-            f"{len(kept)} of {total} plans are measured; go on with validate --measure"
+            f"{len(kept)} of {total} visits are measured; go on with validate --measure"
         )
     calibration, predict = plans_of(kept, "calibrate"), plans_of(kept, "predict")
     rows = distinct(row for plan in calibration for row in plan.rows())
     laws = fit_laws(rows)
-    outcomes = [outcome(plan, laws) for plan in predict]
+    outcomes = [outcome(plan, again, laws) for plan, again in paired(predict)]
     held = left_out(calibration, rows)
     interval = _interval(held, outcomes)  # refuses where nothing left out could be predicted
     return {
         "step": _summary(outcomes),
         "models": {name: _summary(found) for name, found in _by_model(outcomes).items()},
         "kendall_tau": kendall(outcomes),
-        "equal_numbers": sum(one.plan.equal for one in outcomes),
+        "equal_numbers": sum(one.equal for one in outcomes),
         "left_out": _held_summary(held),
         "interval": interval,
         "families": _families(laws, rows, predict),
@@ -112,28 +153,52 @@ def _summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "worst": _round(float(errors[worst])),
         "worst_plan": outcomes[worst].plan.name,
         "signed_median": _round(float(np.median(errors))),
+        "between_visits": _round(between_visits(outcomes)),
     }
+
+
+def between_visits(found: Sequence[Outcome]) -> float:
+    """How far a visit's step time is from the mean of both: root mean square over plans."""
+    halves = [(a - b) / (a + b) for a, b in (one.visits_ns for one in found)]
+    return float(np.sqrt(np.mean(np.square(halves))))
 
 
 def kendall(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Order of the plans of one network: pairs in the same order minus those in the other.
 
-    Only pairs count whose measured medians differ by more than both plans' noise together.
+    Only pairs count whose measured medians differ by more than both plans' noise together. Noise
+    is what steps of one visit differ by, or visits to the plans of the network, if that is more.
+    ``tau_within`` takes the steps of one visit alone; ``tau_visits`` is of the second visit
+    against the first, as if it were a prediction.
     """
-    same = other = close = 0
+    same = dict.fromkeys(("noise", "within", "visits"), 0)
+    other, close = dict(same), 0
     for found in _by_model(outcomes).values():
+        rough = between_visits(found)
         for a, b in combinations(found, 2):
             apart = a.measured_ns - b.measured_ns
-            if abs(apart) <= a.plan.noise_ns + b.plan.noise_ns:
-                close += 1
-            elif apart * (a.predicted_ns - b.predicted_ns) > 0:
-                same += 1
-            else:
-                other += 1
+            within = a.within_ns + b.within_ns
+            noise = sum(max(one.within_ns, rough * one.measured_ns) for one in (a, b))
+            said, first, second = (
+                a.predicted_ns - b.predicted_ns,
+                a.visits_ns[0] - b.visits_ns[0],
+                a.visits_ns[1] - b.visits_ns[1],
+            )
+            close += abs(apart) <= noise
+            for name, counts, agree in (
+                ("noise", abs(apart) > noise, apart * said > 0),
+                ("within", abs(apart) > within, apart * said > 0),
+                ("visits", abs(first) > within, first * second > 0),
+            ):
+                if counts:
+                    (same if agree else other)[name] += 1
+    tau = {n: _round((same[n] - other[n]) / max(1, same[n] + other[n])) for n in same}
     return {
-        "tau": _round((same - other) / max(1, same + other)),
-        "pairs": same + other,
+        "tau": tau["noise"],
+        "pairs": same["noise"] + other["noise"],
         "within_noise": close,
+        "tau_within": tau["within"],
+        "tau_visits": tau["visits"],
     }
 
 
@@ -229,8 +294,9 @@ def _plan(one: Outcome) -> dict[str, Any]:
         "measured_ns": round(one.measured_ns),
         "predicted_ns": round(one.predicted_ns),
         "error": _round(one.error),
-        "noise": _round(one.plan.noise_ns / one.measured_ns),
-        "equal": one.plan.equal,
+        "visits_ns": [round(each) for each in one.visits_ns],
+        "noise": _round(one.within_ns / one.measured_ns),
+        "equal": one.equal,
         "worst_row": one.worst["row"],
     }
 

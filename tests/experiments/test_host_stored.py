@@ -150,7 +150,7 @@ def test_a_part_of_the_plans_is_told_in_a_short_line(tmp_path: Path) -> None:
     few = [s for s in SAMPLES if s.config["model"] in ("lenet", "vgg13")][:9]
     path = store_of(tmp_path / "s.jsonl", (HERE, few))
     told = refused("validate", "--samples", str(path))
-    count = f"9 of {len(SAMPLES)} plans are measured"
+    count = f"9 of {len(SAMPLES)} visits are measured"
     assert told == f"error: {count}; go on with validate --measure"
 
 
