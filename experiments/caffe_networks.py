@@ -13,20 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sim.model import INPUT, ForwardModel, ModelBuilder
+from sim.zoo.inception import GOOGLENET
 
 CLASSES: Final = 1000
-INCEPTIONS: Final = {
-    "3a": (64, 96, 128, 16, 32, 32),
-    "3b": (128, 128, 192, 32, 96, 64),
-    "4a": (192, 96, 208, 16, 48, 64),
-    "4b": (160, 112, 224, 24, 64, 64),
-    "4c": (128, 128, 256, 24, 64, 64),
-    "4d": (112, 144, 288, 32, 64, 64),
-    "4e": (256, 160, 320, 32, 128, 128),
-    "5a": (256, 160, 320, 32, 128, 128),
-    "5b": (384, 192, 384, 48, 128, 128),
-}
-"""Widths: 1x1; 3x3 reduce and 3x3; 5x5 reduce and 5x5; pooling projection."""
 STAGES: Final = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 """ResNet-50: width, blocks, stride of the first block."""
 
@@ -43,7 +32,7 @@ def _alexnet(b: ModelBuilder) -> str:
 def _googlenet(b: ModelBuilder) -> str:
     x = b.max_pool(b.conv(INPUT, 64, 7, stride=2, pad=3), 3, 2, ceil_mode=True)
     x = b.max_pool(b.conv(b.conv(x, 64, 1), 192, 3, pad=1), 3, 2, ceil_mode=True)
-    for name, (one, reduce3, three, reduce5, five, projection) in INCEPTIONS.items():
+    for name, (one, reduce3, three, reduce5, five, projection) in GOOGLENET.items():
         branches = (
             b.conv(x, one, 1),
             b.conv(b.conv(x, reduce3, 1), three, 3, pad=1),

@@ -29,7 +29,7 @@ def _head(b: ModelBuilder, x: str, classes: int) -> str:
     return b.linear(b.dropout(x, name="dropout"), classes, bias=True, name="fc")
 
 
-_GOOGLENET = {
+GOOGLENET = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
     "4a": (192, 96, 208, 16, 48, 64),
@@ -48,7 +48,7 @@ def _googlenet(b: ModelBuilder, classes: int) -> str:
     x = b.max_pool(x, 3, 2, ceil_mode=True, name="maxpool1")
     x = _conv(b, _conv(b, x, 64, 1, "conv2"), 192, 3, "conv3", pad=1)
     x = b.max_pool(x, 3, 2, ceil_mode=True, name="maxpool2")
-    for name, (w1, r3, w3, r5, w5, proj) in _GOOGLENET.items():
+    for name, (w1, r3, w3, r5, w5, proj) in GOOGLENET.items():
         at = f"inception{name}"
         one = _conv(b, x, w1, 1, f"{at}/b1")
         three = _conv(b, _conv(b, x, r3, 1, f"{at}/b2a"), w3, 3, f"{at}/b2b", pad=1)
