@@ -251,7 +251,8 @@ def demo(
 
 def demo_manifest(results: Sequence[Result], seed: int) -> dict[str, Any]:
     """Say what the demo follows from; graphs and plans by network."""
-    from experiments.compare import SAMPLES, WORLDS
+    from experiments.compare import SAMPLES
+    from experiments.demo import WORLDS
 
     phone = load_device(results[0].comparison.device)
     facts = manifest(device=phone, seed=seed, config={"worlds": WORLDS, "samples": SAMPLES})

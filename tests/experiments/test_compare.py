@@ -6,7 +6,6 @@ import pytest
 
 from cost_models.device import load_device
 from experiments.compare import (
-    WORLDS,
     Comparison,
     Waterfall,
     compare,
@@ -15,6 +14,7 @@ from experiments.compare import (
     ratios,
     waterfall,
 )
+from experiments.demo import WORLDS
 from sim.autodiff import training_graph
 from sim.expected import expect, expected_ns
 from sim.lowering import cost_model
