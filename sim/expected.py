@@ -130,11 +130,18 @@ def quiet_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
     Of a reuse cycle it takes the step with the most misses. Less work than :func:`expected_ns`:
     what a search compares its many candidates by.
     """
+    return run_engine(quiet_tasks(graph, plan, device)).makespan_ns
+
+
+def quiet_tasks(
+    graph: TrainingGraph, plan: Plan, device: Device, *, tensors: bool = False
+) -> TaskGraph:
+    """Return the tasks of the step that :func:`quiet_ns` times."""
     ready = lowering(graph, plan, device)
     modes = _modes(ready, SETTLED_TENSOR_STEPS)
     ready.draft(modes)  # needed below, and what is known of subgraphs comes of it
     cache = max(ready.settled(), key=lambda step: (sum(step.misses), step.misses))
-    return run_engine(ready.expected_tasks(modes, cache, tensors=False)).makespan_ns
+    return ready.expected_tasks(modes, cache, tensors=tensors)
 
 
 _TIMES: Memo[int] = Memo(2048)

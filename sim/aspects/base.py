@@ -57,6 +57,10 @@ class Aspect(ABC):
         """Whether a choice is one of ``allowed``; override for open-ended choices."""
         return choice in allowed
 
+    def matters(self, draft: Draft, subject: str, choice: str) -> bool:
+        """Whether a choice that is allowed has an effect here; override where some have none."""
+        return True
+
     def resolve(self, draft: Draft, plan: Plan, device: Device) -> dict[str, str]:
         """Choices of every subject: the plan's where it speaks, else the default.
 

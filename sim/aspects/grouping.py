@@ -43,6 +43,10 @@ class Grouping(Aspect):
         """As few calls as possible."""
         return "join"
 
+    def matters(self, draft: Draft, subject: str, choice: str) -> bool:
+        """Whether the kernel is on the DSP."""
+        return on_dsp(draft.first(subject))
+
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Assign subgraphs and levels, and order the items by level."""
         first: set[str] = set()

@@ -46,6 +46,10 @@ class Rescale(Aspect):
         """Rescale in every step, as the published integer algorithms do."""
         return "every"
 
+    def matters(self, draft: Draft, subject: str, choice: str) -> bool:
+        """Whether the kernel is an INT8 one."""
+        return draft.first(subject).dtype == "int8"
+
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Give each INT8 kernel its mode, with scan and requantise where the mode needs them."""
         last: dict[str, str] = {}
