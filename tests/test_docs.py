@@ -21,7 +21,7 @@ from cost_models.device import Device
 from experiments import cli
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.policies.recipes import RECIPES
-from sim.rescaling import RULE_PATTERNS
+from sim.rescaling import RULES, pattern
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -169,8 +169,8 @@ def test_every_aspect_choice_and_plan_is_described() -> None:
     described = inline_code(ROOT / "docs/reference/plan-format.md")
     assert {aspect.name for aspect in (*ORDER, *STEP_ASPECTS)} <= described
     assert {choice for aspect in STEP_ASPECTS for choice in aspect.choices} <= described
-    assert set(RULE_PATTERNS) <= described
-    assert set(RECIPES) <= described
+    assert {pattern(name, RULES[name]) for name in RULES.built_in()} <= described
+    assert set(RECIPES.built_in()) <= described
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def test_our_policies_conform(policy: Policy) -> None:
 
 
 def test_every_policy_of_a_recipe_is_among_them() -> None:
-    used = {type(p) for recipe in recipes.RECIPES.values() for p in recipe.policies}
+    recipe = [recipes.RECIPES[name] for name in recipes.RECIPES.built_in()]
+    named = [recipes.POLICIES[name] for name in recipes.POLICIES.built_in()]
+    used = {type(p) for p in (*named, *(p for each in recipe for p in each.policies))}
     assert used <= {type(policy) for policy in OURS}
 
 
