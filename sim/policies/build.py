@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TypeVar
@@ -94,7 +94,12 @@ def build(name: str, graph: TrainingGraph, device: Device) -> Built:
             f"plan {name!r} needs a {recipe.needs} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
-    plan = decide(name, graph, device, recipe.policies, recipe.settings)
+    return made(recipe, graph, device)
+
+
+def made(recipe: Recipe, graph: TrainingGraph, device: Device) -> Built:
+    """Make the plan of a recipe, which need not be among the named ones; see :func:`build`."""
+    plan = decide(recipe.name, graph, device, recipe.policies, recipe.settings)
     return adopt_all(plan, graph, device, recipe.techniques)
 
 
@@ -134,10 +139,7 @@ def decide(
         A policy raised, or chose what is not allowed.
     """
     by_aspect: dict[str, Policy] = {}
-    for given in policies:
-        policy = given
-        if isinstance(policy, str):
-            policy = _named(policy, POLICIES, tuple(POLICIES.usable()))
+    for policy in named_policies(policies):
         if policy.aspect not in {aspect.name for aspect in ORDER}:
             raise PlanError(f"policy {policy.name!r} decides {policy.aspect!r}, which is no aspect")
         if policy.aspect in by_aspect:
@@ -150,6 +152,14 @@ def decide(
         if aspect.name in by_aspect:
             plan = _decided(by_aspect[aspect.name], aspect, graph, plan, situation)
     return plan
+
+
+def named_policies(policies: Iterable[Policy | str]) -> list[Policy]:
+    """Return policies, those given by name looked up; :class:`PlanError` where there is none."""
+    return [
+        _named(given, POLICIES, tuple(POLICIES.usable())) if isinstance(given, str) else given
+        for given in policies
+    ]
 
 
 def _decided(
