@@ -77,7 +77,7 @@ def plan_names(device: Device | None = None) -> tuple[str, ...]:
     Those of plug-ins that cannot be used are left out.
     """
     usable = RECIPES.usable()
-    names = dict.fromkeys((*BASELINES, *usable))
+    names = [name for name in dict.fromkeys((*BASELINES, *usable)) if name in usable]
     return tuple(n for n in names if device is None or available(usable[n], device))
 
 
@@ -86,15 +86,25 @@ def available(recipe: Recipe, device: Device) -> bool:
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
-def build(name: str, graph: TrainingGraph, device: Device) -> Built:
-    """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
-    recipe = _named(name, RECIPES, plan_names())
+def require(recipe: Recipe, device: Device) -> None:
+    """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
         raise PlanError(
-            f"plan {name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"plan {recipe.name!r} needs a {recipe.needs} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
+
+
+def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+    """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
+    recipe = recipe_of(name)
+    require(recipe, device)
     return made(recipe, graph, device)
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe of that name; raises as :func:`build_plan`, with all names that work."""
+    return _named(name, RECIPES, plan_names())
 
 
 def made(recipe: Recipe, graph: TrainingGraph, device: Device) -> Built:

@@ -104,6 +104,8 @@ class _Trial:
                 )
             true = shifts.shift(0, step, f"tensor{tensor}", true)
             after = self.checked(self.guarded("next", step, state, true), step)
+            if self.guarded("next", step, state, true) != after:
+                raise self.fail(f"step {step}: it is not deterministic: next differs when repeated")
             blind = self.guarded("next", step, state, true + 1) if mode == "fused" else after
             if blind != after:
                 raise self.fail(
