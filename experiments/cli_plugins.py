@@ -105,7 +105,7 @@ def _print(rows: Sequence[dict[str, Any]], checked: bool) -> None:
         good = "keeps to the rules" if checked else row["about"]
         cells.append((row["kind"], row["name"], row["from"], broken if row["error"] else good))
     columns = ("kind", "name", "from", "result" if checked else "what it is")
-    show(console, table("Plans, policies and rescale rules", columns, cells, left=4))
+    show(console, table("Plans, policies and rescale rules", columns, cells, left=4, keys=2))
     for row in rows:
         if row["error"]:
             line(console, row["error"])

@@ -158,13 +158,7 @@ class Plugins(Mapping[str, T], Generic[T]):
 
     @property
     def _installed(self) -> dict[str, tuple[EntryPoint, ...]]:
-        found = _found(self.group, tuple(sys.path))
-        if not any(_is_own(entry) for entries in found.values() for entry in entries):
-            raise PluginError(
-                f"{self.group}: what is installed of {OWN} lists nothing there: it is older than "
-                "this code; install it again (python -m pip install --no-deps -e . in its folder)"
-            )
-        return found
+        return _found(self.group, tuple(sys.path))
 
 
 @lru_cache(maxsize=16)
@@ -176,6 +170,11 @@ def _found(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in sorted(entry_points(group=group), key=lambda e: (not _is_own(e), e.name, e.value)):
         found[entry.name] = (*found.get(entry.name, ()), entry)
+    if not any(_is_own(entry) for entries in found.values() for entry in entries):
+        raise PluginError(
+            f"{group}: what is installed of {OWN} lists nothing there: it is older than this "
+            "code; install it again (python -m pip install --no-deps -e . in its folder)"
+        )
     return found
 
 

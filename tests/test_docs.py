@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from cost_models.description import Part
 from cost_models.device import Device
+from cost_models.library import AluKind, Dtype, Library
 from experiments import cli
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.policies.recipes import RECIPES
@@ -163,6 +164,11 @@ def parts_of(annotation: object) -> list[type[BaseModel]]:
 def test_every_field_of_a_device_is_described() -> None:
     described = inline_code(ROOT / "docs/reference/device-format.md")
     assert field_names(Device) <= described
+
+
+def test_every_field_of_a_library_is_described() -> None:
+    described = inline_code(ROOT / "docs/reference/library-format.md")
+    assert field_names(Library) | set(get_args(Dtype)) | set(get_args(AluKind)) <= described
 
 
 def test_every_aspect_choice_and_plan_is_described() -> None:
