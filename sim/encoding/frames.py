@@ -1,7 +1,7 @@
 """Frames: tables of what a plan computes, made once for all plans that differ in schedule alone.
 
-The choices of precision, micro-batch, rescale rule (and of any aspect before placement) decide which
-kernels there are. A :class:`Frame` holds those kernels as arrays, taken from the very drafts
+The choices of precision, micro-batch, rescale rule (and of any aspect before placement) decide
+which kernels there are. A :class:`Frame` holds those kernels as arrays, taken from the very drafts
 that lowering makes, so that the compiled evaluator only places, groups and times them.
 A *sheet* is one of the steps that the expected step is a mixture of: the kernels with the scans and
 requantises of that step.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -37,10 +37,10 @@ class Kernels(NamedTuple):
     """
 
     place_gene: I64
-    """Gene of the placement, -1 where it is fixed at ``place_fixed`` (index of an option)."""
-    place_fixed: I64
-    allowed: I64
-    """``(kernels, options)``: 1 where the unit has the kernel."""
+    """Gene of the placement, -1 where it is held."""
+    options: I64
+    """``(kernels, choices)``: option that each choice of that gene comes to here; a unit without
+    the kernel becomes the default one. What is held stands in the first column."""
     cut_gene: I64
     """Gene of the cut, of a subject's first kernel; -1 where it is fixed at ``cut_fixed``."""
     cut_fixed: I64
@@ -152,7 +152,7 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
     preds = _kernel_preds(draft, own, number, by_subject)
     before = [-1] * len(own)
     for parts in by_subject.values():
-        for one, other in zip(parts, parts[1:], strict=False):
+        for one, other in pairwise(parts):
             before[other] = one
     options = options_of(device)
     place = {o: k for k, o in enumerate(options)}
@@ -164,14 +164,19 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
     reads, writes = _buffers(draft, by_subject, number, buffers)
     made = {b for mine in writes for b in mine}
     held = [_held(items[index]) for index in own]
-    allowed = np.zeros((len(own), len(options)), np.int64)
-    for k, index in enumerate(own):
-        allowed[k, [place[u] for u in units_for(items[index], device)]] = 1
+    placed = [genes.get(("placement", s), -1) for s in subjects]
+    table = np.zeros((len(own), int(space.counts.max(initial=1))), np.int64)
+    for k, (index, gene) in enumerate(zip(own, placed, strict=True)):
+        allowed = {place[u] for u in units_for(items[index], device)}
+        if gene < 0:
+            table[k, 0] = place[fixed_units.get(subjects[k], default_unit(device))]
+        else:
+            wanted = [place[u] for u in space.genes[gene].choices]
+            table[k, : len(wanted)] = [option if option in allowed else 0 for option in wanted]
     chained = [sorted({*p, b} - {-1}) for p, b in zip(preds, before, strict=True)]
     return Kernels(
-        place_gene=_i64(genes.get(("placement", s), -1) for s in subjects),
-        place_fixed=_i64(place[fixed_units.get(s, default_unit(device))] for s in subjects),
-        allowed=allowed,
+        place_gene=_i64(placed),
+        options=table,
         cut_gene=_i64(
             genes.get(("grouping", s), -1) if k in first else -1 for k, s in enumerate(subjects)
         ),

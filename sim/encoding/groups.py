@@ -54,6 +54,8 @@ class Groups(NamedTuple):
     counted: I64
     stamp: I64
     """Shape ``(1,)``: stamps used so far."""
+    gpu: I64
+    """Shape ``(1,)``: 1 if anything is on the GPU."""
 
 
 @inlined
