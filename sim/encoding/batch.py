@@ -11,12 +11,12 @@ from sim.encoding.costs import Costs
 from sim.encoding.event_loops import Rows, build, run_step
 from sim.encoding.frames import Frame, Kernels, Sheet
 from sim.encoding.groups import Groups, assign, describe, sort_by_level
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
 from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
 from sim.encoding.static_loops import Step, static_step
 from sim.engines.compiled import empty_state
-from sim.engines.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.taskgraph import I64
 
@@ -32,8 +32,8 @@ class Meaning(NamedTuple):
     """How genes are read.
 
     ``number`` has a row per gene and a column per choice: 1 for a cut, the place of a rule or
-    operating point among all (placements are read by kernel). The four others are genes, or ``-1 - number``
-    where the space holds that choice.
+    operating point among all (placements are read by kernel). The four others are genes, or
+    ``-1 - number`` where the space holds that choice.
     """
 
     number: I64
