@@ -27,6 +27,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_memory,
         cli_plan,
         cli_plugins,
+        cli_reproduce,
         cli_show,
         cli_simulate,
         cli_train,
@@ -123,6 +124,7 @@ app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
 app.command()(cli_validate.validate)
+app.command()(cli_reproduce.reproduce)
 app.command()(cli_compare.demo)
 
 
