@@ -46,20 +46,25 @@ class Built:
     adoptions: tuple[Adoption, ...]
 
 
-def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
+def build_plan(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Plan:
     """Make the named plan for a graph on a device.
 
     Parameters
     ----------
     name
         A recipe: ``mandheling``, ``mnn-fp32``, ``dsp-int8``...; see :func:`plan_names`.
+    policies
+        Others, for aspects that the recipe has a policy for (they take its place) or has not: a
+        :class:`~sim.policies.backward.Filtered` makes any recipe train with filtered gradients.
 
     Raises
     ------
     PlanError
         There is no such recipe, or the device lacks the unit that it needs.
     """
-    return build(name, graph, device).plan
+    return build(name, graph, device, policies).plan
 
 
 def plan_names(device: Device | None = None) -> tuple[str, ...]:
@@ -72,7 +77,9 @@ def available(recipe: Recipe, device: Device) -> bool:
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
-def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+def build(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Built:
     """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
     recipe = RECIPES.get(name)
     if recipe is None:
@@ -84,7 +91,9 @@ def build(name: str, graph: TrainingGraph, device: Device) -> Built:
             f"plan {name!r} needs a {recipe.needs} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
-    plan = decide(name, graph, device, recipe.policies, recipe.settings)
+    other = {policy.aspect for policy in policies}
+    kept = [policy for policy in recipe.policies if policy.aspect not in other]
+    plan = decide(name, graph, device, (*kept, *policies), recipe.settings)
     return adopt_all(plan, graph, device, recipe.techniques)
 
 
