@@ -26,6 +26,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_hw,
         cli_memory,
         cli_plan,
+        cli_reproduce,
         cli_show,
         cli_simulate,
         cli_train,
@@ -121,6 +122,7 @@ app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
 app.command()(cli_validate.validate)
+app.command()(cli_reproduce.reproduce)
 app.command()(cli_compare.demo)
 
 
