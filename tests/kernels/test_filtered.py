@@ -98,7 +98,7 @@ def test_gradients_in_fp32_come_near_the_oracle_with_the_same_bits_for_all_threa
 
 def test_sums_in_int8_are_exact() -> None:
     for rng, spec in drawn(2):
-        x, w, e = arrays(rng, spec.conv, integer=True)
+        x, w, _ = arrays(rng, spec.conv, integer=True)
         saved = int8.patch_sum(QTensor(x, -5), spec.saved, threads=2)
         assert saved.exponent == -5
         want = oracle.input_sums(x.astype(np.int64), spec.conv, spec.patch)
@@ -177,7 +177,7 @@ def test_a_stride_makes_both_gradients_larger_by_its_square() -> None:
 def test_a_patch_of_the_map_with_one_tap_is_a_product_of_whole_sums() -> None:
     rng = np.random.default_rng(6)
     conv = Conv2d(n=3, c_in=2, h=5, w=5, c_out=2, k=1)
-    x, w, e = arrays(rng, conv)
+    x, _, e = arrays(rng, conv)
     spec = FilteredConv(conv, 5)
     assert spec.taps is None
     assert spec.spread is None

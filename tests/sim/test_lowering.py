@@ -97,7 +97,7 @@ def test_plan_for_another_graph_is_refused() -> None:
             "colour",
             "conv1",
             "red",
-            r"unknown aspect 'colour'; aspects are backward, batch_split, .*rescale",
+            r"unknown aspect 'colour'; aspects are backward, .*rescale",
         ),
         ("precision", "conv9", "int8", r"precision\.conv9 is no subject .* like conv1, .*in all"),
         ("precision", "conv1", "int4", r"precision\.conv1 = 'int4' .* choose one of fp32, int8"),
