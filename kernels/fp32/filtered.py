@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.arrays import Floats, check_floats, float_target
+from kernels.arrays import Array, Floats, check_floats, float_target
 from kernels.filtered import PatchExpand, PatchMean, PatchSum, TapBroadcast, TapSum
 from kernels.jit import compiled
 from kernels.operators import channels_last
@@ -99,7 +99,7 @@ def patch_mean(
 
 
 @compiled
-def expand_samples(y: Floats, x: Floats, grid: tuple[int, int, int], first: int, last: int) -> None:
+def expand_samples(y: Array, x: Array, grid: tuple[int, int, int], first: int, last: int) -> None:
     """Samples ``first`` to ``last``; arrays of any type, the same for both."""
     patch, above, aside = grid
     height, width = x.shape[1:3]
