@@ -113,7 +113,7 @@ class _Rewriter:
 
     def _with_layout(self, item: Item, op: Conv2d) -> Item:
         if item.role is Role.INPUT_GRAD:
-            weight = next(n for n in item.reads if self.buffers[n].resident)
+            weight = item.reads[1]
             turned = self._swap_channels(item, op, weight)
             if op.k_h * op.k_w > 1:
                 rotated = f"{weight}@rotated"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS, Aspect
 from sim.draft import Draft
+from sim.encoding.decisions import PALETTES, SpaceError, decisions
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.memo import Memo
@@ -33,29 +34,10 @@ Genes = NDArray[np.int16]
 HELD = ("library", "input", "rpc_qos")
 """Aspects that are circumstances rather than decisions: by default a search leaves them alone."""
 
-PALETTES: Mapping[str, tuple[str, ...]] = {
-    "rescale": (
-        "every",
-        "fixed:4",
-        "fixed:16",
-        "fixed:64",
-        "adaptive:1:64",
-        "adaptive:4:64",
-        "adaptive:16:256",
-        "hindsight",
-        "delayed:4",
-    )
-}
-"""What an open-ended choice is searched over."""
-
 SCHEDULE = ("placement", "grouping")
 """Aspects that decide who computes and in which calls."""
 FRAME = tuple(a.name for a in ORDER if a.name not in SCHEDULE)
 """Aspects that decide what is computed."""
-
-
-class SpaceError(ValueError):
-    """A space, or a plan in it, cannot be used; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +90,17 @@ class Space:
         Parameters
         ----------
         held
-            Aspects that keep the choices of ``base``.
+            Aspects that keep the choices of ``base``. With placement or grouping, backward is
+            held, too: it decides which kernels there are to place.
         palettes
-            Choices of aspects that are open-ended, by aspect; also narrows others.
+            Choices of aspects that are open-ended, by aspect; also narrows others. A subject gets
+            those that it allows.
 
         Raises
         ------
         SpaceError
-            An aspect is unknown, a palette holds what an aspect does not allow, or placement
-            is held and precision is not.
+            An aspect is unknown, a palette holds what an aspect allows for none of its
+            subjects, or placement is held and precision is not.
         PlanError
             ``base`` does not fit the graph or the device.
 
@@ -143,7 +127,9 @@ class Space:
                 f"{follows[0]} is held while precision is searched, and which kernels there are "
                 "to place depends on precision; hold 'precision' too"
             )
-        found = _found(graph, device, base, held, palettes)
+        if follows:
+            held = tuple(sorted({*held, "backward"}))
+        found = decisions(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)
         index = {g.key: k for k, g in enumerate(genes)}
@@ -332,63 +318,6 @@ def _effective(
         ):
             found[aspect.name, subject] = choice
     return found
-
-
-def _found(
-    graph: TrainingGraph,
-    device: Device,
-    base: Plan,
-    held: Sequence[str],
-    palettes: Mapping[str, Sequence[str]],
-) -> dict[Key, tuple[str, ...]]:
-    """Choices of every decision that exists in some surroundings, in the order of rewriting."""
-    found: dict[Key, tuple[str, ...]] = {}
-    surroundings = _surroundings(graph, device, base, held)
-    for aspect in ORDER:
-        if aspect.name in held:
-            continue
-        for plan in surroundings:
-            draft = draft_before(aspect.name, graph, plan, device)
-            for subject in aspect.subjects(draft, device):
-                allowed = aspect.allowed(draft, subject, device)
-                options = tuple(palettes.get(aspect.name, allowed))
-                for option in options:
-                    if aspect.name in palettes and not aspect.accepts(option, allowed):
-                        raise SpaceError(
-                            f"palette of {aspect.name}: {option!r} is not allowed for {subject}; "
-                            f"choose of {', '.join(allowed)}"
-                        )
-                before = found.get((aspect.name, subject), ())
-                found[aspect.name, subject] = tuple(dict.fromkeys((*before, *options)))
-    for step in STEP_ASPECTS:
-        if step.name not in held:
-            offered = step.offered(device)
-            narrowed = tuple(palettes.get(step.name, offered))
-            found[step.name, step.subject] = narrowed
-    return {key: choices for key, choices in found.items() if len(choices) > 1}
-
-
-def _surroundings(
-    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
-) -> list[Plan]:
-    """Plans that bring up every subject: all layers alike, and neighbours that differ."""
-    plain = Plan.make(
-        base.name, graph.hash(), {k: c for k, c in base.choices if k[0] in (*held, "precision")}
-    )
-    if "precision" in held:
-        return [plain]
-    precision = next(a for a in ORDER if a.name == "precision")
-    draft = draft_before("precision", graph, plain, device)
-    layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    plans = [plain]
-    for pattern in (0b11, 0b00, 0b01, 0b10):
-        types = {
-            ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-            for k, s in enumerate(either)
-        }
-        plans.append(plain.update(types))
-    return plans
 
 
 _SPACES: Memo[Space] = Memo(8)

@@ -24,6 +24,7 @@ from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.model import INPUT
 from sim.numeric import (  # noqa: F401  # they register kernels
+    filtered_kernels,
     fp32_kernels,
     int8_kernels,
     int8_macs,

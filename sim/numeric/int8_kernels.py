@@ -37,7 +37,7 @@ from sim.numeric.trained import Rate
 from sim.numeric.values import array_of, viewed
 
 
-def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
+def settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
     """INT8 from wide sums, by their own largest magnitude."""
     if sums.mantissa.dtype == np.int8:
         return sums
@@ -148,7 +148,7 @@ def _max_pool_grad(frame: Frame, item: Item) -> None:
     assert isinstance(op, MaxPool2d)
     kernel = frame.arithmetic.max_pool_input_grad
     sums = kernel(x.int8, error.int8, op, threads=frame.threads)
-    dx = _settled(frame, QTensor(sums, error.exponent), frame.rule(item))
+    dx = settled(frame, QTensor(sums, error.exponent), frame.rule(item))
     frame.put(item.writes[0], dx)
 
 
@@ -158,7 +158,7 @@ def _avg_pool(frame: Frame, item: Item) -> None:
     op = item.op
     assert isinstance(op, AvgPool2d | GlobalAvgPool)
     sums = avg_pool_forward(frame.quantised(item.reads[0]), op, threads=frame.threads)
-    frame.put(item.writes[0], _settled(frame, sums, frame.rule(item)))
+    frame.put(item.writes[0], settled(frame, sums, frame.rule(item)))
 
 
 @numeric("avg_pool", "int8", Role.INPUT_GRAD)
@@ -167,7 +167,7 @@ def _avg_pool_grad(frame: Frame, item: Item) -> None:
     op = item.op
     assert isinstance(op, AvgPool2d | GlobalAvgPool)
     sums = avg_pool_input_grad(frame.quantised(item.reads[0]), op, threads=frame.threads)
-    frame.put(item.writes[0], _settled(frame, sums, frame.rule(item)))
+    frame.put(item.writes[0], settled(frame, sums, frame.rule(item)))
 
 
 @numeric("add", "int8", Role.FORWARD, Role.INPUT_GRAD)

@@ -1,0 +1,140 @@
+"""The decisions of a space: every subject that some choice of another aspect brings up.
+
+Subjects of an aspect depend on the choices of those before it: an INT8 layer brings layout work to
+place, a filtered one passes over patches. So the aspects are asked in several surroundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cost_models.device import Device
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.graph import TrainingGraph
+from sim.lowering import draft_before
+from sim.plan import Key, Plan
+
+PALETTES: Mapping[str, tuple[str, ...]] = {
+    "backward": ("exact", "filter:2", "filter:4", "filter:7"),
+    "rescale": (
+        "every",
+        "fixed:4",
+        "fixed:16",
+        "fixed:64",
+        "adaptive:1:64",
+        "adaptive:4:64",
+        "adaptive:16:256",
+        "hindsight",
+        "delayed:4",
+    ),
+}
+"""What an open-ended choice is searched over, as far as a subject allows it."""
+
+
+class SpaceError(ValueError):
+    """A space, or a plan in it, cannot be used; the message says which and what to do."""
+
+
+def decisions(
+    graph: TrainingGraph,
+    device: Device,
+    base: Plan,
+    held: Sequence[str],
+    palettes: Mapping[str, Sequence[str]],
+) -> dict[Key, tuple[str, ...]]:
+    """Choices of every decision that exists in some surroundings, in the order of rewriting.
+
+    Raises
+    ------
+    SpaceError
+        A palette holds what no subject allows.
+    """
+    found: dict[Key, tuple[str, ...]] = {}
+    surroundings = _surroundings(graph, device, base, held)
+    for aspect in ORDER:
+        if aspect.name in held:
+            continue
+        palette = palettes.get(aspect.name)
+        refused: dict[str, tuple[str, ...]] = {}
+        taken: set[str] = set()
+        for plan in surroundings:
+            draft = draft_before(aspect.name, graph, plan, device)
+            for subject in aspect.subjects(draft, device):
+                options = allowed = aspect.allowed(draft, subject, device)
+                if palette is not None:
+                    options = tuple(o for o in palette if aspect.accepts(o, allowed))
+                    refused |= {o: allowed for o in palette if o not in options}
+                    taken.update(options)
+                before = found.get((aspect.name, subject), ())
+                found[aspect.name, subject] = tuple(dict.fromkeys((*before, *options)))
+        wrong = [o for o in refused if o not in (*taken, *PALETTES.get(aspect.name, ()))]
+        if wrong:
+            raise SpaceError(
+                f"palette of {aspect.name}: {wrong[0]!r} is not allowed for any subject; "
+                f"choose of {', '.join(refused[wrong[0]])}"
+            )
+    for step in STEP_ASPECTS:
+        if step.name not in held:
+            offered = step.offered(device)
+            narrowed = tuple(palettes.get(step.name, offered))
+            found[step.name, step.subject] = narrowed
+    return {key: choices for key, choices in found.items() if len(choices) > 1}
+
+
+def _surroundings(
+    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
+) -> list[Plan]:
+    """Plans that bring up every subject: all layers alike, and neighbours that differ.
+
+    Another backward rule brings kernels of its own to its layer and none to an edge, so for each
+    one that there is all layers alike are enough.
+    """
+    plain = Plan.make(
+        base.name,
+        graph.hash(),
+        {k: c for k, c in base.choices if k[0] in (*held, "backward", "precision")},
+    )
+    plans = [plain, *_precisions(graph, device, plain, (0b11, 0b00, 0b01, 0b10), held)]
+    if "backward" not in held:
+        for other in _backwards(graph, device, plain):
+            plans += [other, *_precisions(graph, device, other, (0b11, 0b00), held)]
+    return plans
+
+
+def _precisions(
+    graph: TrainingGraph,
+    device: Device,
+    plain: Plan,
+    patterns: Sequence[int],
+    held: Sequence[str],
+) -> list[Plan]:
+    """``plain`` with layers in INT8 and FP32 in turn, as two bits say; none where that is held."""
+    if "precision" in held:
+        return []
+    precision = next(a for a in ORDER if a.name == "precision")
+    draft = draft_before("precision", graph, plain, device)
+    layers = precision.subjects(draft, device)
+    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
+    return [
+        plain.update(
+            {
+                ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
+                for k, s in enumerate(either)
+            }
+        )
+        for pattern in patterns
+    ]
+
+
+def _backwards(graph: TrainingGraph, device: Device, plain: Plan) -> list[Plan]:
+    """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
+    backward = next(a for a in ORDER if a.name == "backward")
+    draft = draft_before("backward", graph, plain, device)
+    kinds: dict[str, dict[Key, str]] = {}
+    for subject in backward.subjects(draft, device):
+        for choice in backward.allowed(draft, subject, device):
+            kind = choice.partition(":")[0]
+            kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
+    if not plain.aspect("backward"):
+        kinds.pop("exact", None)  # as it is
+    return [plain.update(choices) for choices in kinds.values()]

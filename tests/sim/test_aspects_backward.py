@@ -1,0 +1,304 @@
+"""Backward: filtered gradients in drafts, in memory, in numbers, in both engines and in search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cost_models.device import load_device
+from kernels import filtered_oracle as oracle
+from kernels.conv import Conv2d
+from kernels.filtered import FilteredConv
+from kernels.operators import Role
+from kernels.profiles import PROFILES
+from kernels.quantised import QTensor
+from sim import Plan, PlanError, build_plan, decide, load_model, training_graph
+from sim.aspects.backward import Backward
+from sim.aspects.placement import units_for
+from sim.draft import Draft
+from sim.encoding import Evaluator, Space, SpaceError
+from sim.encoding.plain import plain_scores
+from sim.expected import expected_ns
+from sim.graph import TrainingGraph
+from sim.lowering import draft_before, lowering, validate
+from sim.model import INPUT, ModelBuilder
+from sim.numeric import NumericExecutor, StepInputs
+from sim.numeric.calls import Call
+from sim.numeric.frame import Frame
+from sim.policies import Filtered
+from sim.policies.conformance import check_policy
+from sim.run import simulate
+from tests.sim.test_numeric_executor import RESIDUAL, batch_of, trained
+
+PHONE = load_device("snapdragon-865")
+LENET = training_graph(load_model("lenet", batch=8))
+OFFLOAD = build_plan("dsp-int8", LENET, PHONE, (Filtered(2),))
+
+
+def plan_for(graph: TrainingGraph, **choices: str) -> Plan:
+    """A plan of backward choices alone."""
+    return Plan.make("filtered", graph.hash(), {("backward", k): c for k, c in choices.items()})
+
+
+def after_backward(graph: TrainingGraph, plan: Plan) -> Draft:
+    return draft_before("precision", graph, plan, PHONE)
+
+
+def small(**conv: int) -> TrainingGraph:
+    """Two convolutions with biases, the second as given."""
+    b = ModelBuilder("small", (4, 3, 11, 10), source="this test")
+    x = b.conv(INPUT, 6, 3, pad=1, bias=True)
+    x = b.conv(x, 6, 3, bias=True, **conv)
+    return training_graph(b.build(b.linear(b.flatten(b.global_avg_pool(x)), 5, bias=True)))
+
+
+def test_a_filtered_layer_has_passes_around_its_products() -> None:
+    draft = after_backward(LENET, plan_for(LENET, conv2="filter:4"))
+    items = {i.name: (i.op.kind, i.reads, i.writes) for i in draft.items if i.layer == "conv2"}
+    assert list(items.items())[:-1] == [
+        ("conv2", ("conv2d", ("pool1.out", "conv2.weight"), ("conv2.out",))),
+        ("conv2.patch_sum", ("patch_sum", ("pool1.out",), ("conv2.patches",))),
+        ("conv2.patch_mean", ("patch_mean", ("conv2.out.grad",), ("conv2.patch_error",))),
+        ("conv2.tap_sum", ("tap_sum", ("conv2.weight",), ("conv2.taps",))),
+        (
+            "conv2.input_grad",
+            ("conv2d", ("conv2.patch_error", "conv2.taps"), ("conv2.patch_grad",)),
+        ),
+        ("conv2.patch_expand", ("patch_expand", ("conv2.patch_grad",), ("pool1.out.grad",))),
+        (
+            "conv2.weight_grad",
+            ("conv2d", ("conv2.patches", "conv2.patch_error"), ("conv2.tap_grad",)),
+        ),
+        (
+            "conv2.tap_broadcast",
+            ("tap_broadcast", ("conv2.tap_grad",), ("conv2.weight.grad",)),
+        ),
+    ]
+
+
+def test_what_a_pass_writes_has_its_own_shape() -> None:
+    draft = after_backward(RESIDUAL, plan_for(RESIDUAL, conv4="filter:2", conv2="filter:3"))
+    for item in draft.items:
+        if item.op.kind.startswith(("patch", "tap")):
+            (name,) = item.writes
+            assert draft.buffers[name].shape == item.op.output, item.name
+            assert draft.buffers[item.reads[0]].shape == item.op.inputs[0], item.name
+
+
+def test_patches_up_to_the_map_are_allowed() -> None:
+    aspect_draft = draft_before("backward", LENET, plan_for(LENET), PHONE)
+    aspect = Backward()
+    assert aspect.subjects(aspect_draft, PHONE) == ["conv1", "conv2"]
+    allowed = aspect.allowed(aspect_draft, "conv2", PHONE)
+    assert allowed == ("exact", "filter:2", "filter:4", "filter:7", "filter:8")
+    for patch in (2, 3, 8):
+        validate(LENET, plan_for(LENET, conv2=f"filter:{patch}"), PHONE)
+    for wrong in ("filter:9", "filter:1", "filter:0", "filter:02", "filter", "filter:2:2", "none"):
+        with pytest.raises(PlanError, match="choose one of exact, filter:2, filter:4"):
+            validate(LENET, plan_for(LENET, conv2=wrong), PHONE)
+    with pytest.raises(PlanError, match=r"backward\.linear1 is no subject"):
+        validate(LENET, plan_for(LENET, linear1="filter:2"), PHONE)
+
+
+def test_frozen_layers_are_no_subjects_and_the_deepest_trained_one_has_no_input_gradient() -> None:
+    model = load_model("vgg11", batch=4)
+    names = [layer.name for layer in model.layers if layer.op.weights]
+    graph = training_graph(model, frozen=names[:-4])
+    plan = build_plan("mnn-fp32", graph, PHONE, (Filtered(2),))
+    layers = list(plan.aspect("backward"))
+    assert layers
+    assert set(layers) <= set(names[-4:])
+    first = layers[0]
+    steps = [i.name for i in after_backward(graph, plan).items if i.layer == first]
+    assert f"{first}.weight_grad" in steps
+    assert f"{first}.input_grad" not in steps
+    assert f"{first}.patch_expand" not in steps
+
+
+def test_patch_sums_live_on_in_the_place_of_the_input() -> None:
+    """VGG's pooled maps are read by one convolution alone: nothing else keeps them."""
+    graph = training_graph(load_model("vgg11", batch=8))
+    peaks = []
+    for patch in (None, 2, 4):
+        policies = () if patch is None else (Filtered(patch),)
+        plan = build_plan("mnn-fp32", graph, PHONE, policies)
+        draft = lowering(graph, plan, PHONE).draft({})
+        readers = [i.name for i in draft.items if "pool1.out" in i.reads]
+        if patch is not None:
+            assert readers == ["conv2_1", "conv2_1.patch_sum"]
+            assert draft.buffers["conv2_1.patches"].bytes * patch**2 == (
+                draft.buffers["pool1.out"].bytes
+            )
+        else:
+            assert readers == ["conv2_1", "conv2_1.weight_grad"]
+        peaks.append(simulate(graph, plan, PHONE, steps=1).peak_bytes)
+    assert peaks[0] > peaks[1] > peaks[2]
+
+
+def captured(
+    graph: TrainingGraph, plan: Plan, names: tuple[str, ...]
+) -> dict[str, NDArray[np.float64]]:
+    """Values of some buffers in the first step, as floats."""
+    executor = NumericExecutor(graph, plan, PHONE, seed=3)
+    images, labels = batch_of(graph)
+    found: dict[str, NDArray[np.float64]] = {}
+
+    def compute(call: Call, frame: Frame) -> None:
+        call.compute(frame)
+        for name in {*call.item.reads, *call.item.writes} & set(names):
+            value = frame.get(name)
+            if isinstance(value, QTensor):
+                found[name] = value.dequantise()
+            elif isinstance(value, np.ndarray):
+                found[name] = value.astype(np.float64)
+
+    draft = lowering(graph, plan, PHONE).draft({})
+    executor.step(draft, images, labels, StepInputs(rate_q24=1), compute)
+    return found
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        {"pad": 1},
+        {"pad": 0},
+        {"pad": 1, "stride": 2},
+        {"pad": 1, "groups": 0},
+        {"pad": 3, "dilation": 3},
+        {"pad": 1, "groups": 2},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_gradients_of_a_step_come_near_the_oracle(conv: dict[str, int], dtype: str) -> None:
+    graph = small(**conv)
+    plan = plan_for(graph, conv2="filter:3").update(
+        {("precision", layer): dtype for layer in ("conv1", "conv2", "pool1", "linear1")}
+    )
+    x, w, e, dx, dw, db = (
+        *("conv1.out", "conv2.weight", "conv2.out.grad"),
+        *("conv1.out.grad", "conv2.weight.grad", "conv2.bias.grad"),
+    )
+    names = {x, w, e, dx, dw, db}
+    got = captured(graph, plan, tuple(names))
+    op = graph.node("conv2").op
+    assert isinstance(op, Conv2d)
+    wanted = {
+        dx: oracle.filtered_input_grad(got[e], got[w], op, 3),
+        dw: oracle.filtered_weight_grad(got[x], got[e], op, 3),
+    }
+    loose = 0.06 if dtype == "int8" else 1e-5  # three roundings to 7 bits on the way
+    for name, want in wanted.items():
+        assert np.abs(got[name] - want).max() <= loose * np.abs(want).max(), name
+    if dtype == "fp32":  # in INT8 it stays a sum until the update
+        np.testing.assert_allclose(got[db], got[e].sum((0, 1, 2)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_split_equals_unsplit_in_every_profile_that_says_so(profile: str) -> None:
+    subjects = ("conv1.weight_grad", "conv2.weight_grad", "conv2.input_grad", "conv2")
+    split = OFFLOAD.update({("batch_split", s): "2" for s in subjects})
+    whole, losses = trained(LENET, OFFLOAD, profile=profile)
+    parts, _ = trained(LENET, split, profile=profile)
+    assert np.isfinite(losses).all()
+    assert (whole == parts) is (PROFILES[profile].split == "int32")
+
+
+def test_the_bits_depend_on_neither_placement_nor_threads() -> None:
+    mine = build_plan("mandheling", LENET, PHONE, (Filtered(2),))
+    rules = OFFLOAD.update({("rescale", s): c for s, c in mine.aspect("rescale").items()})
+    splits = rules.update({("batch_split", s): c for s, c in mine.aspect("batch_split").items()})
+    assert trained(LENET, mine)[0] == trained(LENET, splits)[0]
+    assert trained(LENET, OFFLOAD, threads=1) == trained(LENET, OFFLOAD, threads=2)
+    exact = build_plan("dsp-int8", LENET, PHONE)
+    assert trained(LENET, OFFLOAD)[0] != trained(LENET, exact)[0]
+
+
+@pytest.mark.parametrize("recipe", ["mnn-fp32", "mnn-fp32-gpu", "dsp-int8", "mandheling"])
+@pytest.mark.parametrize("graph", [LENET, RESIDUAL], ids=["lenet", "residual"])
+def test_both_engines_time_a_filtered_plan_alike(graph: TrainingGraph, recipe: str) -> None:
+    plan = build_plan(recipe, graph, PHONE, (Filtered(3),))
+    one = simulate(graph, plan, PHONE, steps=2)
+    other = simulate(graph, plan, PHONE, steps=2, engine="simpy")
+    assert one.sha256 == other.sha256
+
+
+def test_search_takes_filters_up_by_itself() -> None:
+    base = build_plan("mandheling", LENET, PHONE)
+    space = Space.of(LENET, PHONE, base)
+    mine = build_plan("mandheling", LENET, PHONE, (Filtered(4),))
+    again = space.decode(space.encode(mine))
+    assert again.aspect("backward") == mine.aspect("backward")
+    assert expected_ns(LENET, again, PHONE) == expected_ns(LENET, mine, PHONE)
+    moved = mine.replace("placement", "conv2.patch_sum", "cpu:1")
+    assert space.decode(space.encode(moved)).aspect("placement")["conv2.patch_sum"] == "cpu:1"
+    genes = {g.subject: g.choices for g in space.genes if g.aspect == "backward"}
+    assert genes["conv2"] == ("exact", "filter:2", "filter:4", "filter:7")
+    rows = space.random(12, seed=1)
+    kept = np.random.default_rng(2).random(rows.shape) > 0.1
+    near = np.where(kept, space.encode(moved), rows).astype(np.int16)
+    for batch in (rows, near):
+        fast, plain = Evaluator(space, memory=True)(batch), plain_scores(space, batch, "expected")
+        assert fast.time_ns.tolist() == plain.time_ns.tolist()
+    narrow = Space.of(LENET, PHONE, base, palettes={"backward": ("exact", "filter:24")})
+    assert [g.subject for g in narrow.genes if g.aspect == "backward"] == ["conv1"]
+    with pytest.raises(SpaceError, match="'filter:99' is not allowed for any subject"):
+        Space.of(LENET, PHONE, base, palettes={"backward": ("exact", "filter:99")})
+
+
+def test_with_placement_held_backward_is_held_too() -> None:
+    held = ("library", "input", "rpc_qos", "precision", "placement")
+    space = Space.of(LENET, PHONE, build_plan("dsp-int8", LENET, PHONE), held=held)
+    assert "backward" in space.held
+    assert not [g for g in space.genes if g.aspect == "backward"]
+
+
+def test_policy_filters_what_it_can() -> None:
+    check_policy(Filtered(4))
+    draft = draft_before("backward", LENET, plan_for(LENET), PHONE)
+    last = decide("last", LENET, PHONE, (Filtered(40, last=1),))
+    assert last.aspect("backward") == {"conv2": "filter:8"}
+    assert draft.first("conv2").op == LENET.node("conv2").op
+    with pytest.raises(PlanError, match="patch: 1; allowed: 2 or more"):
+        Filtered(1)
+    with pytest.raises(PlanError, match="last: 0"):
+        Filtered(2, last=0)
+
+
+def test_every_kernel_has_a_cost_wherever_it_may_be_placed() -> None:
+    for name in ("snapdragon-865", "laptop"):
+        device = load_device(name)
+        plan = build_plan("mnn-int8", LENET, device, (Filtered(2),))
+        ready = lowering(LENET, plan, device)
+        draft = draft_before("placement", LENET, plan, device)
+        passes = [i for i in draft.items if i.op.kind.startswith(("patch", "tap"))]
+        assert len(passes) == 3 + 5  # nothing below conv1 needs a gradient
+        for item in passes:
+            for unit in units_for(item, device):
+                cost = ready.costs.cost(item.call, unit)
+                assert cost.cycles > 0, (item.name, unit)
+                assert cost.lead_ns > 0
+
+
+def test_a_small_map_leaves_only_exact() -> None:
+    b = ModelBuilder("tiny", (2, 3, 3, 3), source="this test")
+    x = b.conv(b.conv(INPUT, 4, 3, pad=1), 4, 3)
+    graph = training_graph(b.build(b.linear(b.flatten(x), 3)))
+    with pytest.raises(PlanError, match=r"'filter:2' is not allowed; choose one of exact$"):
+        validate(graph, plan_for(graph, conv2="filter:2"), PHONE)
+    plan = build_plan("dsp-int8", graph, PHONE, (Filtered(2),))
+    assert plan.aspect("backward") == {"conv1": "filter:2"}
+
+
+def test_filtered_products_are_what_the_spec_says() -> None:
+    plan = plan_for(RESIDUAL, conv2="filter:4")
+    draft = after_backward(RESIDUAL, plan)
+    op = RESIDUAL.node("conv2").op
+    assert isinstance(op, Conv2d)
+    spec = FilteredConv(op, 4)
+    made = {i.role: i.op for i in draft.items if i.layer == "conv2" and i.has_macs}
+    assert made == {
+        Role.FORWARD: op,
+        Role.INPUT_GRAD: spec.input_product,
+        Role.WEIGHT_GRAD: spec.weight_product,
+    }
