@@ -79,6 +79,20 @@ class OperatingPoints(RowTable):
         return self
 
 
+class Voltages(RowTable):
+    """Clock (MHz) and supply voltage (V) at each operating point."""
+
+    value_unit: ClassVar[str] = "V"
+    unit: Literal["MHz, V"]
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        for mhz, volts in self.rows:
+            check_range(mhz, "MHz")
+            check_range(volts, "V")
+        return self
+
+
 class SizeLatency(RowTable):
     """Bytes and the extra latency (us) that a buffer of this size costs, from 0 bytes on."""
 

@@ -18,6 +18,7 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 from cost_models.description import (
     Description,
     OperatingPoints,
+    Voltages,
     load,
     names_in,
 )
@@ -54,6 +55,7 @@ class Cluster(Part):
 
     ``copy_rate`` counts each copied byte once (it is read and written). ``sustained_mhz`` is the
     clock held under a long load on all big cores; absent: not known, the highest clock is used.
+    ``voltages``: supply at each operating point, where it is known.
     """
 
     name: Literal["prime", "big", "little"]
@@ -64,6 +66,7 @@ class Cluster(Part):
     int8_macs_per_cycle: MacsPerCycle
     copy_rate: ByteRate
     operating_points: OperatingPoints
+    voltages: Voltages | None = None
     sustained_mhz: Megahertz | None = None
 
     @model_validator(mode="after")
@@ -76,6 +79,19 @@ class Cluster(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _voltage_of_each_point(self) -> Self:
+        if self.voltages is not None:
+            clocks, known = (
+                [mhz for mhz, _ in table.rows] for table in (self.operating_points, self.voltages)
+            )
+            differs = sorted({*clocks} ^ {*known})
+            if differs:
+                raise ValueError(
+                    f"{differs[0]:g} MHz is in only one of operating_points and voltages; give both"
+                )
+        return self
+
     @property
     def max_mhz(self) -> float:
         """Highest clock of the operating points, MHz."""
@@ -83,11 +99,16 @@ class Cluster(Part):
 
 
 class Cpu(Part):
-    """All clusters; ``pool_rate`` is what the big cores draw together, reads plus writes."""
+    """All clusters; ``pool_rate`` is what the big cores draw together, reads plus writes.
+
+    ``settable``: software may hold the cores at any of their operating points (a board with a
+    userspace governor), so that plans choose clocks by MHz.
+    """
 
     clusters: tuple[Cluster, ...] = Field(min_length=1)
     llc_bytes: Bytes
     pool_rate: ByteRate
+    settable: StrictBool = False
 
     @field_validator("clusters")
     @classmethod
@@ -151,7 +172,11 @@ class Dsp(Part):
 
 
 class Gpu(Part):
-    """The GPU as one queue; ``fp32_macs_per_cycle`` is of the whole unit."""
+    """The GPU as one queue; ``fp32_macs_per_cycle`` is of the whole unit.
+
+    ``operating_points``: clock and power of the busy GPU at each point that software may set; the
+    last is ``clock`` and ``power_mw``.
+    """
 
     name: Name
     fp32_macs_per_cycle: MacsPerCycle
@@ -159,6 +184,27 @@ class Gpu(Part):
     rate: ByteRate
     power_mw: Milliwatts
     launch_us: Microseconds
+    operating_points: OperatingPoints | None = None
+
+    @model_validator(mode="after")
+    def _ends_at_its_clock(self) -> Self:
+        if self.operating_points is not None:
+            last = self.operating_points.rows[-1]
+            if last != (self.clock.value, self.power_mw.value):
+                raise ValueError(
+                    f"operating_points end at {list(last)}; the last must be clock and power_mw, "
+                    f"[{self.clock.value:g}, {self.power_mw.value:g}]: correct one of them"
+                )
+        return self
+
+
+class PowerMode(Part):
+    """What a board allows under a named limit: big cores online, and the highest clocks."""
+
+    name: Name
+    big_cores: StrictInt = Field(ge=1, le=16)
+    cpu_mhz: Megahertz
+    gpu_mhz: Megahertz | None = None
 
 
 class Memory(Part):
@@ -229,6 +275,7 @@ class Device(Description):
     prepare: Prepare | None
     static: tuple[Static, ...] = Field(min_length=1)
     thermal: Thermal
+    power_modes: tuple[PowerMode, ...] = ()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -272,7 +319,8 @@ class Device(Description):
             ``dsp``, ``gpu``, or the name of a CPU cluster.
         point
             DSP: ``nominal``, ``turbo`` or ``turbo_l1`` (default: ``default_clock``). Cluster:
-            ``max`` (default) or ``sustained`` (the highest where it is not known). GPU: ``max``.
+            ``max`` (default) or ``sustained`` (the highest where it is not known). GPU: ``max``,
+            or one of its operating points such as ``614.4MHz``.
 
         Raises
         ------
@@ -295,13 +343,36 @@ class Device(Description):
                 "turbo_l1": clock.turbo_l1.value,
             }
         if unit == "gpu" and self.gpu is not None:
-            return {"max": self.gpu.clock.value}
+            points = self.gpu.operating_points
+            rows = () if points is None else points.rows
+            return {"max": self.gpu.clock.value} | {named(mhz): mhz for mhz, _ in rows}
         if unit in ("dsp", "gpu"):
             raise DeviceError(f"{self.name}: has no {unit}; place its operators on the CPU")
         cluster = self.cluster(unit)
         sustained = cluster.sustained_mhz
         held = cluster.max_mhz if sustained is None else sustained.value
         return {"max": cluster.max_mhz, "sustained": min(held, cluster.max_mhz)}
+
+    def gpu_power_mw(self, mhz: float) -> int:
+        """Return the power of the busy GPU at its clock or an operating point, integer mW.
+
+        Raises
+        ------
+        DeviceError
+            There is no GPU, or it has no such operating point.
+        """
+        if self.gpu is None:
+            raise DeviceError(f"{self.name}: has no gpu; place its operators on the CPU")
+        points = self.gpu.operating_points
+        known = {self.gpu.clock.value: self.gpu.power_mw.value}
+        known |= dict(points.rows) if points is not None else {}
+        for clock, power in known.items():
+            if abs(clock - mhz) <= HALF_HZ:
+                return _rounded(power)
+        allowed = ", ".join(f"{clock:g}" for clock in sorted(known))
+        raise DeviceError(
+            f"{self.name}: gpu: {mhz:g} MHz is no operating point; choose one of {allowed} MHz"
+        )
 
     def core_power_mw(self, cluster: str, mhz: float) -> int:
         """Return the power of one busy core at a clock, integer milliwatts.
@@ -326,6 +397,15 @@ class Device(Description):
             return _rounded(rows[after][1])
         (x0, y0), (x1, y1) = rows[after - 1], rows[after]
         return _rounded(y0 + (y1 - y0) * (mhz - x0) / (x1 - x0))
+
+
+def named(mhz: float) -> str:
+    """Name of an operating point in plans.
+
+    >>> named(614.4), named(1400.0)
+    ('614.4MHz', '1400MHz')
+    """
+    return f"{mhz:g}MHz"
 
 
 def _rounded(value: float) -> int:

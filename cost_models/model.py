@@ -104,7 +104,8 @@ class CostModel:
         Parameters
         ----------
         point
-            Operating point: ``max``, ``sustained`` or a share such as ``75%`` for the CPU;
+            Operating point: ``max``, ``sustained``, a share such as ``75%`` or, where software
+            may set them, a clock such as ``1400MHz`` for the CPU; ``max`` or a clock for the GPU;
             ``nominal``, ``turbo`` or ``turbo_l1`` for the DSP, ``max`` being its usual clock.
 
         Notes
@@ -124,7 +125,8 @@ class CostModel:
         if name in POOLS:
             return clock_and_power(device, cores_of(device, POOLS[name], int(count)), point)
         if name == "gpu" and device.gpu is not None:
-            return device.clock_hz("gpu"), round(device.gpu.power_mw.value)
+            hz = device.clock_hz("gpu", point if point.endswith("MHz") else None)
+            return hz, device.gpu_power_mw(hz / 1e6)
         if name == "dsp" and device.dsp is not None:
             hz = device.clock_hz("dsp", None if point == "max" else point)
             idle, busy = device.dsp.idle_power_mw.value, device.dsp.power_mw.value

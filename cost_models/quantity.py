@@ -32,6 +32,7 @@ MAX_SPREAD = 100.0
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "MHz": (1, 1e5),
+    "V": (0.1, 5),
     "mW": (1, 1e6),
     "us": (0, 1e7),
     "s": (1e-3, 1e6),

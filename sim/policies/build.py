@@ -315,5 +315,6 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
 def _situation(plan: Plan, device: Device) -> Situation:
     settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     costs = cost_model(device, settings["library"])
-    points = settings["operating_point.cpu"], settings["operating_point.dsp"]
+    keys = ("operating_point.cpu", "operating_point.dsp", "gpu_clock")
+    points = [settings[key] for key in keys]
     return Situation(device, costs, *points)
