@@ -31,7 +31,7 @@ from sim.plan import Key, Plan
 Genes = NDArray[np.int16]
 """One encoded plan, shape ``(genes,)``, or many, shape ``(plans, genes)``."""
 
-HELD = ("library", "input", "rpc_qos")
+HELD = ("library", "input", "rpc_qos", "optimiser_state")
 """Aspects that are circumstances rather than decisions: by default a search leaves them alone."""
 
 SCHEDULE = ("placement", "grouping")

@@ -21,6 +21,7 @@ from kernels.profiles import (
 )
 from kernels.quantised import QTensor
 from kernels.rounding import half_away
+from sim.aspects.optimiser import state_bits
 from sim.draft import Draft
 from sim.numeric.trained import (
     Hyper,
@@ -49,7 +50,7 @@ class Parameters:
         A layer in INT8 follows the profile's rule of initial weights, one in FP32 He's; both draw
         the same numbers.
         """
-        made = cls({})
+        made, bits = cls({}), state_bits(draft.items)
         for item in draft.items:
             if item.role is not Role.FORWARD or not item.op.weights:
                 continue
@@ -57,7 +58,9 @@ class Parameters:
             for name, shape in zip(names, item.op.weights, strict=True):
                 rule = profile.init if item.dtype == "int8" else InitRule.HE_NORMAL
                 values = _initial(item.op, name, shape, rule, seed)
-                made.trained[name] = start_trained(values, item.dtype, item.op.kind, profile, hyper)
+                made.trained[name] = start_trained(
+                    values, item.dtype, item.op.kind, profile, hyper, bits.get(item.layer, 32)
+                )
             if item.op.kind == "batch_norm":
                 channels = item.op.inputs[0][1]
                 zeros, ones = (np.full(channels, v, np.float32) for v in (0, 1))
