@@ -220,4 +220,4 @@ def _update(frame: Frame, item: Item) -> None:
     inputs = frame.inputs
     rate = Rate(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
     for name, gradient in zip(item.reads[:count], item.reads[count:], strict=True):
-        frame.parameters.trained[name].update(frame.get(gradient), rate)
+        frame.parameters.update(name, frame.get(gradient), rate)

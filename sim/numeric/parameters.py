@@ -27,21 +27,27 @@ from sim.numeric.trained import (
     Hyper,
     ParameterError,
     Place,
+    Rate,
     Trained,
     WideTrained,
     start_trained,
 )
-from sim.numeric.values import Floats, Value
+from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(slots=True, eq=False)
 class Parameters:
-    """Trained tensors by name, and batch norm's running statistics by layer."""
+    """Trained tensors by name, and batch norm's running statistics by layer.
+
+    While ``watched`` is a dictionary, updates put into it the gradients that they apply, by the
+    names of what they update: float32 copies.
+    """
 
     trained: dict[str, Trained]
     statistics: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    watched: dict[str, Floats] | None = None
 
     @classmethod
     def start(cls, draft: Draft, profile: NumericProfile, hyper: Hyper, seed: int) -> Parameters:
@@ -78,6 +84,12 @@ class Parameters:
         if name not in self.trained:
             raise ParameterError(f"{name} holds no value and is no parameter of this network")
         return self.trained[name].value
+
+    def update(self, name: str, gradient: Value, rate: Rate) -> None:
+        """Take one step of a trained tensor along a gradient."""
+        if self.watched is not None:
+            self.watched[name] = _float_copy(gradient)
+        self.trained[name].update(gradient, rate)
 
     def bias_sums(self, name: str, exponent: int, products: int) -> NDArray[np.int32]:
         """A bias in units of an accumulator: ``round(bias / 2^exponent)``.
@@ -170,6 +182,14 @@ class Parameters:
             digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def _float_copy(gradient: Value) -> Floats:
+    if isinstance(gradient, Accumulator):
+        return np.ldexp(gradient.sums.astype(np.float64), gradient.exponent).astype(np.float32)
+    if isinstance(gradient, QTensor):
+        return gradient.dequantise().astype(np.float32)
+    return as_floats(gradient).copy()
 
 
 def _initial(op: Operator, name: str, shape: Shape, rule: InitRule, seed: int) -> Floats:
