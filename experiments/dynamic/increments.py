@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 from experiments.cli_common import load_device
+from experiments.cli_options import pair
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.results import read_own_result, versions, write_result
 from experiments.training import checkpoint
@@ -117,7 +118,9 @@ def _increment(
         batches = data.epoch(settings, epoch)
         first = epoch * len(batches)
         losses.append(
-            train_epoch(session, batches, lambda n, first=first: schedule.rate_q24(first + n), epoch)  # type: ignore[misc]
+            train_epoch(
+                session, batches, lambda n, first=first: schedule.rate_q24(first + n), epoch
+            )  # type: ignore[misc]
         )
         if data.validation is not None:
             validated.append(score(session, data.validation, settings.batch).document())
@@ -165,7 +168,7 @@ def _save(
     rows: list[dict[str, Any]],
     weights: Weights,
 ) -> None:
-    config = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    config = settings.identity() | {"plan": settings.plan}
     checkpoint.save(
         out / checkpoint.NAME,
         Checkpoint(
@@ -200,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--keep", type=Path, help="file to keep the small result in")
     options = parser.parse_args(arguments)
-    values = {field.name: getattr(options, field.name) for field in fields(IncrementSettings)}
-    settings = IncrementSettings(**values)
+    settings = IncrementSettings(**given(options, IncrementSettings))
     result = train_increments(settings, options.out)
     if options.keep is not None:
         command = (
@@ -214,6 +216,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in result["increments"]:
         print(_said(row))
     return 0
+
+
+def given(options: argparse.Namespace, settings: type[Settings]) -> dict[str, Any]:
+    """Values of the settings that a command line gave."""
+    values = {field.name: getattr(options, field.name) for field in fields(settings)}
+    return values | {"sizes": pair("--sizes", options.sizes)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -231,6 +239,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         default = getattr(defaults, name)
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    parser.add_argument("--sizes", help="N,M: images of shapes32 to train and to test on")
     parser.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate")
 
 

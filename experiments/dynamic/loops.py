@@ -42,6 +42,8 @@ class Settings:
         Of the kernels; they change no bit of integer layers.
     device
         Device that the expected step times are of.
+    sizes
+        Images of ``shapes32`` to train and to test on.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Settings:
     validation: int = 1000
     threads: int | None = None
     device: str = "odroid-xu3"
+    sizes: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_integer(self, "epochs", 1, 100_000)
@@ -73,7 +76,8 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Settings that the result follows from."""
         names = ("dataset", "epochs", "batch", "rate", "seed", "validation", "device")
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return found | {"sizes": None if self.sizes is None else list(self.sizes)}
 
     def schedule(self, batches: int) -> Schedule:
         """Learning rates of all steps, for so many batches in an epoch."""
@@ -99,7 +103,9 @@ class Data:
         ValueError
             From the data set's loader.
         """
-        train, test = load_splits(settings.dataset, settings.data, shape=shape)
+        train, test = load_splits(
+            settings.dataset, settings.data, shape=shape, sizes=settings.sizes
+        )
         held = settings.validation
         if len(train) - held < settings.batch:
             raise ConfigError(

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.cli_common import load_device, load_graph
-from experiments.dynamic.increments import add_options
+from experiments.dynamic.increments import add_options, given
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.results import versions, write_result
 from experiments.training.config import ConfigError
@@ -174,9 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience", type=int, default=2, help="times it may fall short (2)")
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     options = parser.parse_args(arguments)
-    values = {field.name: getattr(options, field.name) for field in fields(SwitchSettings)}
     rule = PrecisionSwitching(resolution=options.resolution, patience=options.patience)
-    result = train_switching(SwitchSettings(**values), rule)
+    result = train_switching(SwitchSettings(**given(options, SwitchSettings)), rule)
     write_result(options.out, result)
     for number, row in enumerate(result["epochs"], 1):
         diversity = f", diversity {row['diversity']:.3f}" if "diversity" in row else ""

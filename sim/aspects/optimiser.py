@@ -50,7 +50,7 @@ class OptimiserState(Aspect):
             if item.role is Role.UPDATE and item.dtype == "fp32" and isinstance(item.op, SgdUpdate):
                 op = MomentumUpdate(item.op.params, STATE_BITS[choice])
                 out.buffers[item.layer + STATE] = Buffer((op.state_bytes,), 1, resident=True)
-                item = item._replace(op=op)  # noqa: PLW2901
+                item = item._replace(op=op)
             out.items.append(item)
         return out
 

@@ -91,7 +91,7 @@ class PrecisionSwitching:
         Precisions from the least to FP32. MuPPET has 8, 12, 14 and 16 bits and FP32; here are
         ``int8`` and ``fp32``.
     resolution
-        Epochs over which gradients are summed.
+        Epochs over which gradients are summed, 2 or more: the diversity of one gradient is 1.
     patience
         Times that the diversity may fall short before the next level is taken.
     alpha, beta
@@ -115,10 +115,10 @@ class PrecisionSwitching:
     def __post_init__(self) -> None:
         if not self.levels:
             raise PolicyError("levels is empty; name at least one precision")
-        for name in ("resolution", "patience"):
+        for name, least in (("resolution", 2), ("patience", 1)):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise PolicyError(f"{name} = {value!r}; allowed: a whole number of 1 or more")
+            if type(value) is not int or value < least:
+                raise PolicyError(f"{name} = {value!r}; allowed: a whole number of {least} or more")
         for name in ("alpha", "beta"):
             value = getattr(self, name)
             if not isfinite(value) or value < 0:

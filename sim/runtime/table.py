@@ -108,11 +108,7 @@ class RuntimeTable:
 
     def where(self, *, unit: str | None = None, point: str | None = None) -> RuntimeTable:
         """The rows on one unit, at one point, or both."""
-        kept = [
-            row
-            for row in self.rows
-            if unit in (None, row.unit) and point in (None, row.point)
-        ]
+        kept = [row for row in self.rows if unit in (None, row.unit) and point in (None, row.point)]
         return RuntimeTable(tuple(kept))
 
 
