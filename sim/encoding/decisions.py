@@ -50,7 +50,7 @@ def decisions(
         A palette holds what no subject allows.
     """
     found: dict[Key, tuple[str, ...]] = {}
-    surroundings = _surroundings(graph, device, base, held)
+    surroundings = _surroundings(graph, device, base, held, palettes)
     for aspect in ORDER:
         if aspect.name in held:
             continue
@@ -82,7 +82,11 @@ def decisions(
 
 
 def _surroundings(
-    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
+    graph: TrainingGraph,
+    device: Device,
+    base: Plan,
+    held: Sequence[str],
+    palettes: Mapping[str, Sequence[str]],
 ) -> list[Plan]:
     """Plans that bring up every subject: all layers alike, and neighbours that differ.
 
@@ -96,7 +100,7 @@ def _surroundings(
     )
     plans = [plain, *_precisions(graph, device, plain, (0b11, 0b00, 0b01, 0b10), held)]
     if "backward" not in held:
-        for other in _backwards(graph, device, plain):
+        for other in _backwards(graph, device, plain, palettes.get("backward")):
             plans += [other, *_precisions(graph, device, other, (0b11, 0b00), held)]
     return plans
 
@@ -126,13 +130,17 @@ def _precisions(
     ]
 
 
-def _backwards(graph: TrainingGraph, device: Device, plain: Plan) -> list[Plan]:
+def _backwards(
+    graph: TrainingGraph, device: Device, plain: Plan, palette: Sequence[str] | None
+) -> list[Plan]:
     """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
     backward = next(a for a in ORDER if a.name == "backward")
     draft = draft_before("backward", graph, plain, device)
     kinds: dict[str, dict[Key, str]] = {}
     for subject in backward.subjects(draft, device):
-        for choice in backward.allowed(draft, subject, device):
+        allowed = backward.allowed(draft, subject, device)
+        searched = allowed if palette is None else palette
+        for choice in (each for each in searched if backward.accepts(each, allowed)):
             kind = choice.partition(":")[0]
             kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
     if not plain.aspect("backward"):
