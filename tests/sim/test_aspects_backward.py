@@ -131,7 +131,7 @@ def test_patch_sums_live_on_in_the_place_of_the_input() -> None:
     kept = []
     for choice in ("exact", "filter:2", "filter:4"):
         plan = plan_for(graph, **dict.fromkeys(pooled, choice))
-        draft = lowering(graph, plan, PHONE).draft({})
+        draft = after_backward(graph, plan)
         readers = [i.name for i in draft.items if "pool1.out" in i.reads]
         if choice == "exact":
             assert readers == ["conv2_1", "conv2_1.weight_grad"]
@@ -149,8 +149,7 @@ def test_a_relu_keeps_the_input_of_the_convolution_after_it() -> None:
     """The module says so: then patch sums come on top."""
     graph = training_graph(load_model("vgg11", batch=8))
     drafts = [
-        lowering(graph, plan_for(graph, conv3_2=choice), PHONE).draft({})
-        for choice in ("exact", "filter:2")
+        after_backward(graph, plan_for(graph, conv3_2=choice)) for choice in ("exact", "filter:2")
     ]
     before, after = map(kept_bytes, drafts)
     assert after["relu3_1.out"] == before["relu3_1.out"]
