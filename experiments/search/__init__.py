@@ -1,0 +1,1 @@
+"""Policy search: better plans than the built-in ones, and how sure that is."""
