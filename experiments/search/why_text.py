@@ -23,9 +23,9 @@ def print_change(console: Console, change: Change) -> None:
     verb = "saves" if share >= 0 else "costs"
     show(
         console,
-        f"{change.after} {verb} {abs(share):.1%} of the step of {change.before}: "
+        f"{change.after} {verb} {abs(share):.1%} of the step of {change.before} (predicted):\n"
         f"{ms(change.before_ns)} -> {ms(change.after_ns)} ms, "
-        f"{joules(change.before_pj)} -> {joules(change.after_pj)} J (predicted)",
+        f"{joules(change.before_pj)} -> {joules(change.after_pj)} J",
     )
     if not (change.moved or change.choices):
         show(console, "The two plans make the same choices.")
@@ -78,7 +78,13 @@ def _two_columns(
 
 def _moves(moved: Sequence[Moved]) -> Group:
     rows = [
-        (m.family, f"{m.before} -> {m.after}", str(len(m.subjects)), ms(m.before_ns), ms(m.after_ns))
+        (
+            m.family,
+            f"{m.before} -> {m.after}",
+            str(len(m.subjects)),
+            ms(m.before_ns),
+            ms(m.after_ns),
+        )
         for m in moved[:ROWS]
     ]
     rest = moved[ROWS:]
