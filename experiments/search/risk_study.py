@@ -21,13 +21,12 @@ from experiments.results import FOLDER, read_result, write_result
 from experiments.search.recorded import (
     CONFIGS,
     SETTLED,
-    TensorRecord,
     counted,
     recordings,
     run_name,
     trace_of,
 )
-from experiments.search.risk import MILLION, mean_damage, plan_risk
+from experiments.search.risk import MILLION, met_damage, plan_risk
 from experiments.training.config import TrainConfig
 from sim import Plan, load_device, load_model, training_graph
 from sim.encoding.space import PALETTES
@@ -45,11 +44,8 @@ def met_ppm(trace: RescaleTrace) -> dict[str, float]:
     """
     saturated = lost = 0.0
     for subject, rows in trace.rows.items():
-        record = TensorRecord(subject, "", "", (), rows[0][5], counted([trace], subject))
-        steps = len(rows) - SETTLED
-        for error, (found, _, _) in record.met.items():
-            clipped, gone = mean_damage([record], error, found) if error else (0.0, 0.0)
-            saturated, lost = saturated + clipped * found / steps, lost + gone * found / steps
+        clipped, gone = met_damage(rows[0][5], counted([trace], subject))
+        saturated, lost = saturated + clipped, lost + gone
     whole = len(trace.rows)
     return {
         "total": round((saturated + lost) * MILLION / whole, 1),
