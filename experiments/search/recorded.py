@@ -207,11 +207,17 @@ def run_name(config: TrainConfig, rule: str) -> str:
     return f"{config.model}-{rule.replace(':', '-')}-seed{config.seed}"
 
 
-def trace_of(config: TrainConfig, rule: str, runs: Path) -> RescaleTrace:
-    """Train with one rescale rule for every tensor, unless that was done; return its trace."""
+def trained(config: TrainConfig, rule: str, runs: Path) -> tuple[RescaleTrace, float]:
+    """Train with one rescale rule for every tensor, unless that was done.
+
+    Returns
+    -------
+    tuple
+        The trace, and the test accuracy.
+    """
     name = run_name(config, rule)
-    train(with_one_rule(config, rule, runs / f"{name}.plan.json"), runs / name)
-    return load_trace(runs / name / TRACE)
+    result = train(with_one_rule(config, rule, runs / f"{name}.plan.json"), runs / name)
+    return load_trace(runs / name / TRACE), float(result["test"]["accuracy"])
 
 
 def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
@@ -219,9 +225,9 @@ def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
     found = []
     for config in CONFIGS.values():
         settings = replace(config, threads=threads)
-        true = trace_of(settings, TRUE_RULE, runs)
-        stale = [trace_of(settings, rule, runs) for rule in STALE_RULES]
-        followed = {rule: trace_of(settings, rule, runs) for rule in FOLLOWING_RULES}
+        true, _ = trained(settings, TRUE_RULE, runs)
+        stale = [trained(settings, rule, runs)[0] for rule in STALE_RULES]
+        followed = {rule: trained(settings, rule, runs)[0] for rule in FOLLOWING_RULES}
         found.append(recording(config, true, stale, followed))
     rules = {"true": TRUE_RULE, "stale": STALE_RULES, "followed": FOLLOWING_RULES}
     return {"schema": SCHEMA, "settled": SETTLED, "rules": rules, "recordings": found}
