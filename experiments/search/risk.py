@@ -46,6 +46,8 @@ from sim.rescaling import Delayed, parse_rule
 MILLION = 1_000_000
 FEWEST = 8
 """Tensor-steps that a shift error must have been met in for its own counts to be used."""
+MEAN = "mean of "
+"""Begins the source of a tensor that was not recorded."""
 CHUNK = 4096
 """Plans looked up at once, so that the table of places stays in the cache."""
 
@@ -214,8 +216,8 @@ def _class_of(
     ]
     of_class = [(k, subject) for k, subject, other in of_role if other == depth]
     if of_class:
-        return f"mean of {depth} {role}", of_class
-    return f"mean of {role}", [(k, subject) for k, subject, _ in of_role]
+        return f"{MEAN}{depth} {role}", of_class
+    return f"{MEAN}{role}", [(k, subject) for k, subject, _ in of_role]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,6 +240,16 @@ class RiskTable:
     """First entry of each tensor in ``_risk``."""
     _risk: I64
     """Parts per million of a tensor's values, times :data:`MILLION`, by precision and rule."""
+
+    @property
+    def note(self) -> str:
+        """What the estimate rests on, in a sentence for reports."""
+        whole, classes = len(self.tensors), sum(t.source.startswith(MEAN) for t in self.tensors)
+        known = " and ".join(f"{one.model} on {one.dataset}" for one in recordings())
+        return (
+            f"Accuracy risk is estimated from recorded trainings of {known}: {whole - classes} of "
+            f"{whole} tensors are recorded ones, {classes} take the mean of their role and depth."
+        )
 
     def of(self, batch: Genes) -> I64:
         """Return the risk of each row of ``batch``, int16 ``(plans, genes)``, ppm, rounded down.
