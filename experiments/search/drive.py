@@ -8,7 +8,7 @@ and the number of shards alone: not from workers, order, time, losses or interru
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
@@ -20,7 +20,7 @@ from experiments.search.front import Found, merge
 from experiments.search.journal import Finished, Journal
 from experiments.search.objectives import SearchError, places
 from experiments.search.problem import Problem
-from experiments.search.shard import ShardResult, run_shard
+from experiments.search.shard import run_shard
 
 LOSSES = 3
 """Losses of workers in a row, without a shard finished between, after which a search gives up."""
@@ -47,33 +47,52 @@ class Outcome:
 
     Attributes
     ----------
-    shards
-        Finished from the first on without a gap: searching that many again gives the same front.
-    evaluations
-        Plans that these shards scored.
+    finished
+        Shards from the first on without a gap: searching that many again gives the same front.
     front
-        Merged front of these shards, sorted by objectives.
-    rows
-        After each shard.
-    shard_ms
-        Wall time of these shards, summed over workers.
+        Their merged front, sorted by objectives.
     ran
         Shards that were run now rather than found in the journal.
     seconds
         Wall time of this run.
     lost
-        Workers that were lost.
+        Times that workers were lost.
     """
 
     problem: Problem
-    shards: int
-    evaluations: int
+    finished: tuple[Finished, ...]
     front: tuple[Found, ...]
-    rows: tuple[Row, ...]
-    shard_ms: int
     ran: int
     seconds: float
     lost: int
+
+    @property
+    def shards(self) -> int:
+        """How many shards are finished."""
+        return len(self.finished)
+
+    @property
+    def evaluations(self) -> int:
+        """Plans that they scored."""
+        return sum(one.result.evaluated for one in self.finished)
+
+    @property
+    def shard_ms(self) -> int:
+        """Wall time that they took, summed over workers."""
+        return sum(one.wall_ms for one in self.finished)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """How far the search was after each of them, from the first that found a plan on."""
+        (first,) = places(self.problem.objectives[:1])
+        rows, best, evaluations = [], None, 0
+        for shards, one in enumerate(self.finished, 1):
+            evaluations += one.result.evaluated
+            values = [f.values[first] for f in one.result.found]
+            best = min(values if best is None else [best, *values], default=None)
+            if best is not None:
+                rows.append(Row(shards, evaluations, best))
+        return tuple(rows)
 
 
 Watch = Callable[["Run"], None]
@@ -256,27 +275,11 @@ def merged(problem: Problem, finished: dict[int, Finished], shards: int) -> tupl
 
 def _outcome(run: Run) -> Outcome:
     shards = min(_prefix(run.finished), run.budget.shards or MOST_SHARDS)
-    done = [run.finished[k] for k in range(shards)]
-    results = [one.result for one in done]
     return Outcome(
         run.problem,
-        shards,
-        sum(r.evaluated for r in results),
+        tuple(run.finished[k] for k in range(shards)),
         merged(run.problem, run.finished, shards),
-        tuple(_rows(run.problem, results)),
-        sum(one.wall_ms for one in done),
         run.ran,
         run.seconds,
         run.lost,
     )
-
-
-def _rows(problem: Problem, results: Sequence[ShardResult]) -> Iterator[Row]:
-    (first,) = places(problem.objectives[:1])
-    best, evaluations = None, 0
-    for shards, result in enumerate(results, 1):
-        evaluations += result.evaluated
-        values = [f.values[first] for f in result.found] + ([] if best is None else [best])
-        best = min(values, default=None)
-        if best is not None:
-            yield Row(shards, evaluations, best)

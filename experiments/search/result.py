@@ -7,8 +7,9 @@ and nothing of the machine; ``run`` holds what it took there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -17,20 +18,21 @@ from pydantic import Field, ValidationError
 from cost_models.errors import one_line
 from cost_models.quantity import Part
 from cost_models.reading import each_key_once, read_bytes
+from experiments.cli_common import NOTE
+from experiments.results import versions
+from experiments.search.backends import Backend
 from experiments.search.drive import Outcome
 from experiments.search.front import Found, front_sha256
 from experiments.search.ground import Ground
 from experiments.search.objectives import COLUMNS, SearchError
 from experiments.search.problem import Problem
 from sim.plan import Plan
+from sim.policies.build import plan_names
 
 SCHEMA: Final = "mandheling-search"
 VERSION: Final = 1
 LARGEST_FILE = 256 << 20
 """A front of a thousand plans of the largest networks takes less."""
-
-Count = int
-
 
 class Measures(Part):
     """Measures of a plan by the expected step."""
@@ -119,7 +121,7 @@ class SearchResult(Part):
     bound: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     why: dict[str, Any] | None = None
-    verified: dict[str, Any] | None = None
+    verified: list[dict[str, Any]] | dict[str, Any] | None = None
     progress: tuple[tuple[int, int, int], ...]
 
     @property
@@ -174,13 +176,11 @@ class Extras:
     bound: Mapping[str, Any] | None = None
     robustness: Mapping[str, Any] | None = None
     why: Mapping[str, Any] | None = None
-    verified: Mapping[str, Any] | None = None
+    verified: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
 
 
 def built_in(ground: Ground) -> list[tuple[Plan, Found]]:
     """Return the built-in plans among a search's starts, decoded, with their measures."""
-    from sim.policies.build import plan_names
-
     names = set(plan_names(ground.device))
     pairs = zip(ground.starts, ground.values, strict=True)
     return [
@@ -188,3 +188,80 @@ def built_in(ground: Ground) -> list[tuple[Plan, Found]]:
         for start, values in pairs
         if start.name in names
     ]
+
+
+def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResult:
+    """Put together what a search found, beside the built-in plans."""
+    problem, ground = outcome.problem, outcome.problem.ground()
+    front = [
+        FrontPlan(
+            id=f"P{number}",
+            plan=_document(ground.space.decode(found.row, f"searched P{number}")),
+            genes=found.genes,
+            **_measures(found),
+        )
+        for number, found in enumerate(outcome.front, 1)
+    ]
+    baselines = [
+        BaselinePlan(name=plan.name, plan=_document(plan), **_measures(found))
+        for plan, found in built_in(ground)
+    ]
+    manifest = Manifest(
+        command=command_of(problem, f"{outcome.shards}-shards"),
+        problem=problem.to_json(),
+        problem_sha256=problem.sha256,
+        space_sha256=ground.space.sha256,
+        graph_sha256=ground.graph.hash(),
+        device_sha256=ground.device.sha256,
+        versions=versions(),
+        shards=outcome.shards,
+        evaluations=outcome.evaluations,
+        front_sha256=front_sha256(outcome.front),
+    )
+    run = RunFacts(
+        seconds=round(outcome.seconds, 3),
+        shard_seconds=outcome.shard_ms / 1e3,
+        shards_run=outcome.ran,
+        backend=backend.name,
+        workers=backend.workers,
+        workers_lost=outcome.lost,
+    )
+    return SearchResult(
+        note=NOTE,
+        manifest=manifest,
+        run=run,
+        objectives=problem.objectives,
+        limits=dict(ground.limits),
+        baselines=tuple(baselines),
+        front=tuple(front),
+        chosen=front[0].id,
+        progress=tuple((row.shards, row.evaluations, row.best) for row in outcome.rows),
+        **asdict(extras),
+    )
+
+
+def command_of(problem: Problem, budget: str) -> str:
+    """Return the command line that searches this problem."""
+    default = Problem(problem.model)
+    words = ["mandheling", "search", "--model", problem.model, "--device", problem.device]
+    words += ["--batch", str(problem.batch), "--objectives", ",".join(problem.objectives)]
+    words += ["--searcher", problem.searcher, "--seed", str(problem.seed)]
+    if problem.image is not None:
+        words += ["--image", str(problem.image)]
+    for aspect in sorted(set(problem.held) - set(default.held)):
+        words += ["--hold", aspect]
+    if problem.limits:
+        words += ["--limit", ",".join(f"{n}={limit}" for n, limit in problem.limits.items())]
+    for option in ("evaluations_per_shard", "generation"):
+        if getattr(problem, option) != getattr(default, option):
+            words += [f"--{option.replace('_', '-')}", str(getattr(problem, option))]
+    return shlex.join([*words, "--budget", budget])
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(plan.to_json())
+    return document
+
+
+def _measures(found: Found) -> dict[str, int]:
+    return dict(zip(COLUMNS, found.values, strict=True))
