@@ -84,7 +84,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
     archive = Archive(FINALISTS)
     seed = int(np.random.SeedSequence((problem.seed, shard)).generate_state(1, np.uint64)[0])
     searcher = load_searcher(problem.searcher)(ground.space, rows, seed, problem.objectives)
-    searcher.begin(problem.evaluations_per_shard)
+    searcher.begin(problem.evaluations_per_shard, shard)
     batch, evaluated = rows, 0
     while len(batch):
         values = scorer(batch)
