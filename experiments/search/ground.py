@@ -14,6 +14,7 @@ from experiments.search.objectives import OBJECTIVES, RiskTable, SearchError, Va
 from experiments.search.starts import Start, built_in_starts, crosses
 from sim.encoding import Evaluator, Genes, Space
 from sim.graph import TrainingGraph
+from sim.memo import Memo
 from sim.policies.build import build_plan, plan_names
 
 REFERENCE = "mandheling"
@@ -118,6 +119,11 @@ def space_around(graph: TrainingGraph, device: Device, held: tuple[str, ...]) ->
 
 def measures(space: Space, risk: RiskTable, batch: Genes, fidelity: str, *, memory: bool) -> Values:
     """Return all measures of a batch, shape ``(plans, measures)``; memory 0 unless asked for."""
-    scores = Evaluator(space, fidelity, memory)(batch)
+    key = (space.sha256, fidelity, memory)
+    scores = _EVALUATORS.get(key, lambda: Evaluator(space, fidelity, memory=memory))(batch)
     held = np.zeros_like(scores.time_ns) if scores.memory_bytes is None else scores.memory_bytes
     return np.stack([scores.time_ns, scores.energy_pj, risk.of(batch), held], axis=1)
+
+
+_EVALUATORS: Memo[Evaluator] = Memo(16)
+"""Evaluators keep tables of their space."""
