@@ -5,16 +5,13 @@ Needs ``pip install 'mandheling-sandbox[search]'``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.search.objectives import SearchError, Values
 from experiments.search.protocol import Searcher
 from sim.encoding import Genes, Space
-
-if TYPE_CHECKING:
-    from experiments.search import pymoo_parts
 
 POPULATION = 128
 

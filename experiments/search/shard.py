@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.search.archive import Archive
 from experiments.search.front import Found, merge
-from experiments.search.ground import Ground, measures
+from experiments.search.ground import Ground
 from experiments.search.objectives import SearchError
 from experiments.search.problem import Problem
 from experiments.search.registry import load_searcher
@@ -100,7 +100,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
 
 def _expected(ground: Ground, rows: Genes) -> list[Found]:
     """Score plans by the expected step, and keep those within all limits."""
-    values = measures(ground.space, ground.risk, rows, "expected", memory=True)
+    values = ground.measurer(rows, "expected", memory=True)
     inside = ground.excess_ppm(values) == 0
     return [Found.of(row, v) for row, v, ok in zip(rows, values, inside, strict=True) if ok]
 
