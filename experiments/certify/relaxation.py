@@ -142,7 +142,7 @@ class _Builder:
     """Bytes of the weights that each node reads, in INT8."""
 
     def __post_init__(self) -> None:
-        self.finder = WayFinder(self.space)
+        self.finder = WayFinder(self.space, energy=self.energy)
         self.choices = {g.key: g.choices for g in self.space.genes}
         self.types = self._types()
         self.draft = self._widest()
@@ -228,7 +228,7 @@ class _Builder:
         ways: list[Way] = []
         for dtype in types:
             kernel = Kernel(item.op, item.role, dtype, result)
-            ways += self.finder.ways(kernel, offer, energy=self.energy)
+            ways += self.finder.ways(kernel, offer)
         self.nodes.append(Node(item.name, item.layer, tuple(ways), exists))
         own = [self.buffers[n] for n in reads if self.buffers[n].resident]
         self.weights.append(sum(prod(buffer.shape) for buffer in own))

@@ -97,26 +97,24 @@ class WayFinder:
     costs: tuple[CostModel, ...] = field(init=False)
     points: Mapping[str, tuple[str, ...]] = field(init=False)
     """Operating points that the space offers, by unit."""
-    _known: dict[tuple[Kernel, Offer, bool], tuple[Way, ...]] = field(default_factory=dict)
+    slots: Mapping[str, int] = field(init=False)
+    energy: bool = False
+    """Whether a way may be worth keeping, and a clock worth running at, for its energy alone."""
+    _known: dict[tuple[Kernel, Offer], tuple[Way, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         device = self.space.device
         self.costs = tuple(cost_model(device, name) for name in offered(self.space, "library"))
         cpu, dsp = (offered(self.space, "operating_point", unit) for unit in ("cpu", "dsp"))
         self.points = {"cpu": cpu, "little": cpu, "dsp": dsp, "gpu": cpu}
+        self.slots = capacities(self.space)
 
-    def ways(self, kernel: Kernel, offer: Offer, *, energy: bool = False) -> tuple[Way, ...]:
-        """Return the ways of a kernel, best first; none if no offered unit can run it.
-
-        Parameters
-        ----------
-        energy
-            Whether a way may be worth keeping for its energy alone.
-        """
-        key = kernel, offer, energy
+    def ways(self, kernel: Kernel, offer: Offer) -> tuple[Way, ...]:
+        """Return the ways of a kernel, best first; none if no offered unit can run it."""
+        key = kernel, offer
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = tuple(_unbeaten(self._all(kernel, offer), energy))
+            known = self._known[key] = tuple(_unbeaten(self._all(kernel, offer), self.energy))
         return known
 
     def _all(self, kernel: Kernel, offer: Offer) -> Iterator[Way]:
@@ -138,27 +136,13 @@ class WayFinder:
         unit, _, _ = label.partition(":")
         packing = self._packing(costs, op, kernel.role, parts) if unit == "dsp" else Parts(0, 0, 0, 0)
         if kernel.dtype == "int8" and has_macs(kernel.op, kernel.role):
-            each = [self._ruled(costs, kernel, op, label, rule) for rule in rules]
+            modes = {m: self._run(costs, kernel, op, label, m) for m in _modes(rules)}
+            each = [_ruled(modes, rule) for rule in rules]
             best = Parts(*(min(column) for column in zip(*each, strict=True)))
         else:
             best = self._run(costs, kernel, op, label, "none")
         sums = [a + b for a, b in zip(best, packing, strict=True)]
         return Way(kernel.dtype, unit, *sums, packing.time_ns)
-
-    def _ruled(
-        self, costs: CostModel, kernel: Kernel, op: Operator, label: str, rule: str
-    ) -> Parts:
-        """Mean over steps with and without a scan, as the rule shares them, rounded down."""
-        parsed = parse_rule(rule)
-        share = scan_share(parsed)
-        quiet = self._run(costs, kernel, op, label, quiet_mode(parsed))
-        if not share:
-            return quiet
-        scanned = self._run(costs, kernel, op, label, "dynamic")
-        whole = SETTLED_TENSOR_STEPS
-        return Parts(
-            *((a * (whole - share) + b * share) // whole for a, b in zip(quiet, scanned, strict=True))
-        )
 
     def _run(
         self, costs: CostModel, kernel: Kernel, op: Operator, label: str, mode: Rescaling
@@ -185,10 +169,10 @@ class WayFinder:
     def _tasks(self, costs: CostModel, call: KernelCall, label: str, count: int) -> Parts:
         """What ``count`` equal tasks take that need not wait for each other."""
         unit, _, _ = label.partition(":")
-        timed = [costs.timed(call, label, point) for point in self.points[unit]]
+        timed = [costs.timed(call, label, point) for point in self._worth(costs, label)]
         time = min(map(task_ns, timed))
         some = timed[0]
-        places = self._capacity(unit) // some.slots
+        places = self.slots[unit] // some.slots
         if some.vtcm_bytes and self.space.device.dsp is not None:
             places = min(places, int(self.space.device.dsp.vtcm_bytes.value) // some.vtcm_bytes)
         transfer = round(self.space.device.memory.pj_per_byte.value) * some.ddr_bytes
@@ -198,8 +182,13 @@ class WayFinder:
             waves * time, count * some.slots * time, count * some.ddr_bytes, count * energy
         )
 
-    def _capacity(self, unit: str) -> int:
-        return capacities(self.space)[unit]
+    def _worth(self, costs: CostModel, label: str) -> tuple[str, ...]:
+        """Operating points worth looking at: without energy, the fastest one."""
+        unit, _, _ = label.partition(":")
+        points = self.points[unit]
+        if self.energy or len(points) == 1:
+            return points
+        return (max(points, key=lambda point: costs.clock_and_power(label, point)[0]),)
 
     def _packing(self, costs: CostModel, op: Operator, role: Role, parts: int) -> Parts:
         """What packing this kernel's share of its subgraph's filters takes."""
@@ -212,6 +201,27 @@ class WayFinder:
         power = min(costs.clock_and_power(f"dsp:{slots}", p)[1] for p in self.points["dsp"])
         energy = power * time + round(device.memory.pj_per_byte.value) * moved
         return Parts(time, slots * time, moved, energy)
+
+
+def _modes(rules: Iterable[str]) -> tuple[Rescaling, ...]:
+    """Modes that some step under one of these rules has."""
+    found: dict[Rescaling, None] = {}
+    for rule in map(parse_rule, rules):
+        found[quiet_mode(rule)] = None
+        if scan_share(rule):
+            found["dynamic"] = None
+    return tuple(found)
+
+
+def _ruled(modes: Mapping[Rescaling, Parts], rule: str) -> Parts:
+    """Mean over steps with and without a scan, as the rule shares them, rounded down."""
+    parsed = parse_rule(rule)
+    share, whole = scan_share(parsed), SETTLED_TENSOR_STEPS
+    quiet = modes[quiet_mode(parsed)]
+    scanned = modes["dynamic"] if share else quiet
+    return Parts(
+        *((a * (whole - share) + b * share) // whole for a, b in zip(quiet, scanned, strict=True))
+    )
 
 
 def task_ns(timed: Timed) -> int:

@@ -28,7 +28,6 @@ from experiments.certify.ways import UNITS, Way, capacities
 SOURCE, SINK = -1, -2
 DDR = "ddr"
 RESOURCES = (*UNITS, DDR)
-LONGEST_NS = 1 << 40
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +35,8 @@ class StepProgram:
     """The program of a relaxation; the time of the step is variable 0."""
 
     relaxation: Relaxation
-    longest_ns: int = LONGEST_NS
+    longest_ns: int = field(init=False)
+    """No plan that is worth a bound takes longer; times lie between 0 and this."""
     program: Program = field(default_factory=Program)
     starts: list[int] = field(default_factory=list)
     ways: list[list[int]] = field(default_factory=list)
@@ -51,6 +51,7 @@ class StepProgram:
     amounts: dict[str, list[F64]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.longest_ns = self._one_by_one()
         self.slots = {**capacities(self.relaxation.space), DDR: self._ddr_rate}
         self.program.variable(self.longest_ns, cost=1)
         self._choices()
@@ -61,6 +62,17 @@ class StepProgram:
         }
         for resource in RESOURCES:
             self.window(SOURCE, SINK, resource)
+
+    def _one_by_one(self) -> int:
+        """Time of all nodes one after the other, each with every call and return around it.
+
+        The program has a solution that is no longer: a bound may be cut off here.
+        """
+        relaxation = self.relaxation
+        calls = sum(edge.call_ns + edge.return_ns for edge in relaxation.edges)
+        ends = len(relaxation.nodes) * (relaxation.call_ns + relaxation.return_ns)
+        slowest = (max((way.time_ns for way in node.ways), default=0) for node in relaxation.nodes)
+        return calls + ends + sum(slowest)
 
     @property
     def _ddr_rate(self) -> int:
