@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,7 @@ from experiments.cli_common import (
 from experiments.cli_options import count_option, path_option, text_option
 
 if TYPE_CHECKING:
+    from experiments.certify.bounds import Bound
     from experiments.search.backends import Backend
     from experiments.search.budget import Budget
     from experiments.search.drive import Outcome
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 ALSO_RESUMED = {
     *("budget", "workers", "backend", "address", "resume", "output", "as_json"),
-    *("robust", "why", "verify", "dataset", "data", "epochs"),
+    *("bound", "robust", "why", "verify", "dataset", "data", "epochs"),
 }
 """Options that may be given with --resume; the others are those of the journal."""
 GIVEN = "COMMANDLINE"
@@ -82,6 +83,9 @@ def search(
         Path | None, path_option("--resume", "FILE", "Go on with the search of a journal.")
     ] = None,
     output: OutputOption = None,
+    bound: Annotated[
+        int, count_option("--bound", 0, 86_400, "Seconds to prove a lower bound in; 0: none.")
+    ] = 0,
     robust: Annotated[
         bool, typer.Option("--robust/--no-robust", help="Compare over drawn constants.")
     ] = True,
@@ -111,7 +115,7 @@ def search(
     With -o FILE, finished shards are kept in FILE.journal, so that nothing is lost.
     """
     from experiments.search.budget import Budget
-    from experiments.search.extras import robustness_of, verified_of, why_of
+    from experiments.search.extras import bound_of, robustness_of, verified_of, why_of
     from experiments.search.result import result_of
 
     amount = Budget.parse(budget)
@@ -131,10 +135,15 @@ def search(
     journal = resume or (None if output is None else _new_journal(output))
     with working("preparing"):
         problem.ground()
-    outcome, where = _searched(problem, amount, journal, (backend, workers, address), as_json)
+    proven = None
+    if bound:
+        with working("proving a lower bound"):
+            proven = bound_of(problem, bound)
+    ways = (backend, workers, address)
+    outcome, where = _searched(problem, amount, journal, ways, as_json, proven)
     if not outcome.front:
         raise CliError(f"--budget {budget}: no plan was found; take a larger one")
-    found = Found(outcome)
+    found = Found(outcome, proven)
     with working("comparing over drawn constants"):
         found.robustness = robustness_of(outcome) if robust else None
         found.why = why_of(outcome) if why else None
@@ -226,6 +235,7 @@ class Found:
     """What was found, and found out about it."""
 
     outcome: Outcome
+    bound: Bound | None = None
     robustness: Robustness | None = None
     why: Change | None = None
     verified: Verification | None = None
@@ -235,7 +245,10 @@ class Found:
         from experiments.search.result import Extras
 
         parts = {"robustness": self.robustness, "why": self.why, "verified": self.verified}
-        return Extras(**{n: one.as_json() for n, one in parts.items() if one is not None})
+        return Extras(
+            bound=None if self.bound is None else asdict(self.bound),
+            **{n: one.as_json() for n, one in parts.items() if one is not None},
+        )
 
 
 def _searched(
@@ -244,6 +257,7 @@ def _searched(
     path: Path | None,
     where: tuple[str, int | None, str | None],
     as_json: bool,
+    bound: Bound | None,
 ) -> tuple[Outcome, Backend]:
     """Search, and say on what backend."""
     from contextlib import ExitStack
@@ -256,17 +270,22 @@ def _searched(
         journal = stack.enter_context(Journal.open(path, problem)) if path is not None else None
         if journal is not None and journal.torn_bytes:
             say(f"{path}: the last line was torn by a crash; its shard is run again")
-        return _driven(problem, budget, backend, journal, as_json), backend
+        return _driven(problem, budget, backend, journal, as_json, bound), backend
 
 
 def _driven(
-    problem: Problem, budget: Budget, backend: Backend, journal: Journal | None, as_json: bool
+    problem: Problem,
+    budget: Budget,
+    backend: Backend,
+    journal: Journal | None,
+    as_json: bool,
+    bound: Bound | None,
 ) -> Outcome:
     from experiments.render_search import watching
     from experiments.search.drive import search as run_search
 
     try:
-        with watching(as_json, None) as watch:
+        with watching(as_json, None if bound is None else bound.time_ns) as watch:
             return run_search(problem, budget, backend, journal, watch)
     except KeyboardInterrupt:
         if journal is not None:

@@ -12,6 +12,8 @@ from experiments.search.result import built_in
 from sim.plan import Plan
 
 if TYPE_CHECKING:
+    from experiments.certify.bounds import Bound
+    from experiments.search.problem import Problem
     from experiments.search.robustness import Robustness
     from experiments.search.verify import Verification
     from experiments.search.why import Change
@@ -40,6 +42,13 @@ def robustness_of(outcome: Outcome) -> Robustness:
     ground, chosen = outcome.problem.ground(), chosen_plan(outcome)
     plans = {chosen.name: chosen, **rivals(ground)}
     return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
+
+
+def bound_of(problem: Problem, seconds: int) -> Bound:
+    """Prove a lower bound on the time of every plan of a problem's space."""
+    from experiments.certify.bounds import lower_bound
+
+    return lower_bound(problem.space(), seconds=seconds)
 
 
 def why_of(outcome: Outcome) -> Change:
