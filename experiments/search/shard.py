@@ -79,7 +79,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
         The problem cannot be searched, or its searcher breaks a rule.
     """
     ground, earlier = problem.ground(), tuple(elites)
-    rows = np.stack([f.row for f in earlier] or [s.row for s in ground.starts])
+    rows = np.stack([*(f.row for f in earlier), *(s.row for s in ground.starts)])
     scorer = Scorer(ground)
     archive = Archive(FINALISTS)
     seed = int(np.random.SeedSequence((problem.seed, shard)).generate_state(1, np.uint64)[0])
