@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.encoding.costs import Costs
 from sim.encoding.event_loops import Rows, build, run_step
-from sim.encoding.frames import Frame, Kernels, Sheet
+from sim.encoding.frames import ON_DSP, ON_GPU, Frame, Kernels, Sheet
 from sim.encoding.groups import Groups, assign, describe, sort_by_level
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
 from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
 from sim.encoding.static_loops import Step, static_step
 from sim.engines.compiled import empty_state
-from sim.engines.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.taskgraph import I64
+
+I16 = NDArray[np.int16]
 
 EXPECTED, QUIET, STATIC = range(3)
 """Fidelities, as numbers."""
@@ -28,9 +31,9 @@ TIME, ENERGY, MEMORY = range(3)
 class Meaning(NamedTuple):
     """How genes are read.
 
-    ``number`` has a row per gene and a column per choice: the option of a placement, 1 for a cut,
-    the place of a rule or operating point among all. The four others are genes, or ``-1 - number``
-    where the space holds that choice.
+    ``number`` has a row per gene and a column per choice: the place of a rule or operating point
+    among all (placements and cuts are read by kernel). The four others are genes, or
+    ``-1 - number`` where the space holds that choice.
     """
 
     number: I64
@@ -61,7 +64,7 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
         return np.zeros(shape, np.int64)
 
     per_kernel = dict.fromkeys(Groups._fields, n + 1)
-    per_kernel |= {"level_count": n + 3, "stamp": 1}
+    per_kernel |= {"level_count": n + 3, "stamp": 1, "gpu": 1}
     per_kernel |= dict.fromkeys(("cpu_read", "cpu_written", "inside", "counted"), buffers)
     per_step = dict.fromkeys(Step._fields, n + 1)
     per_step |= dict.fromkeys(("order", "ready_ns", "following", "end_ns"), items)
@@ -72,7 +75,7 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
     per_row |= {"level_count": n + 3, "member_ptr": n + 2}
     cache = {name: zeros(n + 1) for name in Cache._fields}
     cache |= {"miss": zeros(LONGEST, n + 1), "seen": zeros(LONGEST + 1)}
-    cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(2 * n + 1), "total": zeros(1)}
+    cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(4 * n + 4), "total": zeros(1)}
     state = empty_state(rows, per_row["pred"], units, slots)
     return Scratch(
         Groups(**{name: zeros(size) for name, size in per_kernel.items()}),
@@ -84,25 +87,24 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
 
 
 @inlined
-def _choice(gene: int, row: I64, meaning: Meaning) -> int:
+def _choice(gene: int, row: I16, meaning: Meaning) -> int:
     """Number of a gene's choice, or of the one that is held."""
     return meaning.number[gene, row[gene]] if gene >= 0 else -1 - gene
 
 
 @inlined
-def _place(row: I64, meaning: Meaning, kernels: Kernels, machine: Machine, s: Groups) -> None:
-    """Read placements and cuts; a unit without a kernel becomes the default one."""
+def _place(row: I16, kernels: Kernels, s: Groups) -> None:
+    """Read placements and cuts."""
+    gpu = 0
     for k in range(len(kernels.before)):
         gene = kernels.place_gene[k]
-        option = kernels.place_fixed[k]
-        if gene >= 0:
-            option = meaning.number[gene, row[gene]]
-            if kernels.allowed[k, option] == 0:
-                option = 0
-        s.option[k] = option
-        s.on_dsp[k] = machine.option_dsp[option]
+        option = kernels.options[k, row[gene]] if gene >= 0 else kernels.options[k, 0]
+        gpu |= option
+        s.option[k] = option & (ON_DSP - 1)
+        s.on_dsp[k] = 1 if option & ON_DSP else 0
         gene = kernels.cut_gene[k]
-        s.cut[k] = meaning.number[gene, row[gene]] if gene >= 0 else kernels.cut_fixed[k]
+        s.cut[k] = kernels.cuts[k, row[gene]] if gene >= 0 else kernels.cuts[k, 0]
+    s.gpu[0] = 1 if gpu & ON_GPU else 0
 
 
 @inlined
@@ -149,7 +151,7 @@ def _prepared(subgraphs: int, rule: int, distinct: int, machine: Machine, s: Gro
 
 @compiled
 def score(
-    batch: I64,
+    batch: I16,
     first: int,
     last: int,
     fidelity: int,
@@ -166,7 +168,7 @@ def score(
     sheets = len(frame.weights)
     for b in range(first, last):
         row = batch[b]
-        _place(row, meaning, kernels, machine, s.groups)
+        _place(row, kernels, s.groups)
         subgraphs = assign(kernels, s.groups)
         sort_by_level(kernels, subgraphs, s.groups)
         describe(kernels, subgraphs, s.groups)
@@ -175,7 +177,7 @@ def score(
         cpu_point = _choice(meaning.cpu_point, row, meaning)
         dsp_point = _choice(meaning.dsp_point, row, meaning)
         keys, sizes = s.groups.key, s.groups.memory_bytes
-        steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, s.cache)
+        steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, memory, s.cache)
         begin = 0
         if fidelity != EXPECTED:
             s.cache.chosen[0] = worst(steps, subgraphs, s.cache)

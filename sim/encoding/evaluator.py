@@ -45,7 +45,8 @@ class Evaluator:
     >>> device = load_device("snapdragon-865")
     >>> plan = build_plan("mandheling", graph, device)
     >>> space = Space.of(graph, device, plan)
-    >>> int(Evaluator(space)(space.encode(plan)[None]).time_ns[0]) == expected_ns(graph, plan, device)
+    >>> scores = Evaluator(space)(space.encode(plan)[None])
+    >>> int(scores.time_ns[0]) == expected_ns(graph, plan, device)
     True
     """
 
@@ -72,7 +73,7 @@ class Evaluator:
         PlanError
             A held choice is not allowed in the surroundings of a row.
         """
-        rows = self.space.checked(batch).astype(np.int64)
+        rows = self.space.checked(batch).astype(np.int16, copy=False)
         number = FIDELITIES.index(self.fidelity)
         out = np.zeros((len(rows), 3), np.int64)
         for places, ready in self._tables.by_frame(rows):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.dispatch import DISPATCH_RULES
-from sim.encoding.costs import Costs
+from sim.encoding.costs import BYTES, CAP, COMPUTE, LEAD, POWER, SLOTS, VTCM, Costs
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.static_loops import order_items
 from sim.engines.compiled import State, link, simulate
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 _CRITICAL, _UNBLOCK = (DISPATCH_RULES.index(n) for n in ("critical-path", "unblock-dsp"))
@@ -149,9 +149,6 @@ def build(
     n = len(sheet.kernel)
     order_items(sheet, groups.level, r.order, r.level_count)
     _sort_members(sheet, subgraphs, groups, r)
-    gpu = 0
-    for k in range(len(groups.group)):
-        gpu |= machine.option_gpu[groups.option[k]]
     rows = 0
     edges = 0
     moved = 0
@@ -160,13 +157,13 @@ def build(
     waits_for = -1
     if batch_cost >= 0:
         option = 0
-        while costs.fixed[batch_cost, option, 0] == 0:
+        while costs[batch_cost, option, cpu_point, SLOTS] == 0:
             option += 1
-        clocked = costs.clocked[batch_cost, option, cpu_point]
+        cost = costs[batch_cost, option, cpu_point]
         unit = machine.option_unit[option]
         if batch_serial == 1:
             waits_for = 0
-        rows = _row(0, unit, 1, 0, 0, clocked[0], 0, 1, clocked[1], edges, r)
+        rows = _row(0, unit, 1, 0, 0, cost[COMPUTE], 0, 1, cost[POWER], edges, r)
     for place in range(n):
         i = r.order[place]
         kernel = sheet.kernel[i]
@@ -201,9 +198,8 @@ def build(
             r.call_row[group] = rows - 1
         option = groups.option[kernel]
         point = dsp_point if machine.option_dsp[option] == 1 else cpu_point
-        fixed = costs.fixed[sheet.cost[i], option]
-        clocked = costs.clocked[sheet.cost[i], option, point]
-        lead = fixed[1]
+        cost = costs[sheet.cost[i], option, point]
+        lead = cost[LEAD]
         for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
             p = sheet.pred[e]
             if group >= 0 and groups.group[sheet.kernel[p]] == group:
@@ -211,29 +207,29 @@ def build(
                 edges = _edge(r.row[p], edges, r)
             else:
                 edges = _edge(r.seen[p], edges, r)
-        if gpu == 1:
+        if groups.gpu[0] == 1:
             here = machine.option_gpu[option]
             for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
                 if machine.option_gpu[groups.option[sheet.kernel[sheet.pred[e]]]] != here:
-                    lead = fixed[1] + machine.gpu_launch_ns
+                    lead = cost[LEAD] + machine.gpu_launch_ns
         if waits_for >= 0 and sheet.reads_input[i] == 1:
             edges = _edge(waits_for, edges, r)
         if group >= 0:
             edges = _edge(r.call_row[group], edges, r)
-        moved += fixed[2]
+        moved += cost[BYTES]
         unit = machine.option_unit[option]
         r.row[i] = rows
         r.seen[i] = rows
         rows = _row(
             rows,
             unit,
-            fixed[0],
-            fixed[4],
+            cost[SLOTS],
+            cost[VTCM],
             lead,
-            clocked[0],
-            fixed[2],
-            fixed[3],
-            clocked[1],
+            cost[COMPUTE],
+            cost[BYTES],
+            cost[CAP],
+            cost[POWER],
             edges,
             r,
         )
@@ -288,7 +284,7 @@ def run_step(rule: int, rows: int, moved: int, machine: Machine, r: Rows) -> tup
         whole.tally,
     )
     link(state.task, r.pred_ptr[: rows + 1], r.pred[: r.pred_ptr[rows]], state.succ)
-    if rule == _CRITICAL or rule == _UNBLOCK:
+    if rule in (_CRITICAL, _UNBLOCK):
         _rank(rule, rows, state, machine, r)
     for unit in range(len(machine.unit_slots)):
         state.unit[unit].ready = 0

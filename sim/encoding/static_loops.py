@@ -1,19 +1,19 @@
 """The static fidelity, compiled: places, groups and times a step in one pass over its items.
 
 Nothing is built: each item starts as soon as units, slots and VTCM allow, in the order of the
-rows that lowering would make, without contention. Equal to :func:`sim.engines.static_times` of those
-rows in their own order.
+rows that lowering would make, without contention. Equal to :func:`sim.engines.static_times` of
+those rows in their own order.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.encoding.costs import Costs
+from sim.encoding.costs import BYTES, LASTS, POWER, SLOTS, VTCM, Costs
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 
@@ -94,7 +94,8 @@ def _start(
             s.slot_vtcm[place] = 0
         s.slot_vtcm[at - 1] = vtcm
     s.unit_start[unit] = start
-    return until
+    ended: int = until
+    return ended
 
 
 @inlined
@@ -160,23 +161,21 @@ def static_step(
         s.group_ready[group] = 0
         s.group_call[group] = -1
         s.left[group] = 0
-    gpu = 0
     for i in range(n):
         s.ready_ns[i] = 0
-        kernel = sheet.kernel[i]
-        gpu |= machine.option_gpu[groups.option[kernel]]
-        if groups.group[kernel] >= 0:
-            s.left[groups.group[kernel]] += 1
+        group = groups.group[sheet.kernel[i]]
+        if group >= 0:
+            s.left[group] += 1
     makespan = 0
     energy = 0
     moved = 0
     if batch_cost >= 0:
         option = 0
-        while costs.fixed[batch_cost, option, 0] == 0:
+        while costs[batch_cost, option, cpu_point, SLOTS] == 0:
             option += 1
-        clocked = costs.clocked[batch_cost, option, cpu_point]
-        ended = _start(machine.option_unit[option], 1, 0, clocked[2], 0, machine, s)
-        energy += clocked[1] * clocked[2]
+        cost = costs[batch_cost, option, cpu_point]
+        ended = _start(machine.option_unit[option], 1, 0, cost[LASTS], 0, machine, s)
+        energy += cost[POWER] * cost[LASTS]
         makespan = ended
         if batch_serial == 1:
             for i in range(n):
@@ -208,18 +207,17 @@ def static_step(
             s.head[group] = -1
         option = groups.option[kernel]
         point = dsp_point if machine.option_dsp[option] == 1 else cpu_point
-        fixed = costs.fixed[sheet.cost[i], option]
-        clocked = costs.clocked[sheet.cost[i], option, point]
-        lasts = clocked[2]
-        if gpu == 1:
+        cost = costs[sheet.cost[i], option, point]
+        lasts = cost[LASTS]
+        if groups.gpu[0] == 1:
             lasts += _gpu_lead(i, sheet, machine, groups)
         ready = s.ready_ns[i]
         if group >= 0:
             ready = max(ready, s.group_call[group])
         unit = machine.option_unit[option]
-        ended = _start(unit, fixed[0], fixed[4], lasts, ready, machine, s)
-        energy += lasts * clocked[1]
-        moved += fixed[2]
+        ended = _start(unit, cost[SLOTS], cost[VTCM], lasts, ready, machine, s)
+        energy += lasts * cost[POWER]
+        moved += cost[BYTES]
         if group < 0:
             makespan = max(makespan, ended)
             _tell(i, ended, sheet, groups, s)
