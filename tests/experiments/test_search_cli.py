@@ -17,7 +17,7 @@ from experiments.search.result import SearchResult, command_of
 from sim.expected import expect
 from sim.plan import Plan
 
-QUICK = ("--backend", "serial", "--no-robust", "--no-why")
+QUICK = ("--backend", "serial", "--no-robust", "--no-why", "--no-bound")
 
 
 def run(*arguments: object) -> int:
@@ -85,8 +85,10 @@ def test_tables_name_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"front {sha256(whole(2))[:16]}" in printed
     assert "10^9 plans would take" in printed
     assert "of the step of mandheling (predicted)" in printed
+    assert "no plan of the space takes less than" in printed
     assert "P(faster than mandheling)" in printed
     assert "shard of 2-shards" in said
+    assert "ms, gap " in said
 
 
 def test_the_command_line_of_a_problem_is_whole() -> None:

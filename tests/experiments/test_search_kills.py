@@ -35,7 +35,9 @@ def kill_until_done(out: Path, shards: int, kills: int, seed: int, workers: int)
         before = finished(journal)
         known = journal.exists() and read_journal(journal).problem is not None
         what = ["--resume", journal] if known else [*OPTIONS, "-o", out]
-        process = begun(*what, "--budget", f"{shards}-shards", "--no-robust", "--no-why", *ways)
+        process = begun(
+            *what, "--budget", f"{shards}-shards", "--no-robust", "--no-why", "--no-bound", *ways
+        )
         if landed < kills:
             while process.poll() is None and finished(journal) == before:
                 time.sleep(0.01)
