@@ -312,7 +312,11 @@ def _print(result: SearchResult, found: Found) -> None:
     from experiments.search.why_text import print_change
 
     console = stdout_console()
-    show(console, plans_table(result), summary(result, projected(found.outcome.finished)))
+    show(
+        console,
+        plans_table(result),
+        summary(result, projected(found.outcome.finished, workers=result.run.workers)),
+    )
     if found.why is not None:
         print_change(console, found.why)
     if found.robustness is not None:
