@@ -33,7 +33,7 @@ from experiments.search.moves_jit import (
 )
 from experiments.search.objectives import Values
 from experiments.search.protocol import Searcher
-from sim.encoding import Genes, Space
+from sim.encoding import Evaluator, Genes, Space
 
 F64 = NDArray[np.float64]
 WORD = 1 << 32
@@ -51,6 +51,8 @@ class Tuning:
         Groups, at least, when there are several objectives.
     hot, halvings
         First temperature, a part of the start's value, and how often it halves.
+    ways
+        Neighbours of which a static step picks each plan that is asked for.
     frame_every
         Rounds between two tries of another frame by a group.
     gather_every
@@ -64,6 +66,7 @@ class Tuning:
     groups: int = 8
     hot: float = 2e-3
     halvings: int = 7
+    ways: int = 4
     frame_every: int = 16
     gather_every: int = 24
     odds: tuple[tuple[int, int], ...] = (
@@ -98,6 +101,7 @@ class Annealing(Searcher):
             self._blends, sizes = np.ones((2, 1)), [self.tuning.chains, self.tuning.explorers]
         self._group = np.repeat(np.arange(len(self._blends)), sizes)
         self._joined = False
+        self._static = Evaluator(space, "static")
         self._evaluations = 8192
         self._asked = self._round = 0
         self._frame_of: int | None = None
@@ -135,9 +139,26 @@ class Annealing(Searcher):
             self._frame_of = (self._round * groups // every) % groups
             batch = self._ask_frame(n)
         else:
-            words = self._draws.integers(0, WORD, size=(n, DRAWS))
-            batch = self._moves.propose(self._current, self._chain, self._orders, words, self._odds)
+            batch = self._ask_schedules(n)
         return batch
+
+    def _ask_schedules(self, n: int) -> Genes:
+        """Propose several neighbours for each plan asked for; the best by a static step is it."""
+        ways = self.tuning.ways if "memory" not in self.objectives else 1
+        chain = np.tile(self._chain, ways)
+        words = self._draws.integers(0, WORD, size=(len(chain), DRAWS))
+        found = self._moves.propose(self._current, chain, self._orders, words, self._odds)
+        if ways == 1:
+            return found
+        scores = self._static(found)
+        known = {"time": scores.time_ns, "energy": scores.energy_pj}
+        worth = np.zeros(len(found))
+        for column, name in enumerate(self.objectives):
+            if name in known:
+                weight = self._blends[self._group[chain], column] / self._scale[column]
+                worth += known[name] * weight
+        best = worth.reshape(ways, n).argmin(axis=0)
+        return np.ascontiguousarray(found[best * n + np.arange(n)])
 
     # -- the chains -------------------------------------------------------------------------
 
