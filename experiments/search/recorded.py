@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.accuracy import with_one_rule
-from experiments.results import write_result
 from experiments.training.config import TrainConfig
 from experiments.training.folder import TRACE
 from experiments.training.loop import train
+from sim.files import write_atomic
 from sim.numeric.records import RescaleTrace, load_trace
 
 FILE = Path(__file__).with_name("recorded.json")
@@ -233,6 +233,11 @@ def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
     return {"schema": SCHEMA, "settled": SETTLED, "rules": rules, "recordings": found}
 
 
+def write(content: Mapping[str, Any]) -> None:
+    """Write the file, whole or not at all; compact, as nobody edits it."""
+    write_atomic(FILE, json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and write the file."""
     parser = argparse.ArgumentParser(
@@ -241,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/risk"), help="folder of runs")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")
     options = parser.parse_args(arguments)
-    write_result(FILE, record(options.runs, options.threads))
+    write(record(options.runs, options.threads))
     print(f"wrote {FILE}")
 
 
