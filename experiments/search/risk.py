@@ -36,8 +36,7 @@ from experiments.search.recorded import (
     role_of,
 )
 from sim.aspects import ORDER
-from sim.encoding import Genes, Space
-from sim.encoding.space import SpaceError
+from sim.encoding import Genes, Space, SpaceError
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before, lowering
 from sim.plan import Plan
