@@ -26,6 +26,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_hw,
         cli_memory,
         cli_plan,
+        cli_plugins,
         cli_show,
         cli_simulate,
         cli_train,
@@ -115,6 +116,7 @@ app.add_typer(cli_plan.app, name="plan")
 app.add_typer(cli_hw.app, name="hw")
 app.command()(cli_show.devices)
 app.command()(cli_show.models)
+app.command()(cli_plugins.plugins)
 app.command()(cli_memory.vtcm)
 app.command()(cli_memory.sweep)
 app.command()(cli_memory.reuse)
