@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 from experiments.search.objectives import SearchError
 from experiments.search.protocol import SearcherFactory
 from experiments.values import short
+from sim.plugins import Plugins
 
-GROUP = "mandheling.searchers"
+
+def _accept(name: str, given: object) -> SearcherFactory:
+    if not callable(given):
+        raise TypeError(
+            f"it is {short(given)}; name a subclass of experiments.search.Searcher there"
+        )
+    return cast(SearcherFactory, given)
+
+
+SEARCHERS: Plugins[SearcherFactory] = Plugins("mandheling.searchers", "searcher", _accept)
+"""What makes the searcher of each name."""
 
 
 def searcher_names() -> tuple[str, ...]:
     """Return the names of all searchers that are installed, sorted."""
-    return tuple(sorted(_points()))
+    return tuple(sorted(SEARCHERS))
 
 
 def check_searcher_name(name: str) -> str:
@@ -23,9 +34,13 @@ def check_searcher_name(name: str) -> str:
     Raises
     ------
     SearchError
-        There is none of this name, or there are several.
+        There is none of this name.
     """
-    _point(name)
+    if name not in SEARCHERS:
+        close = get_close_matches(str(name), SEARCHERS, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        names = ", ".join(searcher_names()) or "none: install this project again (pip install .)"
+        raise SearchError(f"searcher {short(name)} is unknown{hint}; installed are {names}")
     return name
 
 
@@ -35,52 +50,8 @@ def load_searcher(name: str) -> SearcherFactory:
     Raises
     ------
     SearchError
-        There is none of this name, or several, or it cannot be imported or called.
+        There is none of this name.
+    PluginError
+        It cannot be imported or called, or there are several.
     """
-    point = _point(name)
-    try:
-        factory = point.load()
-    except Exception as error:  # a user's module may raise anything
-        raise SearchError(
-            f"searcher {name!r} ({_origin(point)}) cannot be imported: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not callable(factory):
-        raise SearchError(
-            f"searcher {name!r} ({_origin(point)}) is {short(factory)}; name a subclass of "
-            "experiments.search.Searcher in its entry point"
-        )
-    made: SearcherFactory = factory
-    return made
-
-
-def _points() -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, []).append(point)
-    return found
-
-
-def _point(name: str) -> EntryPoint:
-    known = _points()
-    if not known:
-        raise SearchError(
-            f"no searcher is installed: the entry points of {GROUP} are missing; install this "
-            "project again (pip install -e .)"
-        )
-    points = known.get(name, [])
-    if not points:
-        close = get_close_matches(str(name), known, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise SearchError(
-            f"searcher {short(name)} is unknown{hint}; choose one of {', '.join(sorted(known))}"
-        )
-    if len({point.value for point in points}) > 1:
-        origins = " and ".join(sorted(map(_origin, points)))
-        raise SearchError(f"searcher {name!r} comes from {origins}; uninstall one of them")
-    return points[0]
-
-
-def _origin(point: EntryPoint) -> str:
-    package = point.dist.name if point.dist is not None else "an unnamed distribution"
-    return f"{point.value} of {package}"
+    return SEARCHERS[check_searcher_name(name)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +25,7 @@ from experiments.search.random_search import RandomSearch
 from experiments.search.registry import load_searcher
 from experiments.search.risk import risk_table
 from sim.encoding import Genes, Space
+from sim.plugins import PluginError
 
 WHOLE = default_spaces()[0]
 
@@ -159,14 +159,12 @@ def test_users_searchers_are_found_and_run_like_built_in_ones(
     check_searcher(load_searcher("mine"))
     problem = Problem("lenet", batch=16, searcher="mine", evaluations_per_shard=64)
     assert run_shard(problem, 0).evaluated == 64
-    with pytest.raises(SearchError, match=r"'bad' \(own_search:Missing of own\) cannot be imp"):
+    with pytest.raises(PluginError, match=r"searcher 'bad' of own 1.0 cannot be imported from"):
         load_searcher("bad")
-    with pytest.raises(SearchError, match=r"'sums' \(other_search:ready of other\) is 3"):
+    with pytest.raises(PluginError, match=r"searcher 'sums' of other 1.0 .*: it is 3; name a sub"):
         load_searcher("sums")
-    install(tmp_path, "third", "mine = third_search:Mine", module)
-    import_module("importlib").invalidate_caches()
-    with pytest.raises(SearchError, match="comes from own_search:Mine of own and third_search"):
-        load_searcher("mine")
+    with pytest.raises(SearchError, match=r"'mines' is unknown .did you mean 'mine'"):
+        load_searcher("mines")
 
 
 def test_without_pymoo_the_install_line_is_given() -> None:
