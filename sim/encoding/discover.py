@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS
+from sim.aspects import ORDER, STEP_ASPECTS, Aspect
+from sim.draft import Draft
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -85,4 +86,20 @@ def held_choices(
     for step in STEP_ASPECTS:
         if step.name in held:
             found[step.name, step.subject] = step.resolve(plan, device)
+    return found
+
+
+def effective_choices(
+    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
+) -> dict[Key, str]:
+    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
+    found: dict[Key, str] = {}
+    for subject in aspect.subjects(draft, device):
+        choice = chosen.get((aspect.name, subject))
+        if choice is None or choice == aspect.default(draft, subject, device):
+            continue
+        if aspect.matters(draft, subject, choice) and aspect.accepts(
+            choice, aspect.allowed(draft, subject, device)
+        ):
+            found[aspect.name, subject] = choice
     return found
