@@ -1,0 +1,6 @@
+"""The page about a finished search: one file that opens from disk, with no network."""
+
+
+
+
+
