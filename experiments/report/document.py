@@ -1,0 +1,240 @@
+"""Everything that the page shows, computed from a search's result; plain data for JSON.
+
+The result holds plans and their figures. What explains them (timelines, breakdowns, waterfalls,
+sensitivities) is computed here, from the same plans on the same device; a figure that comes out
+differently than the result states is refused, as the explanation would be of something else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cost_models.device import Device
+from experiments.compare import MANDHELING, OFFLOAD, waterfalls
+from experiments.report.sensitivity import swings, touched, variates
+from experiments.report.timelines import TaskKinds, Texts
+from sim.choices import choices
+from sim.expected import Expectation, expect
+from sim.graph import TrainingGraph
+from sim.lowering import cost_model
+from sim.plan import Key, Plan
+from sim.policies.build import available, build_plan
+from sim.policies.recipes import RECIPES, TECHNIQUES
+from sim.taskgraph import CATEGORIES
+from sim.uncertainty import KINDS, Shared, evidence_shares
+
+MEASURES = ("time_ns", "energy_pj", "risk_ppm", "memory_bytes")
+DETAIL_LIMIT_BYTES = 4_000_000
+"""What timelines and sensitivities of plans may take of the page, which stays below 5 MB."""
+ABSENT = "\N{EN DASH}"
+"""Choice of a subject that a plan's graph does not have."""
+
+
+class ReportError(ValueError):
+    """A result cannot be reported on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A plan of the result: on the front, or a baseline."""
+
+    id: str
+    role: str
+    plan: Plan
+    values: Mapping[str, int | None]
+
+
+def report_document(
+    run: Mapping[str, Any],
+    graph: TrainingGraph,
+    device: Device,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Return what the page shows.
+
+    Parameters
+    ----------
+    run
+        Content of a result file (schema ``mandheling-search``).
+    graph, device
+        What was searched on.
+    advance
+        Called after each plan; there are :func:`plan_count` of them.
+
+    Raises
+    ------
+    ReportError
+        A plan's figures come out differently than the result states, or a name leads nowhere.
+    PlanError
+        A plan of the result does not fit the graph or the device.
+    """
+    entries = list(_entries(run))
+    reference = _reference(entries)
+    chosen = _chosen(run, entries)
+    pages = _Pages(graph, device, reference.plan)
+    order = sorted(entries, key=lambda e: (e is not reference, e is not chosen, e.role, e.id))
+    plans = {}
+    for entry in order:
+        plans[entry.id] = pages.add(entry)
+        advance()
+    problem = run["manifest"]["problem"]
+    return {
+        "title": {
+            "model": graph.name,
+            "device": device.name,
+            "batch": graph.batch,
+            "objectives": run["objectives"],
+            "limits": run["limits"],
+            "searcher": problem.get("searcher", ""),
+        },
+        "hvx_only": device.dsp is not None and device.dsp.has_hmx,
+        "notes": list(pages.notes),
+        "categories": CATEGORIES,
+        "evidence": KINDS,
+        "techniques": TECHNIQUES,
+        "reference": reference.id,
+        "chosen": chosen.id,
+        "plans": [plans[entry.id] for entry in entries],
+        **pages.shared(),
+        "waterfalls": _waterfalls(graph, device),
+        **{key: run[key] for key in ("bound", "robustness", "why", "verified", "progress")},
+        "manifest": run["manifest"],
+    }
+
+
+def plan_count(run: Mapping[str, Any]) -> int:
+    """Return how many plans a result holds."""
+    return len(run["front"]) + len(run["baselines"])
+
+
+def _entries(run: Mapping[str, Any]) -> Iterator[_Entry]:
+    for role, rows in (("front", run["front"]), ("baseline", run["baselines"])):
+        for row in rows:
+            plan = Plan.from_json(json.dumps(row["plan"]), f"plan of the {role}")
+            name = str(row["id"]) if role == "front" else f"baseline:{row['name']}"
+            yield _Entry(name, role, plan, {m: row.get(m) for m in MEASURES})
+
+
+def _reference(entries: Sequence[_Entry]) -> _Entry:
+    """Mandheling's plan; on a device that cannot run it, the fastest baseline."""
+    baselines = [entry for entry in entries if entry.role == "baseline"]
+    if not baselines:
+        raise ReportError("baselines: the result has none to compare with; search again")
+    named = [entry for entry in baselines if entry.plan.name == MANDHELING]
+    return named[0] if named else min(baselines, key=lambda e: (e.values["time_ns"] or 0, e.id))
+
+
+def _chosen(run: Mapping[str, Any], entries: Sequence[_Entry]) -> _Entry:
+    front = {entry.id: entry for entry in entries if entry.role == "front"}
+    name = str(run["chosen"])
+    if name not in front:
+        raise ReportError(f"chosen: {name!r} is no plan of the front; search again")
+    return front[name]
+
+
+class _Pages:
+    """Collects what the page shows of each plan, and the tables that plans share."""
+
+    def __init__(self, graph: TrainingGraph, device: Device, reference: Plan) -> None:
+        self.graph, self.device, self.reference = graph, device, reference
+        self.notes: dict[str, None] = {}
+        self._kinds, self._subjects, self._choices = TaskKinds(), Texts(), Texts()
+        self._paths: set[str] = set()
+        self._ddr = Shared.of(device).ddr_rate
+        self._quantities = dict(self._costs(reference).quantities())
+        self._resolved = self._resolve(reference)
+        self._room = DETAIL_LIMIT_BYTES
+
+    def _costs(self, plan: Plan) -> Any:
+        return cost_model(self.device, plan.get("library", "step", "mnn"))
+
+    def _resolve(self, plan: Plan) -> dict[Key, str]:
+        return {key: one.chosen for key, one in choices(self.graph, plan, self.device).items()}
+
+    def add(self, entry: _Entry) -> dict[str, Any]:
+        """Return what the page shows of one plan."""
+        expectation = expect(self.graph, entry.plan, self.device)
+        _check_figures(entry, expectation)
+        costs = self._costs(entry.plan)
+        self.notes |= dict.fromkeys(costs.calibration_notes())
+        quantities = costs.quantities()
+        self._quantities |= quantities
+        found: dict[str, Any] = {
+            "id": entry.id,
+            "role": entry.role,
+            "name": entry.plan.name,
+            "summary": _summary(entry),
+            **entry.values,
+            "memory_bytes": expectation.peak_bytes,
+            "breakdown_ns": list(expectation.breakdown_ns.values()),
+            "evidence": [
+                round(share, 6) for share in evidence_shares(expectation, quantities).values()
+            ],
+            "changes": self._changes(entry.plan),
+        }
+        timeline = self._kinds.timeline(expectation)
+        size = len(json.dumps(timeline, separators=(",", ":")))
+        if size <= self._room:
+            self._room -= size
+            found["timeline"] = timeline
+        self._paths |= touched(expectation, self._ddr)
+        found["swings"] = swings(expectation, quantities, self._ddr)
+        return found
+
+    def _changes(self, plan: Plan) -> list[int]:
+        """Flat triples (subject, here, there): what differs from the reference, defaults filled."""
+        mine, flat = self._resolve(plan), []
+        for aspect, subject, _, _ in plan.diff(self.reference):
+            here = mine.get((aspect, subject), ABSENT)
+            there = self._resolved.get((aspect, subject), ABSENT)
+            if here != there:
+                texts = self._choices.number(here), self._choices.number(there)
+                flat += [self._subjects.number(f"{aspect} {subject}"), *texts]
+        return flat
+
+    def shared(self) -> dict[str, Any]:
+        """Return the tables that plans refer to."""
+        known = variates(self._paths, self._quantities)
+        return {
+            "tasks": self._kinds.document(),
+            "subjects": self._subjects.document(),
+            "choices": self._choices.document(),
+            "variates": {name: asdict(one) for name, one in known.items()},
+        }
+
+
+def _summary(entry: _Entry) -> str:
+    if entry.role == "front":
+        return "found by the search"
+    recipe = RECIPES.get(entry.plan.name)
+    return recipe.summary if recipe else "a baseline"
+
+
+def _check_figures(entry: _Entry, expectation: Expectation) -> None:
+    computed = {
+        "time_ns": expectation.time_ns,
+        "energy_pj": expectation.energy_pj,
+        "memory_bytes": expectation.peak_bytes,
+    }
+    for measure, value in computed.items():
+        stated = entry.values[measure]
+        if stated is not None and stated != value:
+            raise ReportError(
+                f"plan {entry.plan.name!r}: {measure} is {stated} in the result and {value} here; "
+                "it was made with another version or other constants: search again with this one"
+            )
+
+
+def _waterfalls(graph: TrainingGraph, device: Device) -> list[dict[str, Any]]:
+    """Techniques one after the other, in the stated order and in the reverse; none without DSP."""
+    if not available(RECIPES[OFFLOAD], device):
+        return []
+    falls = waterfalls(build_plan(OFFLOAD, graph, device), graph, device)
+    return [
+        {"order": order, "names": fall.names, "times_ns": fall.times_ns}
+        for order, fall in zip(("stated order", "reverse order"), falls, strict=True)
+    ]
