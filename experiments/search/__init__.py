@@ -1,0 +1,23 @@
+"""Policy search: the words of a search script."""
+
+from experiments.search.front import Found, front_sha256, merge
+from experiments.search.ground import Ground
+from experiments.search.objectives import OBJECTIVES, SearchError
+from experiments.search.problem import Problem
+from experiments.search.protocol import Searcher
+from experiments.search.registry import searcher_names
+from experiments.search.shard import ShardResult, run_shard
+
+__all__ = [
+    "OBJECTIVES",
+    "Found",
+    "Ground",
+    "Problem",
+    "SearchError",
+    "Searcher",
+    "ShardResult",
+    "front_sha256",
+    "merge",
+    "run_shard",
+    "searcher_names",
+]
