@@ -172,13 +172,20 @@ def resampled(
     shared: Shared,
     worlds: int,
     seed: int = 0,
+    *,
+    tasks_in_world: Callable[[TaskGraph, int], TaskGraph] | None = None,
 ) -> Worlds:
-    """Return the expected step in each of ``worlds`` worlds."""
+    """Return the expected step in each of ``worlds`` worlds.
+
+    ``tasks_in_world``, given a task graph and the number of a world, changes single tasks before
+    the constants behind them all are changed.
+    """
     times, energies = [], []
     for world in range(worlds):
         time = energy = 0
         for weight, graph in zip(expectation.weights, expectation.graphs, strict=True):
-            changed = in_world(graph, quantities, world, seed, shared.ddr_rate)
+            own = graph if tasks_in_world is None else tasks_in_world(graph, world)
+            changed = in_world(own, quantities, world, seed, shared.ddr_rate)
             timeline = run_engine(changed)
             time += weight * timeline.makespan_ns
             energy += weight * energy_in_world(timeline, quantities, shared, world, seed)

@@ -52,7 +52,7 @@ class Searcher(ABC):
     def ask(self, n: int) -> Genes:
         """Return up to ``n`` plans to score next, int16 of shape ``(plans, genes)``.
 
-        Fewer than ``n`` end the search.
+        None ends the search.
         """
 
     @abstractmethod
