@@ -14,6 +14,7 @@ from typing import Any
 
 from cost_models.device import Device
 from experiments.compare import MANDHELING, OFFLOAD, waterfalls
+from experiments.search.result import FrontPlan, SearchResult
 from experiments.report.sensitivity import swings, touched, variates
 from experiments.report.timelines import TaskKinds, Texts
 from sim.choices import choices
@@ -44,11 +45,11 @@ class _Entry:
     id: str
     role: str
     plan: Plan
-    values: Mapping[str, int | None]
+    values: Mapping[str, int]
 
 
 def report_document(
-    run: Mapping[str, Any],
+    found: SearchResult,
     graph: TrainingGraph,
     device: Device,
     *,
@@ -58,8 +59,8 @@ def report_document(
 
     Parameters
     ----------
-    run
-        Content of a result file (schema ``mandheling-search``).
+    found
+        A finished search.
     graph, device
         What was searched on.
     advance
@@ -68,28 +69,29 @@ def report_document(
     Raises
     ------
     ReportError
-        A plan's figures come out differently than the result states, or a name leads nowhere.
+        The graph or the device is another than the search's; a plan's figures come out
+        differently than the result states; or there is no baseline.
     PlanError
         A plan of the result does not fit the graph or the device.
     """
-    entries = list(_entries(run))
+    _check_ground(found, graph, device)
+    entries = list(_entries(found))
     reference = _reference(entries)
-    chosen = _chosen(run, entries)
+    chosen = next(entry for entry in entries if entry.id == found.chosen)
     pages = _Pages(graph, device, reference.plan)
-    order = sorted(entries, key=lambda e: (e is not reference, e is not chosen, e.role, e.id))
+    order = sorted(entries, key=lambda e: (e is not reference, e is not chosen, e.role != "front"))
     plans = {}
     for entry in order:
         plans[entry.id] = pages.add(entry)
         advance()
-    problem = run["manifest"]["problem"]
+    facts = found.to_json()
     return {
         "title": {
             "model": graph.name,
             "device": device.name,
             "batch": graph.batch,
-            "objectives": run["objectives"],
-            "limits": run["limits"],
-            "searcher": problem.get("searcher", ""),
+            "objectives": found.objectives,
+            "limits": found.limits,
         },
         "hvx_only": device.dsp is not None and device.dsp.has_hmx,
         "notes": list(pages.notes),
@@ -101,22 +103,35 @@ def report_document(
         "plans": [plans[entry.id] for entry in entries],
         **pages.shared(),
         "waterfalls": _waterfalls(graph, device),
-        **{key: run[key] for key in ("bound", "robustness", "why", "verified", "progress")},
-        "manifest": run["manifest"],
+        **{key: facts[key] for key in ("bound", "robustness", "why", "verified", "progress")},
+        "manifest": facts["manifest"],
+        "run": facts["run"],
     }
 
 
-def plan_count(run: Mapping[str, Any]) -> int:
+def plan_count(found: SearchResult) -> int:
     """Return how many plans a result holds."""
-    return len(run["front"]) + len(run["baselines"])
+    return len(found.front) + len(found.baselines)
 
 
-def _entries(run: Mapping[str, Any]) -> Iterator[_Entry]:
-    for role, rows in (("front", run["front"]), ("baseline", run["baselines"])):
+def _check_ground(found: SearchResult, graph: TrainingGraph, device: Device) -> None:
+    here = {"graph_sha256": graph.hash(), "device_sha256": device.sha256}
+    for field, digest in here.items():
+        stated = getattr(found.manifest, field)
+        if stated != digest:
+            what = f"model {graph.name!r}" if field == "graph_sha256" else f"device {device.name!r}"
+            raise ReportError(
+                f"{field} is {stated[:12]}... in the result, and {digest[:12]}... is {what} here: "
+                "it has changed since; search again, or report with the version that searched"
+            )
+
+
+def _entries(found: SearchResult) -> Iterator[_Entry]:
+    for role, rows in (("front", found.front), ("baseline", found.baselines)):
         for row in rows:
-            plan = Plan.from_json(json.dumps(row["plan"]), f"plan of the {role}")
-            name = str(row["id"]) if role == "front" else f"baseline:{row['name']}"
-            yield _Entry(name, role, plan, {m: row.get(m) for m in MEASURES})
+            plan = Plan.from_json(json.dumps(row.plan), f"plan of the {role}")
+            name = row.id if isinstance(row, FrontPlan) else f"baseline:{row.name}"
+            yield _Entry(name, role, plan, {m: getattr(row, m) for m in MEASURES})
 
 
 def _reference(entries: Sequence[_Entry]) -> _Entry:
@@ -125,15 +140,7 @@ def _reference(entries: Sequence[_Entry]) -> _Entry:
     if not baselines:
         raise ReportError("baselines: the result has none to compare with; search again")
     named = [entry for entry in baselines if entry.plan.name == MANDHELING]
-    return named[0] if named else min(baselines, key=lambda e: (e.values["time_ns"] or 0, e.id))
-
-
-def _chosen(run: Mapping[str, Any], entries: Sequence[_Entry]) -> _Entry:
-    front = {entry.id: entry for entry in entries if entry.role == "front"}
-    name = str(run["chosen"])
-    if name not in front:
-        raise ReportError(f"chosen: {name!r} is no plan of the front; search again")
-    return front[name]
+    return named[0] if named else min(baselines, key=lambda e: (e.values["time_ns"], e.id))
 
 
 class _Pages:
@@ -169,7 +176,6 @@ class _Pages:
             "name": entry.plan.name,
             "summary": _summary(entry),
             **entry.values,
-            "memory_bytes": expectation.peak_bytes,
             "breakdown_ns": list(expectation.breakdown_ns.values()),
             "evidence": [
                 round(share, 6) for share in evidence_shares(expectation, quantities).values()
@@ -222,7 +228,7 @@ def _check_figures(entry: _Entry, expectation: Expectation) -> None:
     }
     for measure, value in computed.items():
         stated = entry.values[measure]
-        if stated is not None and stated != value:
+        if stated != value:
             raise ReportError(
                 f"plan {entry.plan.name!r}: {measure} is {stated} in the result and {value} here; "
                 "it was made with another version or other constants: search again with this one"

@@ -87,8 +87,7 @@ function times(plan) {
 }
 
 function planName(plan) {
-  if (plan.role === "baseline") return plan.name;
-  return plan.name === plan.id ? plan.name : `${plan.name} #${plan.id}`;
+  return plan.role === "baseline" ? plan.name : plan.id;
 }
 
 function shortPath(path) {

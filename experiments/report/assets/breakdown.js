@@ -21,7 +21,7 @@ function drawBreakdown(place, plan) {
   const toX = scale(0, most * 1.02, left, width - 14);
   const changes = data.categories.map((name, k) => plan.breakdown_ns[k] - reference.breakdown_ns[k]);
   const top = rows.length * 34 + 8;
-  const height = top + 46 + data.categories.length * 22 + 48;
+  const height = top + 46 + data.categories.length * 22 + 62;
   const node = canvas(width, height, "Time by category");
   rows.forEach((one, row) => {
     const y = 6 + row * 34;

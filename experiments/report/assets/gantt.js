@@ -2,6 +2,7 @@
 
 const LANE = 13;
 const STRIP = 30;
+const HEAD = 20 + LANE + 4;  // name of the plan, and its critical path
 const decoded = new Map();
 
 function tasksOf(plan) {
@@ -33,16 +34,21 @@ function tasksOf(plan) {
 
 function laneNames(shown) {
   // Rows that some shown plan uses, in the order of the machine, and the units that none uses.
-  const names = [];
+  const lanes = [];
   const idle = [];
+  let y = 0;
   for (const [unit, slots] of shown[0].timeline.units) {
     const unitName = data.tasks.units[unit];
     const rows = Array.from({ length: slots }, (_, slot) => `${unitName} ${slot}`);
     const used = rows.filter((row) => shown.some((plan) => tasksOf(plan).lanes.has(row)));
-    if (used.length) names.push(...used);
-    else idle.push(unitName);
+    if (!used.length) idle.push(unitName);
+    for (const name of used) {
+      lanes.push({ name, y });
+      y += LANE;
+    }
+    if (used.length) y += 3;
   }
-  return { names, idle };
+  return { lanes, idle, tall: y };
 }
 
 function ganttPanel(section) {
@@ -160,15 +166,15 @@ function drawGantt(place, view, range) {
   }
   const width = widthOf(place);
   const [left, right] = [62, width - 12];
-  const { names, idle } = laneNames(shown);
-  const paneHeight = 20 + LANE + 3 + names.length * LANE + 6 + STRIP + 14;
+  const { lanes, idle, tall } = laneNames(shown);
+  const paneHeight = HEAD + tall + 3 + STRIP + 14;
   const height = shown.length * paneHeight + 40;
   const toX = scale(view.from, view.to, left, right);
   const node = canvas(width, height, "Timelines of tasks", hatching());
   const panes = shown.map((plan, k) => {
     const top = k * paneHeight;
-    node.append(paneOf(plan, top, names, { toX, left, right, view }));
-    return { plan, top: top + 20 + LANE + 3 };
+    node.append(paneOf(plan, top, { lanes, tall }, { toX, left, right, view }));
+    return { plan, top: top + HEAD };
   });
   const toMs = scale(view.from / 1e6, view.to / 1e6, left, right);
   const bottom = shown.length * paneHeight - 6;
@@ -176,7 +182,7 @@ function drawGantt(place, view, range) {
     axisX(toMs, view.from / 1e6, view.to / 1e6, bottom, width / 110, "time in the step, ms"),
     svg("rect", { class: "outline", visibility: "hidden" }),
   );
-  view.geometry = { left, right, panes, names, toX };
+  view.geometry = { left, right, panes, lanes, toX };
   range.textContent = `${digits(view.from / 1e6)} to ${digits(view.to / 1e6)} ms` +
     (idle.length ? `; unused by both: ${idle.join(", ")}` : "");
   place.replaceChildren(node);
@@ -188,7 +194,7 @@ function hatching() {
   return svg("defs", {}, svg("pattern", pattern, lines));
 }
 
-function paneOf(plan, top, names, { toX, left, right, view }) {
+function paneOf(plan, top, { lanes, tall }, { toX, left, right, view }) {
   const tasks = tasksOf(plan);
   const node = svg("g");
   node.append(label(left, top + 13, `${planName(plan)}, ${ms(plan.timeline.makespan_ns)}`, { class: "panename" }));
@@ -196,8 +202,8 @@ function paneOf(plan, top, names, { toX, left, right, view }) {
   node.append(label(left - 6, first + 10, "critical", { "text-anchor": "end" }));
   const shapes = new Shapes(toX, left, right);
   for (const k of tasks.critical) shapes.add(tasks, k, first, LANE - 3, true);
-  names.forEach((name, row) => {
-    const y = first + LANE + 3 + row * LANE;
+  for (const { name, y: below } of lanes) {
+    const y = top + HEAD + below;
     node.append(
       label(left - 6, y + 10, name, { "text-anchor": "end" }),
       svg("line", { x1: left, x2: right, y1: y + LANE - 0.5, y2: y + LANE - 0.5, class: "lane" }),
@@ -207,15 +213,13 @@ function paneOf(plan, top, names, { toX, left, right, view }) {
       if (tasks.begin[k] > view.to) break;
       shapes.add(tasks, k, y, LANE - 2, !view.dim || tasks.critical.has(k));
     }
-  });
+  }
   node.append(shapes.node());
   const end = toX(plan.timeline.makespan_ns);
   if (end > left && end <= right + 1) {
-    const bottom = first + LANE + 3 + names.length * LANE;
-    node.append(svg("line", { x1: end, x2: end, y1: first - 4, y2: bottom, class: "end" }));
+    node.append(svg("line", { x1: end, x2: end, y1: first - 4, y2: top + HEAD + tall, class: "end" }));
   }
-  const strip = first + LANE + 3 + names.length * LANE + 6;
-  node.append(ddrStrip(plan, tasks, strip, { left, right, view }));
+  node.append(ddrStrip(plan, tasks, top + HEAD + tall + 3, { left, right, view }));
   return node;
 }
 
@@ -298,19 +302,19 @@ function ddrStrip(plan, tasks, top, { left, right, view }) {
 
 function taskAt(place, view, event) {
   const box = place.getBoundingClientRect();
-  const { panes, names, toX } = view.geometry;
+  const { panes, lanes, toX } = view.geometry;
   const [x, y] = [event.clientX - box.left, event.clientY - box.top];
   const time = toX.invert(x);
   const near = 1.5 * (toX.invert(1) - toX.invert(0));
   for (const { plan, top } of panes) {
-    const row = Math.floor((y - top) / LANE);
-    if (row < 0 || row >= names.length) continue;
+    const lane = lanes.find((one) => y >= top + one.y && y < top + one.y + LANE);
+    if (!lane) continue;
     const tasks = tasksOf(plan);
-    const under = (tasks.lanes.get(names[row]) ?? []).filter(
+    const under = (tasks.lanes.get(lane.name) ?? []).filter(
       (k) => tasks.begin[k] <= time + near && tasks.end[k] >= time - near);
     const inside = under.find((k) => tasks.begin[k] <= time && tasks.end[k] > time);
     const k = inside ?? under[0];
-    if (k !== undefined) return { plan, tasks, k, y: top + row * LANE };
+    if (k !== undefined) return { plan, tasks, k, y: top + lane.y };
   }
   return null;
 }

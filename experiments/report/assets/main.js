@@ -68,6 +68,7 @@ function build() {
   panel(main, "Search and bound", false, progressPanel);
   panel(main, `Timeline beside ${reference.name}`, true, ganttPanel);
   panel(main, "Sensitivity to each constant", true, tornadoPanel);
+  panel(main, "Does the gain survive what is not known?", false, robustnessPanel);
   panel(main, "Evidence", false, evidencePanel);
   panel(main, `What the plan decides differently than ${reference.name}`, true, changesPanel);
   panel(main, "The front as a table", true, (section) => plansPanel(section, "front"));

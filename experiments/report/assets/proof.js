@@ -36,15 +36,59 @@ function evidencePanel(section) {
   });
 }
 
+function robustnessPanel(section) {
+  const { robustness } = data;
+  if (!robustness) {
+    section.append(el("p", {}, "The plans were not compared over resampled constants: search with --robust."));
+    return;
+  }
+  const place = el("div", { class: "plot" });
+  const first = robustness.spreads[0].plan;
+  const gains = robustness.gains.filter((gain) => gain.plan === first);
+  section.append(
+    el("p", {}, `How much of each plan's time ${first} saves, in ${robustness.worlds} worlds of resampled ` +
+      "constants and jittered task times; the same worlds for both."),
+    place,
+    el("ul", { class: "small" }, ...robustness.notes.map((note) => el("li", {}, note))),
+  );
+  onSelect(() => drawGains(place, gains, first));
+}
+
+function drawGains(place, gains, first) {
+  const width = widthOf(place);
+  const [left, right] = [Math.min(150, width * 0.3), width - 14];
+  const [low, high] = padded([0, ...gains.flatMap((gain) => [100 * gain.low, 100 * gain.high])], 0.06);
+  const toX = scale(low, high, left, right);
+  const height = gains.length * 44 + 50;
+  const node = canvas(width, height, "Gain over resampled constants",
+    axisX(toX, low, high, height - 44, width / 100, "time saved, % (dot: median; line: 90 %)", height - 50));
+  gains.forEach((gain, k) => {
+    const y = 8 + k * 44;
+    const at = (share) => toX(100 * share);
+    const group = svg("g", { class: gain.verdict === "within the noise" ? "noise" : gain.verdict },
+      svg("rect", { x: left, y, width: right - left, height: 40, class: "hit" }),
+      svg("line", { x1: at(gain.low), x2: at(gain.high), y1: y + 28, y2: y + 28, class: "span" }),
+      svg("circle", { cx: at(gain.median), cy: y + 28, r: 4.5 }),
+      label(left + 4, y + 14, `${gain.verdict}; P(faster) ${percent(gain.wins, 0)}`, { class: "direct" }));
+    tipped(group, () => [
+      `${first} against ${gain.rival}`, gain.verdict,
+      `saves ${percent(gain.median)} of the time (90 %: ${percent(gain.low)} to ${percent(gain.high)})`,
+      `faster in ${percent(gain.wins)} of the worlds`,
+      `energy: ${percent(gain.energy_median)} (90 %: ${percent(gain.energy_low)} to ${percent(gain.energy_high)})`,
+    ]);
+    node.append(group, label(left - 8, y + 32, clipped(gain.rival, left - 10), { "text-anchor": "end" }));
+  });
+  node.append(svg("line", { x1: toX(0), x2: toX(0), y1: 4, y2: height - 44, class: "tick" }));
+  place.replaceChildren(node);
+}
+
 function progressPanel(section) {
   const place = el("div", { class: "plot" });
   section.append(place);
-  const { manifest, bound } = data;
-  const facts = [
-    `${data.progress.length ? data.progress[data.progress.length - 1][1].toLocaleString("en") : 0} plans evaluated`,
-    manifest.seconds ? `in ${digits(manifest.seconds, 3)} s` : null,
-  ].filter((one) => one !== null);
-  section.append(el("p", { class: "small" }, `${facts.join(" ")}.`));
+  const { manifest, run, bound } = data;
+  section.append(el("p", { class: "small" },
+    `${manifest.evaluations.toLocaleString("en")} plans scored in ${manifest.shards} shards, ` +
+    `${digits(run.shard_seconds, 3)} s of work in all; ${manifest.problem.searcher}, seed ${manifest.problem.seed}.`));
   if (bound) {
     const gap = bound.gap ?? chosen.time_ns / bound.time_ns - 1;
     section.append(el("p", {},
@@ -63,28 +107,30 @@ function drawProgress(place) {
   }
   const width = widthOf(place);
   const [height, left, bottom, top] = [230, 64, 44, 14];
-  const bound = data.bound?.time_ns;
+  const key = Object.keys(MEASURES).find((one) => one.startsWith(data.title.objectives[0]));
+  const { name, unit: sized, scale: by } = MEASURES[key];
+  const bound = key === "time_ns" ? data.bound?.time_ns : undefined;
   const last = data.progress[data.progress.length - 1];
-  const known = [...data.progress.map((row) => row[2]), reference.time_ns, ...(bound ? [bound] : [])];
-  const [y0, y1] = padded(known.map((one) => one / 1e6), 0.08, 0);
+  const known = [...data.progress.map((row) => row[2]), reference[key], ...(bound ? [bound] : [])];
+  const [y0, y1] = padded(known.map((one) => one / by), 0.08, 0);
   const thousands = last[1] >= 1e5;
   const unit = thousands ? 1e3 : 1;
   const toX = scale(0, last[1] / unit, left, width - 16);
   const toY = scale(y0, y1, height - bottom, top);
   const node = canvas(
-    width, height, "Best time by plans evaluated",
+    width, height, `Least ${name} by plans evaluated`,
     axisX(toX, 0, last[1] / unit, height - bottom, width / 110, `plans evaluated${thousands ? ", thousands" : ""}`),
-    axisY(toY, y0, y1, left, 5, "best step, ms", width - left - 16),
+    axisY(toY, y0, y1, left, 5, `least ${name}, ${sized}`, width - left - 16),
   );
-  const steps = data.progress.map((row) => [toX(row[1] / unit), toY(row[2] / 1e6)]);
+  const steps = data.progress.map((row) => [toX(row[1] / unit), toY(row[2] / by)]);
   const corners = steps.slice(1).map(([x, y]) => `H${x}V${y}`).join("");
   node.append(svg("path", { d: `M${steps[0][0]} ${steps[0][1]}${corners}`, class: "stairs strong" }));
-  const lines = [[reference.time_ns, reference.name, "join"], ...(bound ? [[bound, "lower bound", "bound"]] : [])];
-  for (const [time, text, kind] of lines) {
-    const y = toY(time / 1e6);
+  const lines = [[reference[key], reference.name, "join"], ...(bound ? [[bound, "lower bound", "bound"]] : [])];
+  for (const [value, text, kind] of lines) {
+    const y = toY(value / by);
     node.append(
       svg("line", { x1: left, x2: width - 16, y1: y, y2: y, class: kind }),
-      label(width - 18, y - 4, `${text}, ${ms(time)}`, { "text-anchor": "end", class: "direct" }),
+      label(width - 18, y - 4, `${text}, ${digits(value / by)} ${sized}`, { "text-anchor": "end", class: "direct" }),
     );
   }
   place.replaceChildren(node);

@@ -78,11 +78,12 @@ function manifestPanel(section) {
     } else lines.push([path, typeof value === "object" ? JSON.stringify(value) : String(value)]);
   };
   walk(data.manifest, "");
-  const text = JSON.stringify({ command: data.command, manifest: data.manifest }, null, 1);
+  const { command } = data.manifest;
+  const text = `${JSON.stringify(data.manifest, null, 1)}\n`;
   section.append(
     el("p", {}, "The same command with the same versions gives the same front:"),
-    el("pre", { class: "command" }, data.command),
-    el("div", { class: "controls" }, copyButton("copy the command", data.command), copyButton("copy the manifest", text)),
+    el("pre", { class: "command" }, command),
+    el("div", { class: "controls" }, copyButton("copy the command", command), copyButton("copy the manifest", text)),
     table(["field", "value"], lines.map((cells) => ({ cells })), []),
   );
 }

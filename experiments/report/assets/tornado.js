@@ -16,12 +16,12 @@ function tornadoPanel(section) {
     redraw();
   });
   section.append(
-    legend([["low", "constant's times at their 5 % end (shorter)"], ["high", "at their 95 % end (longer)"]]),
+    legend([["low", "5 % end of a constant's times (shorter)"], ["high", "95 % end (longer)"]]),
     place,
     el("div", { class: "controls" }, more),
     el("p", { class: "small" },
       "One constant at a time, the others at their values; the engine runs again. A coefficient " +
-      "that several constants share moves them together, at its own 5 % and 95 % ends. No share " +
+      "that several constants share moves them together; its colours are its own 5 % and 95 % ends. No share " +
       "goes beyond its limit, the measured peak. A ratio that hardly moves is a comparison that " +
       "does not depend on that constant. Sorted by the effect on the selected plan."),
   );
