@@ -76,10 +76,16 @@ const MEASURES = {
   memory_bytes: { name: "peak memory", unit: "MiB", scale: 1048576 },
 };
 
+function keyOf(objective) {
+  return Object.keys(MEASURES).find((key) => key.startsWith(objective));
+}
+
+function measureOf(objective) {
+  return MEASURES[keyOf(objective)];
+}
+
 function measured(plan, key) {
-  const value = plan[key];
-  if (value === null || value === undefined) return "not known";
-  return `${digits(value / MEASURES[key].scale)} ${MEASURES[key].unit}`;
+  return `${digits(plan[key] / MEASURES[key].scale)} ${MEASURES[key].unit}`;
 }
 
 function times(plan) {

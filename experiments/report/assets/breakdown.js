@@ -48,7 +48,7 @@ function drawBreakdown(place, plan) {
 
 function changeBars(changes, left, width, top) {
   const far = Math.max(...changes.map((one) => Math.abs(one)), 1) / 1e6;
-  const toX = scale(-far * 1.25, far * 1.25, left, width - 14);
+  const toX = scale(-far * 1.5, far * 1.5, left, width - 14);
   const node = svg("g");
   changes.forEach((change, k) => {
     const name = data.categories[k];
@@ -62,7 +62,7 @@ function changeBars(changes, left, width, top) {
   const bottom = top + changes.length * 22 + 2;
   node.append(
     svg("line", { x1: toX(0), x2: toX(0), y1: top - 4, y2: bottom, class: "tick" }),
-    axisX(toX, -far * 1.25, far * 1.25, bottom, width / 130, `change against ${reference.name}, ms`),
+    axisX(toX, -far * 1.5, far * 1.5, bottom, width / 130, `change against ${reference.name}, ms`),
   );
   return node;
 }

@@ -2,13 +2,9 @@
 
 function frontPanel(section) {
   const place = el("div", { class: "plot" });
-  const known = Object.keys(MEASURES).filter((key) =>
-    data.plans.every((plan) => plan[key] !== null && plan[key] !== undefined),
-  );
   const wanted = data.title.objectives.length > 1 ? data.title.objectives : ["time", "energy"];
-  const axes = wanted.map((name) => known.find((key) => key.startsWith(name)) ?? known[0]);
-  const shown = { x: axes[0], y: axes[1] ?? known[1], range: "near" };
-  const options = known.map((key) => [key, MEASURES[key].name]);
+  const shown = { x: keyOf(wanted[0]), y: keyOf(wanted[1]), range: "near" };
+  const options = Object.keys(MEASURES).map((key) => [key, MEASURES[key].name]);
   const redraw = () => drawFront(place, shown);
   const change = (field) => (value) => {
     shown[field] = value;

@@ -17,7 +17,10 @@ function themeButton() {
 
 function header() {
   const { model, device, batch, objectives, limits } = data.title;
-  const within = Object.entries(limits ?? {}).map(([name, value]) => `${name} \u2264 ${value}`);
+  const within = Object.entries(limits).map(([name, value]) => {
+    const { unit, scale: by } = measureOf(name);
+    return `${name} at most ${digits(value / by)} ${unit}`;
+  });
   const facts = [`batch ${batch}`, `objectives: ${objectives.join(", ")}`, ...within];
   return el("header", {},
     el("div", { class: "titles" },
@@ -38,7 +41,7 @@ function selectionBar() {
     pick.value = plan.id;
     const faster = plan === reference ? "" : ` (${digits(times(plan), 4)} x as fast as ${reference.name})`;
     const others = Object.keys(MEASURES).slice(1)
-      .filter((key) => plan[key] !== null).map((key) => measured(plan, key)).join("; ");
+      .map((key) => measured(plan, key)).join("; ");
     says.replaceChildren(el("strong", {}, measured(plan, "time_ns")), `${faster}; ${others}`);
   });
   const back = el("button", { type: "button", onclick: () => select(chosen.id) }, "the chosen one");
@@ -69,7 +72,7 @@ function build() {
   panel(main, `Timeline beside ${reference.name}`, true, ganttPanel);
   panel(main, "Sensitivity to each constant", true, tornadoPanel);
   panel(main, "Does the gain survive what is not known?", false, robustnessPanel);
-  panel(main, "Evidence", false, evidencePanel);
+  panel(main, "What the times rest on", false, evidencePanel);
   panel(main, `What the plan decides differently than ${reference.name}`, true, changesPanel);
   panel(main, "The front as a table", true, (section) => plansPanel(section, "front"));
   panel(main, "Baselines", true, (section) => plansPanel(section, "baseline"));

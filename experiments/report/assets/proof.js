@@ -90,7 +90,7 @@ function progressPanel(section) {
     `${manifest.evaluations.toLocaleString("en")} plans scored in ${manifest.shards} shards, ` +
     `${digits(run.shard_seconds, 3)} s of work in all; ${manifest.problem.searcher}, seed ${manifest.problem.seed}.`));
   if (bound) {
-    const gap = bound.gap ?? chosen.time_ns / bound.time_ns - 1;
+    const gap = chosen.time_ns / bound.time_ns - 1;
     section.append(el("p", {},
       el("strong", {}, `No plan of the searched space is faster than ${ms(bound.time_ns)}`),
       `: the chosen plan is at most ${percent(gap)} above the optimum. ${bound.method ? `By ${bound.method}.` : ""}`));
@@ -107,7 +107,7 @@ function drawProgress(place) {
   }
   const width = widthOf(place);
   const [height, left, bottom, top] = [230, 64, 44, 14];
-  const key = Object.keys(MEASURES).find((one) => one.startsWith(data.title.objectives[0]));
+  const key = keyOf(data.title.objectives[0]);
   const { name, unit: sized, scale: by } = MEASURES[key];
   const bound = key === "time_ns" ? data.bound?.time_ns : undefined;
   const last = data.progress[data.progress.length - 1];

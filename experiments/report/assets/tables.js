@@ -1,6 +1,6 @@
 // Tables: what the selected plan changes, the front, the baselines; and how to make it again.
 
-const ALWAYS = 40;
+const FEW_SUBJECTS = 6;
 
 function table(heads, rows, numeric) {
   const side = (k) => (numeric.includes(k) ? { class: "number" } : {});
@@ -13,42 +13,46 @@ function table(heads, rows, numeric) {
 
 function changesPanel(section) {
   const place = el("div");
-  const shown = { all: false };
-  const draw = () => {
-    const plan = state.selected;
-    const changes = changesOf(plan);
-    if (!changes.length) {
+  section.append(place);
+  onSelect((plan) => {
+    const groups = new Map();
+    for (const one of changesOf(plan)) {
+      const key = JSON.stringify([one.aspect, one.there, one.here]);
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(one.subject);
+    }
+    if (!groups.size) {
       place.replaceChildren(el("p", {}, plan === reference
         ? "This is the plan that others are compared with."
         : `It decides everything as ${reference.name} does.`));
       return;
     }
-    const by = [...countBy(changes, (one) => one.aspect)];
-    const kinds = by.map(([aspect, count]) => `${aspect} ${count}`).join(", ");
-    const rows = (shown.all ? changes : changes.slice(0, ALWAYS)).map((one) =>
-      ({ cells: [one.aspect, one.subject, one.there, one.here] }));
-    const rest = changes.length - ALWAYS;
-    const toggle = rest > 0
-      ? el("button", { type: "button", onclick: () => { shown.all = !shown.all; draw(); } },
-        shown.all ? "show fewer" : `show ${rest} more`)
-      : null;
+    const rows = [...groups].map(([key, subjects]) => {
+      const [aspect, there, here] = JSON.parse(key);
+      return { cells: [aspect, there, here, String(subjects.length), subjectList(subjects)] };
+    });
+    const count = plan.changes.length / 3;
     place.replaceChildren(
       el("p", { class: "small" },
-        `${changes.length} choices differ (${kinds}). A dash: there is no such subject in that plan.`),
-      table(["aspect", "subject", reference.name, planName(plan)], rows, []),
-      ...(toggle ? [el("div", { class: "controls" }, toggle)] : []),
+        `${count} choice${count > 1 ? "s differ" : " differs"}. A dash: there is no such subject in that plan.`),
+      table(["aspect", reference.name, planName(plan), "subjects", ""], rows, [3]),
     );
-  };
-  section.append(place);
-  onSelect(draw);
+  });
+}
+
+function subjectList(subjects) {
+  if (subjects.length <= FEW_SUBJECTS) return subjects.join(", ");
+  const first = subjects.slice(0, FEW_SUBJECTS).join(", ");
+  const rest = subjects.slice(FEW_SUBJECTS).join(", ");
+  return el("details", {}, el("summary", {}, `${first}, and ${subjects.length - FEW_SUBJECTS} more`), rest);
 }
 
 function plansPanel(section, role) {
   const place = el("div");
-  const known = Object.keys(MEASURES).filter((key) => data.plans.some((plan) => plan[key] !== null));
+  const known = Object.keys(MEASURES);
   const rows = data.plans.filter((plan) => plan.role === role)
     .sort((a, b) => a.time_ns - b.time_ns || (a.id < b.id ? -1 : 1));
-  const numeric = [1, 2, 3, 4, 5, 6].filter((k) => k <= known.length + 1);
+  const numeric = [1, 2, 3, 4, 5];
   const heads = ["plan", ...known.map((key) => `${MEASURES[key].name}, ${MEASURES[key].unit}`), `${reference.name} / it`,
     ...(role === "baseline" ? ["what it is"] : [])];
   section.append(place);
@@ -56,7 +60,7 @@ function plansPanel(section, role) {
     const cells = (plan) => [
       el("button", { type: "button", class: "link", onclick: () => select(plan.id) },
         planName(plan) + (plan === chosen ? " (chosen)" : "")),
-      ...known.map((key) => plan[key] === null ? ABSENT : digits(plan[key] / MEASURES[key].scale)),
+      ...known.map((key) => digits(plan[key] / MEASURES[key].scale)),
       `${digits(times(plan), 4)} x`,
       ...(role === "baseline" ? [plan.summary] : []),
     ];
@@ -67,8 +71,6 @@ function plansPanel(section, role) {
     })), numeric));
   });
 }
-
-const ABSENT = "\u2013";
 
 function manifestPanel(section) {
   const lines = [];
