@@ -26,6 +26,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_hw,
         cli_memory,
         cli_plan,
+        cli_search,
         cli_show,
         cli_simulate,
         cli_train,
@@ -108,6 +109,7 @@ def _root(
 
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
+app.command()(cli_search.search)
 app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)

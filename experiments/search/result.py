@@ -34,6 +34,7 @@ VERSION: Final = 1
 LARGEST_FILE = 256 << 20
 """A front of a thousand plans of the largest networks takes less."""
 
+
 class Measures(Part):
     """Measures of a plan by the expected step."""
 
