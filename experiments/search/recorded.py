@@ -28,8 +28,8 @@ SCHEMA = 1
 SETTLED = 256
 """Steps from which on anything is counted: the periods of adaptive rules have grown by then."""
 TRUE_RULE = "every"
-STALE_RULES = ("fixed:16", "delayed:4")
-"""The first errs to either side by little, the second to the coarse side by more."""
+STALE_RULES = ("fixed:16", "fixed:64")
+"""They err to either side, and do not upset the training whose values are counted."""
 ROLES = ("forward", "input_grad", "weight_grad")
 DEPTHS = ("first", "middle", "last")
 CONFIGS = {
@@ -171,8 +171,9 @@ def _recording(content: Mapping[str, Any]) -> Recording:
         tensors[subject] = TensorRecord(
             subject, role, depth, _unpacked(each["shifts"]), each["values"], met
         )
-    names = (content[name] for name in ("model", "dataset", "batch", "profile"))
-    return Recording(*names, tensors)
+    return Recording(
+        content["model"], content["dataset"], content["batch"], content["profile"], tensors
+    )
 
 
 def run_name(config: TrainConfig, rule: str) -> str:

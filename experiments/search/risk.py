@@ -208,7 +208,7 @@ class RiskTable:
 
     space: Space
     tensors: tuple[TensorRisk, ...]
-    _places: NDArray[np.int64]
+    _places: I64
     """Gene of the precision and of the rule of each tensor, ``(tensors, 2)``; -1: held."""
     _strides: I64
     """What a step of its precision gene is worth in ``_risk``."""
@@ -245,7 +245,7 @@ class RiskTable:
         for first in range(0, len(batch), CHUNK):
             rows = batch[first : first + CHUNK]
             out = total[first : first + CHUNK]
-            for k, (precision, rule) in enumerate(self._places):
+            for k, (precision, rule) in enumerate(self._places.tolist()):
                 place = np.full(len(rows), self._first[k])
                 if precision >= 0:
                     place += rows[:, precision] * self._strides[k]
@@ -267,7 +267,10 @@ def risk_table(space: Space) -> RiskTable:
     sources = Sources.of(space.graph.name, layer_of)
     genes = {gene.key: (k, gene.choices) for k, gene in enumerate(space.genes)}
     base = dict(space.base.choices)
-    places, strides, first, risk = [], [], [], []
+    places: list[tuple[int, int]] = []
+    strides: list[int] = []
+    first: list[int] = []
+    risk: list[int] = []
     for k, (subject, layer) in enumerate(layer_of.items()):
         held_type = base.get(("precision", layer), _default("precision", space, layer))
         held_rule = base.get(("rescale", subject), _default("rescale", space, subject))

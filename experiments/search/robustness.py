@@ -2,9 +2,9 @@
 
 In each *world* every constant of the cost model has a drawn factor (:mod:`sim.uncertainty`), every
 FastRPC call a drawn tail, and every task a drawn factor of its own: what a kernel's time is off
-by, beside the constants that it shares with others. All draws are keyed by name, so plans that do the
-same work meet the same luck (common random numbers). A gain whose central 90 % holds 0 is within
-the noise.
+by, beside the constants that it shares with others. All draws are keyed by name, so plans that do
+the same work meet the same luck (common random numbers). A gain whose central 90 % holds 0 is
+within the noise.
 """
 
 from __future__ import annotations

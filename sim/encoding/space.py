@@ -228,17 +228,7 @@ class Space:
         """
         chosen = self.chosen(row)
         kept: dict[Key, str] = {k: c for k, c in self.base.choices if k[0] in self.held}
-        plan = Plan.make(name, self.graph.hash(), kept)
-        for aspect in ORDER:
-            if aspect.name not in self.held:
-                draft = draft_before(aspect.name, self.graph, plan, self.device)
-                plan = plan.update(_effective(aspect, draft, self.device, chosen))
-        step_choices: dict[Key, str] = {}
-        for step in STEP_ASPECTS:
-            choice = chosen.get((step.name, step.subject))
-            if choice is not None and choice != step.default:
-                step_choices[step.name, step.subject] = choice
-        return plan.update(step_choices)
+        return repaired(name, self.graph, self.device, chosen, kept)
 
     def chosen(self, row: Genes) -> dict[Key, str]:
         """Return the choice of every gene in a row; raises as :meth:`decode`."""
@@ -278,6 +268,37 @@ class Space:
         """Return uniformly drawn rows, shape ``(plans, genes)``; the same for the same seed."""
         draws = np.random.default_rng(np.random.SeedSequence(seed))
         return draws.integers(0, self.counts, size=(plans, len(self.genes))).astype(np.int16)
+
+
+def repaired(
+    name: str,
+    graph: TrainingGraph,
+    device: Device,
+    chosen: Mapping[Key, str],
+    kept: Mapping[Key, str],
+) -> Plan:
+    """Return a valid plan of choices that need not go together.
+
+    Parameters
+    ----------
+    chosen
+        Choices by decision; one that is not allowed beside the earlier ones, or has no effect
+        there, is left out.
+    kept
+        Choices that are taken as they are.
+    """
+    plan = Plan.make(name, graph.hash(), dict(kept))
+    held = {aspect for aspect, _ in kept}
+    for aspect in ORDER:
+        if aspect.name not in held:
+            draft = draft_before(aspect.name, graph, plan, device)
+            plan = plan.update(_effective(aspect, draft, device, chosen))
+    step_choices: dict[Key, str] = {}
+    for step in STEP_ASPECTS:
+        choice = chosen.get((step.name, step.subject))
+        if choice is not None and choice != step.default:
+            step_choices[step.name, step.subject] = choice
+    return plan.update(step_choices)
 
 
 def _held_choices(plan: Plan, space: Space) -> dict[Key, str]:
