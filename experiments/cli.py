@@ -26,6 +26,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_hw,
         cli_memory,
         cli_plan,
+        cli_report,
         cli_search,
         cli_show,
         cli_simulate,
@@ -123,6 +124,7 @@ app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
 app.command()(cli_validate.validate)
+app.command()(cli_report.report)
 app.command()(cli_compare.demo)
 
 

@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError
 
 from cost_models.device import Device
+from cost_models.errors import one_line
+from cost_models.model import CostModel
+from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT
 from experiments.compare import MANDHELING, OFFLOAD, waterfalls
-from experiments.search.result import FrontPlan, SearchResult
 from experiments.report.sensitivity import swings, touched, variates
-from experiments.report.timelines import TaskKinds, Texts
-from sim.choices import choices
+from experiments.report.timelines import TaskKinds
+from experiments.search.result import FrontPlan, SearchResult
+from experiments.search.why import explain_change
 from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
-from sim.plan import Key, Plan
+from sim.plan import Plan
 from sim.policies.build import available, build_plan
 from sim.policies.recipes import RECIPES, TECHNIQUES
 from sim.taskgraph import CATEGORIES
@@ -30,12 +35,27 @@ from sim.uncertainty import KINDS, Shared, evidence_shares
 MEASURES = ("time_ns", "energy_pj", "risk_ppm", "memory_bytes")
 DETAIL_LIMIT_BYTES = 4_000_000
 """What timelines and sensitivities of plans may take of the page, which stays below 5 MB."""
-ABSENT = "\N{EN DASH}"
-"""Choice of a subject that a plan's graph does not have."""
 
 
 class ReportError(ValueError):
     """A result cannot be reported on; the message says why and what to do."""
+
+
+class Searched(BaseModel):
+    """What a search was about: the part of its problem that a report builds again."""
+
+    model: str
+    batch: int = Field(strict=True, ge=1, le=BATCH_LIMIT)
+    image: int | None = Field(strict=True, ge=1, le=IMAGE_LIMIT)
+    device: str
+
+    @classmethod
+    def of(cls, found: SearchResult, where: str) -> Self:
+        """Read it from a result; :class:`ReportError` names the field that is not allowed."""
+        try:
+            return cls.model_validate(found.manifest.problem)
+        except ValidationError as error:
+            raise ReportError(one_line(f"{where}: manifest.problem", cls, error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +123,7 @@ def report_document(
         "plans": [plans[entry.id] for entry in entries],
         **pages.shared(),
         "waterfalls": _waterfalls(graph, device),
-        **{key: facts[key] for key in ("bound", "robustness", "why", "verified", "progress")},
+        **{key: facts[key] for key in ("bound", "robustness", "verified", "progress")},
         "manifest": facts["manifest"],
         "run": facts["run"],
     }
@@ -149,18 +169,14 @@ class _Pages:
     def __init__(self, graph: TrainingGraph, device: Device, reference: Plan) -> None:
         self.graph, self.device, self.reference = graph, device, reference
         self.notes: dict[str, None] = {}
-        self._kinds, self._subjects, self._choices = TaskKinds(), Texts(), Texts()
+        self._kinds = TaskKinds()
         self._paths: set[str] = set()
         self._ddr = Shared.of(device).ddr_rate
         self._quantities = dict(self._costs(reference).quantities())
-        self._resolved = self._resolve(reference)
         self._room = DETAIL_LIMIT_BYTES
 
-    def _costs(self, plan: Plan) -> Any:
+    def _costs(self, plan: Plan) -> CostModel:
         return cost_model(self.device, plan.get("library", "step", "mnn"))
-
-    def _resolve(self, plan: Plan) -> dict[Key, str]:
-        return {key: one.chosen for key, one in choices(self.graph, plan, self.device).items()}
 
     def add(self, entry: _Entry) -> dict[str, Any]:
         """Return what the page shows of one plan."""
@@ -180,7 +196,7 @@ class _Pages:
             "evidence": [
                 round(share, 6) for share in evidence_shares(expectation, quantities).values()
             ],
-            "changes": self._changes(entry.plan),
+            "change": self._change(entry.plan) if entry.role == "front" else None,
         }
         timeline = self._kinds.timeline(expectation)
         size = len(json.dumps(timeline, separators=(",", ":")))
@@ -191,24 +207,17 @@ class _Pages:
         found["swings"] = swings(expectation, quantities, self._ddr)
         return found
 
-    def _changes(self, plan: Plan) -> list[int]:
-        """Flat triples (subject, here, there): what differs from the reference, defaults filled."""
-        mine, flat = self._resolve(plan), []
-        for aspect, subject, _, _ in plan.diff(self.reference):
-            here = mine.get((aspect, subject), ABSENT)
-            there = self._resolved.get((aspect, subject), ABSENT)
-            if here != there:
-                texts = self._choices.number(here), self._choices.number(there)
-                flat += [self._subjects.number(f"{aspect} {subject}"), *texts]
-        return flat
+    def _change(self, plan: Plan) -> dict[str, Any]:
+        """What a plan does differently from the reference, and what that brings."""
+        change = explain_change(self.graph, self.device, self.reference, plan).as_json()
+        kept = ("moved", "choices", "contributions", "before_path", "after_path")
+        return {key: change[key] for key in kept}
 
     def shared(self) -> dict[str, Any]:
         """Return the tables that plans refer to."""
         known = variates(self._paths, self._quantities)
         return {
             "tasks": self._kinds.document(),
-            "subjects": self._subjects.document(),
-            "choices": self._choices.document(),
             "variates": {name: asdict(one) for name, one in known.items()},
         }
 

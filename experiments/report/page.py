@@ -48,9 +48,7 @@ def render_page(document: Mapping[str, Any]) -> str:
     ReportError
         The page would be larger than :data:`PAGE_LIMIT_BYTES`.
     """
-    script = "".join(
-        ['"use strict";\n(() => {\n', *(_asset(name) for name in SCRIPTS), "})();\n"]
-    )
+    script = "".join(['"use strict";\n(() => {\n', *(_asset(name) for name in SCRIPTS), "})();\n"])
     style = _asset("report.css")
     title = f"{document['title']['model']} on {document['title']['device']}: policy search"
     page = Template(_asset("page.html")).substitute(

@@ -44,9 +44,7 @@ class TaskKinds:
         alone) and ``slots`` (a mask) are columns over its tasks by rising start; times in ns.
         ``critical`` numbers the tasks of the critical path.
         """
-        likeliest = max(
-            range(len(expectation.weights)), key=lambda k: (expectation.weights[k], -k)
-        )
+        likeliest = max(range(len(expectation.weights)), key=lambda k: (expectation.weights[k], -k))
         timeline = expectation.timelines[likeliest]
         graph = timeline.graph
         alone = alone_ns(timeline)

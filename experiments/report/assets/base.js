@@ -102,25 +102,18 @@ function shortPath(path) {
   return path.startsWith(device) ? path.slice(device.length) : path;
 }
 
-function changesOf(plan) {
-  const found = [];
-  for (let k = 0; k < plan.changes.length; k += 3) {
-    const subject = data.subjects[plan.changes[k]];
-    const blank = subject.indexOf(" ");
-    found.push({
-      aspect: subject.slice(0, blank),
-      subject: subject.slice(blank + 1),
-      here: data.choices[plan.changes[k + 1]],
-      there: data.choices[plan.changes[k + 2]],
-    });
-  }
-  return found;
+function shownName(name) {
+  // Names within results of other parts: a plan of the front goes by its id.
+  const plan = data.plans.find((one) => one.name === name);
+  return plan ? planName(plan) : name;
 }
 
-function countBy(items, key) {
-  const counts = new Map();
-  for (const item of items) counts.set(key(item), (counts.get(key(item)) ?? 0) + 1);
-  return counts;
+function groupsOf(plan) {
+  // What changed alike, for how many subjects; the most first.
+  if (!plan.change) return [];
+  const placed = plan.change.moved.map((one) => ({ ...one, aspect: "placement", what: one.family }));
+  return [...plan.change.choices.map((one) => ({ ...one, what: "" })), ...placed]
+    .sort((a, b) => b.subjects.length - a.subjects.length);
 }
 
 // -- tooltip ------------------------------------------------------------------------------------

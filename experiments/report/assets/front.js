@@ -124,14 +124,13 @@ function pointOf(plan, shape, x, y) {
 }
 
 function changeLines(plan, count) {
-  if (plan === reference) return [];
-  const changes = changesOf(plan);
-  const by = countBy(changes, (one) => one.aspect);
-  const kinds = [...by].map(([aspect, number]) => `${number} ${aspect}`).join(", ");
-  const lines = [`differs from ${reference.name}: ${kinds || "nothing"}`];
-  for (const one of changes.slice(0, count)) {
-    lines.push(`\u2003${one.subject}: ${one.there} \u2192 ${one.here}`);
+  if (!plan.change) return [plan.summary];
+  const groups = groupsOf(plan);
+  const lines = [groups.length ? `against ${reference.name}:` : `decides as ${reference.name} does`];
+  for (const one of groups.slice(0, count)) {
+    const many = one.subjects.length > 1 ? `${one.subjects.length} x ` : "";
+    lines.push(`\u2003${many}${one.what || one.aspect}: ${one.before} \u2192 ${one.after}`);
   }
-  if (changes.length > count) lines.push(`\u2003and ${changes.length - count} more`);
+  if (groups.length > count) lines.push(`\u2003and ${groups.length - count} more kinds of change`);
   return lines;
 }

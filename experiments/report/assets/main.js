@@ -74,6 +74,7 @@ function build() {
   panel(main, "Does the gain survive what is not known?", false, robustnessPanel);
   panel(main, "What the times rest on", false, evidencePanel);
   panel(main, `What the plan decides differently than ${reference.name}`, true, changesPanel);
+  if (data.verified) panel(main, "Trained for real", true, verifiedPanel);
   panel(main, "The front as a table", true, (section) => plansPanel(section, "front"));
   panel(main, "Baselines", true, (section) => plansPanel(section, "baseline"));
   panel(main, "Make it again", true, manifestPanel);

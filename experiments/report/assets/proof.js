@@ -43,15 +43,16 @@ function robustnessPanel(section) {
     return;
   }
   const place = el("div", { class: "plot" });
-  const first = robustness.spreads[0].plan;
+  const first = robustness.gains.some((gain) => gain.plan === chosen.name)
+    ? chosen.name : robustness.spreads[0].plan;
   const gains = robustness.gains.filter((gain) => gain.plan === first);
   section.append(
-    el("p", {}, `How much of each plan's time ${first} saves, in ${robustness.worlds} worlds of resampled ` +
+    el("p", {}, `How much of each plan's time ${shownName(first)} saves, in ${robustness.worlds} worlds of resampled ` +
       "constants and jittered task times; the same worlds for both."),
     place,
     el("ul", { class: "small" }, ...robustness.notes.map((note) => el("li", {}, note))),
   );
-  onSelect(() => drawGains(place, gains, first));
+  onSelect(() => drawGains(place, gains, first));  // again when the width changed
 }
 
 function drawGains(place, gains, first) {
@@ -71,12 +72,12 @@ function drawGains(place, gains, first) {
       svg("circle", { cx: at(gain.median), cy: y + 28, r: 4.5 }),
       label(left + 4, y + 14, `${gain.verdict}; P(faster) ${percent(gain.wins, 0)}`, { class: "direct" }));
     tipped(group, () => [
-      `${first} against ${gain.rival}`, gain.verdict,
+      `${shownName(first)} against ${shownName(gain.rival)}`, gain.verdict,
       `saves ${percent(gain.median)} of the time (90 %: ${percent(gain.low)} to ${percent(gain.high)})`,
       `faster in ${percent(gain.wins)} of the worlds`,
       `energy: ${percent(gain.energy_median)} (90 %: ${percent(gain.energy_low)} to ${percent(gain.energy_high)})`,
     ]);
-    node.append(group, label(left - 8, y + 32, clipped(gain.rival, left - 10), { "text-anchor": "end" }));
+    node.append(group, label(left - 8, y + 32, clipped(shownName(gain.rival), left - 10), { "text-anchor": "end" }));
   });
   node.append(svg("line", { x1: toX(0), x2: toX(0), y1: 4, y2: height - 44, class: "tick" }));
   place.replaceChildren(node);
@@ -134,4 +135,24 @@ function drawProgress(place) {
     );
   }
   place.replaceChildren(node);
+}
+
+function verifiedPanel(section) {
+  const { base, rows, notes } = data.verified;
+  const share = (value) => percent(value, 2);
+  const cells = (row) => [
+    row.plans.map(shownName).join(", "),
+    `${share(row.accuracy)} (${share(row.low)} to ${share(row.high)})`,
+    row.plans.includes(base) ? "" : `${share(row.difference)} (${share(row.difference_low)} to ${share(row.difference_high)})`,
+    row.plans.includes(base) ? "the base" : row.clear ? "clear" : "within the noise",
+    row.saturated_ppm === null ? "\u2013" : digits(row.saturated_ppm, 3),
+    row.lost_ppm === null ? "\u2013" : digits(row.lost_ppm, 3),
+    String(row.steps),
+  ];
+  section.append(
+    el("p", {}, "Real training runs as the judge: plans that compute the same values are trained once."),
+    table(["plans", "test accuracy, 95 %", `difference to ${shownName(base)}, 95 %`, "verdict", "saturated, ppm",
+      "lost, ppm", "steps"], rows.map((row) => ({ cells: cells(row) })), [4, 5, 6]),
+    el("ul", { class: "small" }, ...notes.map((note) => el("li", {}, note))),
+  );
 }

@@ -15,29 +15,66 @@ function changesPanel(section) {
   const place = el("div");
   section.append(place);
   onSelect((plan) => {
-    const groups = new Map();
-    for (const one of changesOf(plan)) {
-      const key = JSON.stringify([one.aspect, one.there, one.here]);
-      if (!groups.has(key)) groups.set(key, []);
-      groups.get(key).push(one.subject);
-    }
-    if (!groups.size) {
-      place.replaceChildren(el("p", {}, plan === reference
-        ? "This is the plan that others are compared with."
-        : `It decides everything as ${reference.name} does.`));
+    const groups = groupsOf(plan);
+    if (!groups.length) {
+      const why = plan === reference ? "This is the plan that others are compared with."
+        : plan.change ? `It decides everything as ${reference.name} does.`
+          : `A baseline: ${plan.summary}. Plans of the front are explained here.`;
+      place.replaceChildren(el("p", {}, why));
       return;
     }
-    const rows = [...groups].map(([key, subjects]) => {
-      const [aspect, there, here] = JSON.parse(key);
-      return { cells: [aspect, there, here, String(subjects.length), subjectList(subjects)] };
-    });
-    const count = plan.changes.length / 3;
+    const rows = groups.map((one) => ({ cells: [
+      one.aspect, one.what, one.before, one.after, String(one.subjects.length),
+      "before_ns" in one ? digits(one.before_ns / 1e6) : "",
+      "after_ns" in one ? digits(one.after_ns / 1e6) : "",
+      subjectList(one.subjects),
+    ] }));
+    const drawing = el("div", { class: "plot" });
     place.replaceChildren(
+      drawing,
       el("p", { class: "small" },
-        `${count} choice${count > 1 ? "s differ" : " differs"}. A dash: there is no such subject in that plan.`),
-      table(["aspect", reference.name, planName(plan), "subjects", ""], rows, [3]),
+        "Undoing: what the step would lose if that group alone were as before. Alone: what it " +
+        "would gain as the only change. Changes that need each other bring more together; " +
+        "neither adds up to the whole."),
+      table(["aspect", "operators", reference.name, planName(plan), "subjects",
+        "alone, ms: before", "after", "which"], rows, [4, 5, 6]),
+      el("p", { class: "small" }, "A dash: there is no such subject in that plan. Alone: the time of " +
+        "these operators by themselves, added up."),
     );
+    drawContributions(drawing, plan.change.contributions);
   });
+}
+
+function drawContributions(place, rows) {
+  if (!rows.length) return;
+  const width = Math.min(widthOf(place), 760);
+  const left = 150;
+  const all = rows.flatMap((row) => [row.last_saves_ns, row.alone_saves_ns]).map((ns) => ns / 1e6);
+  const [least, most] = [Math.min(0, ...all), Math.max(0, ...all)];
+  const margin = (most - least || 1) * 0.16;
+  const [low, high] = [least - (least < 0 ? margin : 0), most + margin];
+  const toX = scale(low, high, left, width - 14);
+  const bottom = rows.length * 38 + 4;
+  const node = canvas(width, bottom + 40, "What each group of changes saves");
+  rows.forEach((row, k) => {
+    const y = 2 + k * 38;
+    const name = `${row.group} (${row.changes})`;
+    node.append(label(left - 8, y + 21, clipped(name, left - 8), { "text-anchor": "end" }));
+    [["last_saves_ns", "undone", 2], ["alone_saves_ns", "single", 18]].forEach(([key, kind, down]) => {
+      const x = toX(row[key] / 1e6);
+      const side = row[key] < 0 ? -1 : 1;
+      const box = bar(toX(0), x, y + down, 14, kind);
+      node.append(
+        tipped(box, () => [name, `${kind === "undone" ? "undoing it costs" : "alone it saves"} ${ms(row[key])}`]),
+        label(x + 5 * side, y + down + 11, signed(row[key] / 1e6), { "text-anchor": side < 0 ? "end" : "start", class: "value" }),
+      );
+    });
+  });
+  node.append(
+    svg("line", { x1: toX(0), x2: toX(0), y1: 0, y2: bottom, class: "tick" }),
+    axisX(toX, low, high, bottom, width / 120, "step saved, ms"),
+  );
+  place.replaceChildren(legend([["undone", "last: undoing it costs"], ["single", "alone: as the only change"]]), node);
 }
 
 function subjectList(subjects) {
