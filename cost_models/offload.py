@@ -60,7 +60,10 @@ class Prepare(Part):
 
     def latency_ns(self, nodes: int, weight_bytes: int) -> int:
         """Return the time to build and prepare a subgraph once, nanoseconds."""
-        return round(sum(self._parts_us(nodes, weight_bytes).values()) * 1000)
+        parts = self._parts_us(nodes, weight_bytes)
+        fixed, build = parts["prepare_us_fixed"], parts["build_us_per_node"]
+        # Not sum(): newer Pythons compensate it, and sim.encoding adds the same way.
+        return round((fixed + build + parts["prepare_us_per_mib_weights"]) * 1000)
 
     def largest(self, nodes: int, weight_bytes: int) -> str:
         """Return the name of the constant that most of :meth:`latency_ns` rests on."""

@@ -58,6 +58,12 @@ def rpc_latency_ns(device: Device, mode: str | None, size_bytes: int) -> int:
     return _ns(latency.null_us.value) + _interpolated(_knots(latency.per_mib.rows), size_bytes)
 
 
+def rpc_table(device: Device, mode: str | None) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return what :func:`rpc_latency_ns` computes with: the fixed latency, and (bytes, ns) rows."""
+    latency = rpc_mode(device, mode)
+    return _ns(latency.null_us.value), _knots(latency.per_mib.rows)
+
+
 def rpc_tail(device: Device, mode: str | None = None) -> InverseCdf:
     """Return the distribution of the drawn extra latency of a call, nanoseconds."""
     return _tail(rpc_mode(device, mode).tail.rows)

@@ -69,7 +69,7 @@ class Assembler:
         self.draft, self.costs, self.clocks = draft, costs, clocks
         self.device: Device = costs.device
         self.settings = settings
-        self.units = _units(self.device, clocks)
+        self.units = units_of(self.device, clocks)
         self.index = {unit.name: k for k, unit in enumerate(self.units)}
         self.rows: list[_Row] = []
         self.row_of: dict[str, int] = {}
@@ -254,18 +254,12 @@ class Assembler:
         ``serial`` makes this step's batch on one big core before it is read; ``prefetch`` makes
         the next step's on a little core meanwhile.
         """
-        rate = self.costs.cpu.input_rate
-        if mode == "none" or rate is None:
+        found = input_cost(self.costs, mode, self.draft.buffers["input"].bytes)
+        if found is None:
             return set()
-        unit = "little" if mode == "prefetch" and "little" in self.index else "cpu"
-        reference, _ = self.costs.clock_and_power("cpu:1", "max")
-        size = self.draft.buffers["input"].bytes
-        path = f"{self.costs.cpu.name}.input_rate"
-        cycles = ceil(size / rate.value * reference / 1e6)
-        cost = self.costs.at_clock(
-            Cost(1, cycles, 0, 0, 1, 0, (path, path, path)), unit, self.clocks.cpu
-        )
-        row = self._add(_Row("input.prepare", unit, "cpu", cost, set()))
+        unit, cost = found
+        timed = self.costs.at_clock(cost, unit, self.clocks.cpu)
+        row = self._add(_Row("input.prepare", unit, "cpu", timed, set()))
         return {row} if mode == "serial" else set()
 
     # -- arrays -------------------------------------------------------------------------------
@@ -365,7 +359,21 @@ def _category(item: Item, unit: str) -> str:
     return "compute" if unit in ("dsp", "gpu") or item.has_macs else "cpu"
 
 
-def _units(device: Device, clocks: Clocks) -> tuple[Unit, ...]:
+def input_cost(costs: CostModel, mode: str, batch_bytes: int) -> tuple[str, Cost] | None:
+    """Return the unit that makes a batch ready, and its cost; None where nothing is counted."""
+    rate = costs.cpu.input_rate
+    if mode == "none" or rate is None:
+        return None
+    little = bool(costs.device.pool(POOLS["little"]))
+    unit = "little" if mode == "prefetch" and little else "cpu"
+    reference, _ = costs.clock_and_power("cpu:1", "max")
+    path = f"{costs.cpu.name}.input_rate"
+    cycles = ceil(batch_bytes / rate.value * reference / 1e6)
+    return unit, Cost(1, cycles, 0, 0, 1, 0, (path, path, path))
+
+
+def units_of(device: Device, clocks: Clocks) -> tuple[Unit, ...]:
+    """Return the units of a device, without the big cores that others hold."""
     units = []
     for name, pool in POOLS.items():
         cores = core_count(device, pool)

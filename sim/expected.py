@@ -106,16 +106,16 @@ def expect(
         A timeline breaks a rule of :mod:`sim.checks`.
     """
     ready = lowering(graph, plan, device)
-    ready.draft(_mixture(ready)[-1][1])  # needed below, and what is known of subgraphs comes of it
+    ready.draft(mixture(ready)[-1][1])  # needed below, and what is known of subgraphs comes of it
     caches = ready.settled()
-    mixture = [(w, modes, cache) for w, modes in _mixture(ready) if w for cache in caches]
-    made = [ready.expected_tasks(modes, cache) for _, modes, cache in reversed(mixture)]
+    steps = [(w, modes, cache) for w, modes in mixture(ready) if w for cache in caches]
+    made = [ready.expected_tasks(modes, cache) for _, modes, cache in reversed(steps)]
     graphs = tuple(reversed(made))
     timelines = tuple(run_engine(tasks) for tasks in graphs)
     if checked:
         for timeline in timelines:
             check(timeline)
-    return Expectation(graphs, tuple(w for w, _, _ in mixture), timelines)
+    return Expectation(graphs, tuple(w for w, _, _ in steps), timelines)
 
 
 def expected_ns(graph: TrainingGraph, plan: Plan, device: Device) -> int:
@@ -148,7 +148,7 @@ _TIMES: Memo[int] = Memo(2048)
 """Pure results, remembered: techniques meet the same plans again and again."""
 
 
-def _mixture(ready: Lowering) -> list[tuple[int, dict[str, Rescaling]]]:
+def mixture(ready: Lowering) -> list[tuple[int, dict[str, Rescaling]]]:
     """Weights and modes of the steps that make up the steady state; the quietest comes last.
 
     Each tensor scans in its rule's share of the steps. The shares are nested: whoever scans

@@ -83,9 +83,7 @@ class Annealing(Searcher):
     batch: ClassVar[int] = 64
     tuning: ClassVar[Tuning] = Tuning()
 
-    def __init__(
-        self, space: Space, starts: Genes, seed: int, objectives: tuple[str, ...]
-    ) -> None:
+    def __init__(self, space: Space, starts: Genes, seed: int, objectives: tuple[str, ...]) -> None:
         super().__init__(space, starts, seed, objectives)
         self._draws = np.random.default_rng(np.random.SeedSequence(seed))
         self._moves = moves_of(space)
@@ -98,7 +96,7 @@ class Annealing(Searcher):
         self._frame_of: int | None = None
         self._chain = np.zeros(0, dtype=np.int64)
 
-    def begin(self, evaluations: int) -> None:
+    def begin(self, evaluations: int, shard: int) -> None:
         """Cool over this many plans."""
         self._evaluations = evaluations
 
@@ -128,9 +126,7 @@ class Annealing(Searcher):
             batch = self._ask_frame(n)
         else:
             words = self._draws.integers(0, WORD, size=(n, DRAWS))
-            batch = self._moves.propose(
-                self._current, self._chain, self._orders, words, self._odds
-            )
+            batch = self._moves.propose(self._current, self._chain, self._orders, words, self._odds)
         return batch
 
     # -- the chains -------------------------------------------------------------------------
@@ -241,5 +237,3 @@ def blends(objectives: int, front: int, single: int) -> F64:
         if len(grid) >= front:
             return np.array(sorted(grid, reverse=True), dtype=np.float64) / parts
         parts += 1
-
-

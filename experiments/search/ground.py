@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cost_models.device import Device
 from experiments.search.front import Found
-from experiments.search.objectives import OBJECTIVES, RiskTable, SearchError, Values, places
+from experiments.search.measuring import Measurer
+from experiments.search.objectives import OBJECTIVES, SearchError, Values, places
 from experiments.search.starts import Start, built_in_starts, crosses
-from sim.encoding import Evaluator, Genes, Space
+from sim.encoding import Space
 from sim.graph import TrainingGraph
 from sim.policies.build import build_plan, plan_names
 
@@ -39,7 +40,7 @@ class Ground:
     graph: TrainingGraph
     device: Device
     space: Space
-    risk: RiskTable
+    measurer: Measurer
     objectives: tuple[str, ...]
     limits: Mapping[str, int]
     starts: tuple[Start, ...]
@@ -49,14 +50,14 @@ class Ground:
     def of(
         cls,
         space: Space,
-        risk: RiskTable,
         objectives: tuple[str, ...],
         limits: Mapping[str, int],
     ) -> Ground:
         """Build the ground of a search in ``space``: make the starts and score them."""
         built_in = built_in_starts(space)
         starts = (*built_in, *crosses(space, built_in))
-        values = measures(space, risk, np.stack([s.row for s in starts]), "expected", memory=True)
+        measurer = Measurer.of(space)
+        values = measurer(np.stack([s.row for s in starts]), "expected", memory=True)
         reference = [s.name for s in starts].index(space.base.name)
         default = {"risk": int(values[reference, OBJECTIVES.index("risk")])}
         limits = {**default, **limits}
@@ -64,7 +65,7 @@ class Ground:
             space.graph,
             space.device,
             space,
-            risk,
+            measurer,
             objectives,
             {**default, **limits},
             starts,
@@ -114,10 +115,3 @@ def base_plan_name(device: Device) -> str:
 def space_around(graph: TrainingGraph, device: Device, held: tuple[str, ...]) -> Space:
     """Return the space of a search: everything but ``held``, which stays as in the base plan."""
     return Space.of(graph, device, build_plan(base_plan_name(device), graph, device), held=held)
-
-
-def measures(space: Space, risk: RiskTable, batch: Genes, fidelity: str, *, memory: bool) -> Values:
-    """Return all measures of a batch, shape ``(plans, measures)``; memory 0 unless asked for."""
-    scores = Evaluator(space, fidelity, memory)(batch)
-    held = np.zeros_like(scores.time_ns) if scores.memory_bytes is None else scores.memory_bytes
-    return np.stack([scores.time_ns, scores.energy_pj, risk.of(batch), held], axis=1)

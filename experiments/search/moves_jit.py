@@ -97,7 +97,7 @@ def schedule_moves(
                 elif kind == COPY:
                     there = unit_of[other, row[column[other]]]
                     changed = _put(row, column, choice, k, there)
-                elif kind == CUT or kind == SHIFT:
+                elif kind in (CUT, SHIFT):
                     for p in range(size):
                         k = orders[first + (place + p) % size]
                         on = cut[k] >= 0 and dsp[unit_of[k, row[column[k]]]] == 1

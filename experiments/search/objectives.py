@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.values import short, whole
-from sim.encoding import Genes
 
 Values = NDArray[np.int64]
 """Objectives of plans, shape ``(plans, objectives)``; smaller is better."""
@@ -36,19 +34,12 @@ class Objective:
 MEASURES = (
     Objective("time", "time_ns", "expected time of a training step"),
     Objective("energy", "energy_pj", "expected energy of a training step"),
-    Objective("risk", "risk_ppm", "share of values that stale rescaling spoils"),
+    Objective("risk", "risk_ppm", "expected share of values that stale shifts damage"),
     Objective("memory", "memory_bytes", "largest memory in use"),
 )
 OBJECTIVES = tuple(m.name for m in MEASURES)
 COLUMNS = tuple(m.column for m in MEASURES)
 """Columns of everything that is measured, in the order of :data:`OBJECTIVES`."""
-
-
-class RiskTable(Protocol):
-    """Says how much accuracy each encoded plan risks; see :mod:`experiments.search.risk`."""
-
-    def of(self, batch: Genes) -> NDArray[np.int64]:
-        """Return the risk of every row of ``batch``, parts per million, shape ``(plans,)``."""
 
 
 def check_objectives(names: Iterable[str]) -> tuple[str, ...]:

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.ground import Ground, space_around
-from experiments.search.objectives import RiskTable, SearchError, check_limits, check_objectives
+from experiments.search.objectives import SearchError, check_limits, check_objectives
 from experiments.search.registry import check_searcher_name
 from experiments.values import short, whole
-from sim.encoding import HELD, Genes, Space
+from sim.encoding import HELD, Space
 from sim.memo import Memo
 
 EVALUATION_LIMIT = 10_000_000
@@ -96,7 +93,7 @@ class Problem:
 
         def make() -> Ground:
             space = self.space()
-            return Ground.of(space, _risk(space), self.objectives, self.limits)
+            return Ground.of(space, self.objectives, self.limits)
 
         return _GROUNDS.get((self._space_key(), parts), make)
 
@@ -157,14 +154,3 @@ _SPACES: Memo[Space] = Memo(4)
 def _check_whole(name: str, value: object, low: int, high: int) -> None:
     if whole(value, low, high) is None:
         raise SearchError(f"{name} is {short(value)}; give a whole number from {low} to {high}")
-
-
-class _NoRisk:
-    """Until the risk table is there."""
-
-    def of(self, batch: Genes) -> NDArray[np.int64]:
-        return np.zeros(len(batch), dtype=np.int64)
-
-
-def _risk(space: Space) -> RiskTable:
-    return _NoRisk()

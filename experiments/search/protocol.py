@@ -45,8 +45,16 @@ class Searcher(ABC):
         self.seed = seed
         self.objectives = objectives
 
-    def begin(self, evaluations: int) -> None:  # noqa: B027  # most need not know
-        """Take note of how many plans will be asked for in all; called once, before all else."""
+    def begin(self, evaluations: int, shard: int) -> None:  # noqa: B027  # most need not know
+        """Take note of how much will be asked for; called once, before all else.
+
+        Parameters
+        ----------
+        evaluations
+            Plans in all, starts not counted.
+        shard
+            Number of this portion of a longer search; other portions ask for as many plans.
+        """
 
     @abstractmethod
     def ask(self, n: int) -> Genes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.search.ground import Ground, measures
+from experiments.search.ground import Ground
 from experiments.search.objectives import OBJECTIVES, Values
 from sim.encoding import Genes
 
@@ -31,7 +31,7 @@ class Scorer:
     def __call__(self, batch: Genes) -> Values:
         """Return the objectives of a batch, shape ``(plans, objectives)``."""
         ground = self.ground
-        values = measures(ground.space, ground.risk, batch, "quiet", memory=ground.needs_memory)
+        values = ground.measurer(batch, "quiet", memory=ground.needs_memory)
         values += self._correction(batch, values)
         excess = ground.excess_ppm(values)
         chosen = ground.chosen(values)
@@ -47,9 +47,7 @@ class Scorer:
         first = {key: k for k, key in reversed(list(enumerate(keys)))}
         new = sorted(k for key, k in first.items() if key not in self._corrections)
         if new:
-            exact = measures(
-                self.ground.space, self.ground.risk, batch[new], "expected", memory=False
-            )
+            exact = self.ground.measurer(batch[new], "expected", memory=False)
             for k, added in zip(new, exact - quiet[new], strict=True):
                 kept = np.zeros_like(added)
                 kept[list(CORRECTED)] = added[list(CORRECTED)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.search.archive import Archive
 from experiments.search.front import Found, merge
-from experiments.search.ground import Ground, measures
+from experiments.search.ground import Ground
 from experiments.search.objectives import SearchError
 from experiments.search.problem import Problem
 from experiments.search.registry import load_searcher
@@ -84,7 +84,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
     archive = Archive(FINALISTS)
     seed = int(np.random.SeedSequence((problem.seed, shard)).generate_state(1, np.uint64)[0])
     searcher = load_searcher(problem.searcher)(ground.space, rows, seed, problem.objectives)
-    searcher.begin(problem.evaluations_per_shard)
+    searcher.begin(problem.evaluations_per_shard, shard)
     batch, evaluated = rows, 0
     while len(batch):
         values = scorer(batch)
@@ -100,7 +100,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
 
 def _expected(ground: Ground, rows: Genes) -> list[Found]:
     """Score plans by the expected step, and keep those within all limits."""
-    values = measures(ground.space, ground.risk, rows, "expected", memory=True)
+    values = ground.measurer(rows, "expected", memory=True)
     inside = ground.excess_ppm(values) == 0
     return [Found.of(row, v) for row, v, ok in zip(rows, values, inside, strict=True) if ok]
 

@@ -12,7 +12,7 @@ Genes come from the aspects themselves, so that a new aspect is searched as soon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,8 +218,13 @@ class Space:
                 row[place] = self.genes[place].choices.index(step.default)
         return row
 
-    def decode(self, row: Genes, name: str = "searched") -> Plan:
+    def decode(self, row: Genes, name: str = "searched", *, leave: Collection[str] = ()) -> Plan:
         """Return the plan of one row: only choices that have an effect and are no defaults.
+
+        Parameters
+        ----------
+        leave
+            Aspects whose genes are left out.
 
         Raises
         ------
@@ -228,24 +233,36 @@ class Space:
         """
         chosen = self.chosen(row)
         kept: dict[Key, str] = {k: c for k, c in self.base.choices if k[0] in self.held}
-        return repaired(name, self.graph, self.device, chosen, kept)
+        return repaired(name, self.graph, self.device, chosen, kept, leave)
 
     def chosen(self, row: Genes) -> dict[Key, str]:
         """Return the choice of every gene in a row; raises as :meth:`decode`."""
-        values = np.asarray(row)
-        if values.shape != (len(self.genes),) or values.dtype.kind not in "iu":
-            raise SpaceError(
-                f"an encoded plan is {values.dtype}{list(values.shape)}; give integers of shape "
-                f"[{len(self.genes)}], one per gene"
-            )
-        (bad,) = ((values < 0) | (values >= self.counts)).nonzero()
-        if len(bad):
-            gene = self.genes[int(bad[0])]
-            raise SpaceError(
-                f"gene {gene.aspect}.{gene.subject} is {int(values[bad[0]])}; allowed: 0 to "
-                f"{len(gene.choices) - 1}, an index into its choices"
-            )
+        values = self.checked(np.asarray(row)[None])[0]
         return {g.key: g.choices[int(v)] for g, v in zip(self.genes, values, strict=True)}
+
+    def checked(self, batch: Genes) -> Genes:
+        """Return a batch of rows, shape ``(plans, genes)``, if every row is a plan.
+
+        Raises
+        ------
+        SpaceError
+            Another shape or type, or an index beyond its gene's choices.
+        """
+        values = np.asarray(batch)
+        wanted = len(self.genes)
+        if values.ndim != 2 or values.shape[1] != wanted or values.dtype.kind not in "iu":
+            raise SpaceError(
+                f"encoded plans are {values.dtype}{list(values.shape)}; give integers of shape "
+                f"[plans, {wanted}], one per gene"
+            )
+        if len(values) and ((values < 0) | (values >= self.counts)).any():
+            bad, gene = (int(v) for v in np.argwhere((values < 0) | (values >= self.counts))[0])
+            which = self.genes[gene]
+            raise SpaceError(
+                f"gene {which.aspect}.{which.subject} is {int(values[bad, gene])}; allowed: 0 to "
+                f"{len(which.choices) - 1}, an index into its choices"
+            )
+        return values
 
     @property
     def frame_genes(self) -> int:
@@ -276,6 +293,7 @@ def repaired(
     device: Device,
     chosen: Mapping[Key, str],
     kept: Mapping[Key, str],
+    leave: Iterable[str] = (),
 ) -> Plan:
     """Return a valid plan of choices that need not go together.
 
@@ -286,17 +304,19 @@ def repaired(
         there, is left out.
     kept
         Choices that are taken as they are.
+    leave
+        Aspects that are left at their defaults.
     """
     plan = Plan.make(name, graph.hash(), dict(kept))
-    held = {aspect for aspect, _ in kept}
+    fixed = {*leave, *(aspect for aspect, _ in kept)}
     for aspect in ORDER:
-        if aspect.name not in held:
+        if aspect.name not in fixed:
             draft = draft_before(aspect.name, graph, plan, device)
             plan = plan.update(_effective(aspect, draft, device, chosen))
     step_choices: dict[Key, str] = {}
     for step in STEP_ASPECTS:
         choice = chosen.get((step.name, step.subject))
-        if choice is not None and choice != step.default:
+        if choice is not None and choice != step.default and step.name not in fixed:
             step_choices[step.name, step.subject] = choice
     return plan.update(step_choices)
 

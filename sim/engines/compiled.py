@@ -291,7 +291,7 @@ def _next_instant(state: State) -> int:
 
 
 @compiled
-def _simulate(state: State, ddr_rate: int, contention: bool, strict: bool) -> int:
+def simulate(state: State, ddr_rate: int, contention: bool, strict: bool) -> int:
     """Run to the end, leaving the rows in ``state.task``; returns how many tasks ended."""
     for task in range(len(state.task)):
         if state.task[task].waiting_for == 0:
@@ -311,7 +311,7 @@ def _simulate(state: State, ddr_rate: int, contention: bool, strict: bool) -> in
 
 
 @compiled
-def _link(task: Rows, pred_ptr: I64, pred: I64, succ: I64) -> None:
+def link(task: Rows, pred_ptr: I64, pred: I64, succ: I64) -> None:
     """Turn predecessors round: fills ``succ``, ``succ_begin``, ``succ_end``, ``waiting_for``."""
     n = len(task)
     for index in range(len(pred)):
@@ -330,31 +330,35 @@ def _link(task: Rows, pred_ptr: I64, pred: I64, succ: I64) -> None:
             task[earlier].succ_end += 1
 
 
+def empty_state(tasks: int, dependencies: int, units: int, slots: int) -> State:
+    """Arrays of a run with that many tasks or fewer; each has to be filled in."""
+    return State(
+        task=np.zeros(tasks, _TASK),
+        unit=np.zeros(units, _UNIT),
+        event=np.empty(tasks, _EVENT),
+        ready=np.empty(tasks, np.int64),
+        stream=np.empty(slots, np.int64),
+        succ=np.empty(dependencies, np.int64),
+        dispatch=np.empty(tasks, np.int64),
+        tally=np.zeros(1, _TALLY),
+    )
+
+
 def _initial(graph: TaskGraph, rank: I64) -> State:
-    n = len(graph)
-    task = np.zeros(n, _TASK)
+    slots = [unit.slots for unit in graph.units]
+    state = empty_state(len(graph), len(graph.pred), len(slots), sum(slots))
+    task, unit = state.task, state.unit
     for name in ("unit", "slots", "vtcm_bytes", "lead_ns", "compute_ns", "rate_cap", "release_ns"):
         task[name] = getattr(graph, name)
     task["rank"] = rank
     task["remaining"] = graph.ddr_bytes
     task["start_ns"] = task["end_ns"] = -1
-    succ = np.empty(len(graph.pred), np.int64)
-    _link(task, graph.pred_ptr, graph.pred, succ)
-    unit = np.zeros(len(graph.units), _UNIT)
-    unit["free_slots"] = [each.slots for each in graph.units]
+    link(task, graph.pred_ptr, graph.pred, state.succ)
+    unit["free_slots"] = slots
     unit["free_vtcm"] = [each.vtcm_bytes for each in graph.units]
     unit["free_mask"] = (1 << unit["free_slots"]) - 1
     unit["ready_base"][1:] = np.cumsum(np.bincount(graph.unit, minlength=len(unit)))[:-1]
-    return State(
-        task=task,
-        unit=unit,
-        event=np.empty(n, _EVENT),
-        ready=np.empty(n, np.int64),
-        stream=np.empty(int(unit["free_slots"].sum()), np.int64),
-        succ=succ,
-        dispatch=np.empty(n, np.int64),
-        tally=np.zeros(1, _TALLY),
-    )
+    return state
 
 
 def run(graph: TaskGraph, contention: bool, order: Order | None) -> Timeline:
@@ -362,7 +366,7 @@ def run(graph: TaskGraph, contention: bool, order: Order | None) -> Timeline:
     strict = order is not None
     rank = graph.priority if order is None else ranks_in_units(graph, checked_order(graph, order))
     state = _initial(graph, rank)
-    ended = _simulate(state, graph.ddr_rate, contention, strict)
+    ended = simulate(state, graph.ddr_rate, contention, strict)
     start_ns, end_ns, mask = (state.task[i].copy() for i in ("start_ns", "end_ns", "slot_mask"))
     if ended < len(graph):
         raise dead_lock(graph, end_ns)

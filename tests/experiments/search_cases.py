@@ -11,15 +11,24 @@ from experiments.search.budget import Budget
 from experiments.search.drive import Outcome, search
 from experiments.search.front import front_sha256
 from experiments.search.problem import Problem
+from sim.encoding import HELD as DEFAULT_HELD
 
 ROOT = Path(__file__).parents[2]
+HELD = ("batch_split", "operating_point", "precision", "rescale")
+"""Held so that a process has its ground in no time; what is left is searched as ever."""
 SMALL = Problem(
-    "lenet", batch=8, objectives=("time", "energy"), evaluations_per_shard=12, generation=4
+    "lenet",
+    batch=8,
+    objectives=("time", "energy"),
+    held=(*DEFAULT_HELD, *HELD),
+    evaluations_per_shard=12,
+    generation=4,
 )
 SHARDS = 10
 """Two generations and a part of a third."""
 OPTIONS = (
-    "--model lenet --batch 8 --objectives time,energy --evaluations-per-shard 12 --generation 4"
+    "--model lenet --batch 8 --objectives time,energy --evaluations-per-shard 12 --generation 4 "
+    + " ".join(f"--hold {aspect}" for aspect in HELD)
 ).split()
 
 

@@ -1,0 +1,240 @@
+"""Batches of encoded plans, compiled: place, group, reuse, then time each plan of a frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.encoding.costs import Costs
+from sim.encoding.event_loops import Rows, build, run_step
+from sim.encoding.frames import Frame, Kernels, Sheet
+from sim.encoding.groups import Groups, assign, describe, sort_by_level
+from sim.encoding.machine import Machine
+from sim.encoding.memory_loops import Lives, peak
+from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
+from sim.encoding.static_loops import Step, static_step
+from sim.engines.compiled import empty_state
+from sim.engines.jit import compiled, inlined
+from sim.lowering import CYCLE_STEPS
+from sim.taskgraph import I64
+
+I16 = NDArray[np.int16]
+
+EXPECTED, QUIET, STATIC = range(3)
+"""Fidelities, as numbers."""
+TIME, ENERGY, MEMORY = range(3)
+"""Columns of the scores."""
+
+
+class Meaning(NamedTuple):
+    """How genes are read.
+
+    ``number`` has a row per gene and a column per choice: 1 for a cut, the place of a rule or
+    operating point among all (placements are read by kernel). The four others are genes, or ``-1 - number``
+    where the space holds that choice.
+    """
+
+    number: I64
+    reuse: int
+    dispatch: int
+    cpu_point: int
+    dsp_point: int
+
+
+class Scratch(NamedTuple):
+    """Everything that one thread writes to."""
+
+    groups: Groups
+    cache: Cache
+    step: Step
+    rows: Rows
+    lives: Lives
+
+
+def make_scratch(frame: Frame, machine: Machine) -> Scratch:
+    """Return scratch that is large enough for any plan of a frame."""
+    n, buffers = len(frame.kernels.before), len(frame.kernels.buffer_bytes)
+    items, edges, tensors, _ = (int(v) for v in np.diff(frame.bounds, axis=0).max(axis=0))
+    rows = items + 4 * n + 1
+    slots, units = int(machine.unit_slots.sum()), len(machine.unit_slots)
+
+    def zeros(*shape: int) -> I64:
+        return np.zeros(shape, np.int64)
+
+    per_kernel = dict.fromkeys(Groups._fields, n + 1)
+    per_kernel |= {"level_count": n + 3, "stamp": 1, "gpu": 1}
+    per_kernel |= dict.fromkeys(("cpu_read", "cpu_written", "inside", "counted"), buffers)
+    per_step = dict.fromkeys(Step._fields, n + 1)
+    per_step |= dict.fromkeys(("order", "ready_ns", "following", "end_ns"), items)
+    per_step |= {"level_count": n + 3, "slot_free": slots, "slot_vtcm": slots}
+    per_step |= dict.fromkeys(("unit_start", "unit_floor", "unit_slot"), units)
+    per_row = dict.fromkeys(Rows._fields[:-1], rows)
+    per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4, "stamp": 1}
+    per_row |= {"level_count": n + 3, "member_ptr": n + 2}
+    cache = {name: zeros(n + 1) for name in Cache._fields}
+    cache |= {"miss": zeros(LONGEST, n + 1), "seen": zeros(LONGEST + 1)}
+    cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(4 * n + 4), "total": zeros(1)}
+    state = empty_state(rows, per_row["pred"], units, slots)
+    return Scratch(
+        Groups(**{name: zeros(size) for name, size in per_kernel.items()}),
+        Cache(**cache),
+        Step(**{name: zeros(size) for name, size in per_step.items()}),
+        Rows(**{name: zeros(size) for name, size in per_row.items()}, state=state),
+        Lives(*(zeros(tensors) for _ in Lives._fields)),
+    )
+
+
+@inlined
+def _choice(gene: int, row: I16, meaning: Meaning) -> int:
+    """Number of a gene's choice, or of the one that is held."""
+    return meaning.number[gene, row[gene]] if gene >= 0 else -1 - gene
+
+
+@inlined
+def _place(row: I16, meaning: Meaning, kernels: Kernels, machine: Machine, s: Groups) -> None:
+    """Read placements and cuts."""
+    s.gpu[0] = 0
+    for k in range(len(kernels.before)):
+        gene = kernels.place_gene[k]
+        option = kernels.options[k, row[gene]] if gene >= 0 else kernels.options[k, 0]
+        s.option[k] = option
+        s.on_dsp[k] = machine.option_dsp[option]
+        s.gpu[0] |= machine.option_gpu[option]
+        gene = kernels.cut_gene[k]
+        s.cut[k] = meaning.number[gene, row[gene]] if gene >= 0 else kernels.cut_fixed[k]
+
+
+@inlined
+def _sheet(number: int, frame: Frame) -> Sheet:
+    """One of the joined sheets, as views."""
+    bounds, sheets = frame.bounds, frame.sheets
+    item, edge, tensor, user = (
+        bounds[number, 0],
+        bounds[number, 1],
+        bounds[number, 2],
+        bounds[number, 3],
+    )
+    items, edges, tensors, users = (
+        bounds[number + 1, 0],
+        bounds[number + 1, 1],
+        bounds[number + 1, 2],
+        bounds[number + 1, 3],
+    )
+    return Sheet(
+        sheets.kernel[item:items],
+        sheets.cost[item:items],
+        sheets.pred_ptr[item + number : items + number + 1],
+        sheets.pred[edge:edges],
+        sheets.succ_ptr[item + number : items + number + 1],
+        sheets.succ[edge:edges],
+        sheets.reads_input[item:items],
+        sheets.tensor_bytes[tensor:tensors],
+        sheets.tensor_producer[tensor:tensors],
+        sheets.user_ptr[tensor + number : tensors + number + 1],
+        sheets.users[user:users],
+    )
+
+
+@inlined
+def _prepared(subgraphs: int, rule: int, distinct: int, machine: Machine, s: Groups) -> int:
+    """Bytes that prepared subgraphs hold; ``distinct`` is the sum over different ones."""
+    largest = 0
+    for group in range(subgraphs):
+        largest = max(largest, s.memory_bytes[group])
+    if rule == 0:
+        return largest
+    return max(largest, min(distinct, machine.dsp_memory))
+
+
+@compiled
+def score(
+    batch: I16,
+    first: int,
+    last: int,
+    fidelity: int,
+    memory: int,
+    frame: Frame,
+    meaning: Meaning,
+    costs: Costs,
+    machine: Machine,
+    s: Scratch,
+    out: I64,
+) -> None:
+    """Score rows ``first <= b < last`` of a batch, all of one frame, into ``out[b]``."""
+    kernels = frame.kernels
+    sheets = len(frame.weights)
+    for b in range(first, last):
+        row = batch[b]
+        _place(row, meaning, kernels, machine, s.groups)
+        subgraphs = assign(kernels, s.groups)
+        sort_by_level(kernels, subgraphs, s.groups)
+        describe(kernels, subgraphs, s.groups)
+        rule = _choice(meaning.reuse, row, meaning)
+        dispatch = _choice(meaning.dispatch, row, meaning)
+        cpu_point = _choice(meaning.cpu_point, row, meaning)
+        dsp_point = _choice(meaning.dsp_point, row, meaning)
+        keys, sizes = s.groups.key, s.groups.memory_bytes
+        steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, memory, s.cache)
+        begin = 0
+        if fidelity != EXPECTED:
+            s.cache.chosen[0] = worst(steps, subgraphs, s.cache)
+            steps = 1
+            begin = sheets - 1
+        whole = 0
+        for number in range(begin, sheets):
+            whole += steps * (frame.weights[number] if fidelity == EXPECTED else 1)
+        time = 0
+        energy = 0
+        time_left = 0
+        energy_left = 0
+        most = 0
+        for number in range(begin, sheets):
+            weight = frame.weights[number] if fidelity == EXPECTED else 1
+            if weight == 0:
+                continue
+            sheet = _sheet(number, frame)
+            for at in range(steps):
+                miss = s.cache.miss[s.cache.chosen[at]]
+                if fidelity == STATIC:
+                    found = static_step(
+                        sheet,
+                        costs,
+                        machine,
+                        cpu_point,
+                        dsp_point,
+                        frame.input_cost,
+                        frame.input_serial,
+                        miss,
+                        subgraphs,
+                        s.groups,
+                        s.step,
+                    )
+                else:
+                    rows, moved = build(
+                        sheet,
+                        costs,
+                        machine,
+                        cpu_point,
+                        dsp_point,
+                        frame.input_cost,
+                        frame.input_serial,
+                        miss,
+                        subgraphs,
+                        s.groups,
+                        s.rows,
+                    )
+                    found = run_step(dispatch, rows, moved, machine, s.rows)
+                    if memory == 1:
+                        distinct = s.cache.total[0]
+                        held = _prepared(subgraphs, rule, distinct, machine, s.groups)
+                        resident = frame.weight_bytes[number] + held
+                        most = max(most, peak(resident, sheet, s.rows, s.lives))
+                time += weight * (found[0] // whole)  # in parts, so that no sum wraps
+                time_left += weight * (found[0] % whole)
+                energy += weight * (found[1] // whole)
+                energy_left += weight * (found[1] % whole)
+        out[b, TIME] = time + time_left // whole
+        out[b, ENERGY] = energy + energy_left // whole
+        out[b, MEMORY] = most

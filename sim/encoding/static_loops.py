@@ -1,0 +1,242 @@
+"""The static fidelity, compiled: places, groups and times a step in one pass over its items.
+
+Nothing is built: each item starts as soon as units, slots and VTCM allow, in the order of the
+rows that lowering would make, without contention. Equal to :func:`sim.engines.static_times` of
+those rows in their own order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sim.encoding.costs import BYTES, LASTS, POWER, SLOTS, VTCM, Costs
+from sim.encoding.frames import Sheet
+from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.machine import Machine
+from sim.engines.jit import compiled, inlined
+from sim.taskgraph import I64
+
+
+class Step(NamedTuple):
+    """Scratch for the items of one sheet; shape ``(items,)`` unless said otherwise."""
+
+    order: I64
+    level_count: I64
+    """``(kernels + 2,)``"""
+    ready_ns: I64
+    """When all that an item reads is there."""
+    following: I64
+    """Next item of the same subgraph."""
+    end_ns: I64
+    group_ready: I64
+    """By subgraph, as all below: when its inputs are there."""
+    group_call: I64
+    left: I64
+    head: I64
+    tail: I64
+    slot_free: I64
+    """By slot, sorted within a unit: when it is free, and the VTCM held until then."""
+    slot_vtcm: I64
+    unit_start: I64
+    """By unit: start of its last task, end of the last task that took all slots, first slot."""
+    unit_floor: I64
+    unit_slot: I64
+
+
+@compiled
+def order_items(sheet: Sheet, level: I64, order: I64, count: I64) -> None:
+    """Fill ``order`` with the items sorted by the level of their kernels, stably."""
+    n = len(sheet.kernel)
+    top = 0
+    for i in range(n):
+        top = max(top, level[sheet.kernel[i]])
+    for at in range(top + 2):
+        count[at] = 0
+    for i in range(n):
+        count[level[sheet.kernel[i]] + 1] += 1
+    for at in range(top + 1):
+        count[at + 1] += count[at]
+    for i in range(n):
+        here = level[sheet.kernel[i]]
+        order[count[here]] = i
+        count[here] += 1
+
+
+@inlined
+def _start(
+    unit: int, need: int, vtcm: int, duration: int, ready: int, machine: Machine, s: Step
+) -> int:
+    """Start a task on a unit no sooner than ``ready``; its end. As in ``static_makespan``."""
+    begin = s.unit_slot[unit]
+    end = begin + machine.unit_slots[unit]
+    start = max(ready, s.unit_start[unit], s.unit_floor[unit], s.slot_free[begin + need - 1])
+    if begin + need == end:
+        until = start + duration
+        s.unit_floor[unit] = until
+    else:
+        if vtcm > 0:
+            spare = machine.unit_vtcm[unit] - vtcm
+            for at in range(end - 1, begin + need - 1, -1):
+                if s.slot_free[at] <= start:
+                    break
+                spare -= s.slot_vtcm[at]
+                if spare < 0:
+                    start = s.slot_free[at]
+                    break
+        until = start + duration
+        at = begin + need
+        while at < end and s.slot_free[at] < until:
+            s.slot_free[at - need] = s.slot_free[at]
+            s.slot_vtcm[at - need] = s.slot_vtcm[at]
+            at += 1
+        for place in range(at - need, at):
+            s.slot_free[place] = until
+            s.slot_vtcm[place] = 0
+        s.slot_vtcm[at - 1] = vtcm
+    s.unit_start[unit] = start
+    return until
+
+
+@inlined
+def _transfer(size: int, cap: int) -> int:
+    return -(-size * 1000 // cap)
+
+
+@inlined
+def _gpu_lead(i: int, sheet: Sheet, machine: Machine, groups: Groups) -> int:
+    """Latency of mapping buffers where an item meets the GPU's border."""
+    here = machine.option_gpu[groups.option[sheet.kernel[i]]]
+    for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
+        if machine.option_gpu[groups.option[sheet.kernel[sheet.pred[e]]]] != here:
+            return machine.gpu_launch_ns
+    return 0
+
+
+@inlined
+def _tell(i: int, when: int, sheet: Sheet, groups: Groups, s: Step) -> None:
+    """The result of item ``i`` is there for those outside its subgraph."""
+    here = groups.group[sheet.kernel[i]]
+    for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
+        later = sheet.succ[e]
+        group = groups.group[sheet.kernel[later]]
+        if group < 0:
+            s.ready_ns[later] = max(s.ready_ns[later], when)
+        elif group != here:
+            s.ready_ns[later] = max(s.ready_ns[later], when)
+            s.group_ready[group] = max(s.group_ready[group], when)
+
+
+@compiled
+def static_step(
+    sheet: Sheet,
+    costs: Costs,
+    machine: Machine,
+    cpu_point: int,
+    dsp_point: int,
+    batch_cost: int,
+    batch_serial: int,
+    miss: I64,
+    subgraphs: int,
+    groups: Groups,
+    s: Step,
+) -> tuple[int, int]:
+    """Time a step; returns makespan in ns and energy in pJ.
+
+    ``miss`` says for each subgraph whether it must be prepared; ``batch_cost`` is the row of the
+    input task or -1, and ``batch_serial`` whether this step waits for it.
+    """
+    n = len(sheet.kernel)
+    order_items(sheet, groups.level, s.order, s.level_count)
+    slot = 0
+    for unit in range(len(machine.unit_slots)):
+        s.unit_slot[unit] = slot
+        s.unit_start[unit] = 0
+        s.unit_floor[unit] = 0
+        for at in range(slot, slot + machine.unit_slots[unit]):
+            s.slot_free[at] = 0
+            s.slot_vtcm[at] = 0
+        slot += machine.unit_slots[unit]
+    for group in range(subgraphs):
+        s.group_ready[group] = 0
+        s.group_call[group] = -1
+        s.left[group] = 0
+    for i in range(n):
+        s.ready_ns[i] = 0
+        group = groups.group[sheet.kernel[i]]
+        if group >= 0:
+            s.left[group] += 1
+    makespan = 0
+    energy = 0
+    moved = 0
+    if batch_cost >= 0:
+        option = 0
+        while costs[batch_cost, option, cpu_point, SLOTS] == 0:
+            option += 1
+        cost = costs[batch_cost, option, cpu_point]
+        ended = _start(machine.option_unit[option], 1, 0, cost[LASTS], 0, machine, s)
+        energy += cost[POWER] * cost[LASTS]
+        makespan = ended
+        if batch_serial == 1:
+            for i in range(n):
+                if sheet.reads_input[i] == 1:
+                    s.ready_ns[i] = ended
+                    group = groups.group[sheet.kernel[i]]
+                    if group >= 0:
+                        s.group_ready[group] = ended
+    for place in range(n):
+        i = s.order[place]
+        kernel = sheet.kernel[i]
+        group = groups.group[kernel]
+        if group >= 0 and s.group_call[group] < 0:
+            ready = s.group_ready[group]
+            if miss[group] == 1:
+                lead = prepare_ns(groups.kernels[group], groups.weight_bytes[group], machine)
+                energy += lead * machine.one_context_mw[dsp_point]
+                ready = _start(machine.dsp, 1, 0, lead, ready, machine, s)
+            whole = call_ns(groups.bytes_io[group], machine)
+            there = whole // 2 + machine.call_tail_ns
+            ready = _start(machine.rpc, 1, 0, there, ready, machine, s)
+            size = 2 * groups.filter_bytes[group]
+            if size > 0:
+                lasts = _transfer(size, machine.repack_rate)
+                ready = _start(machine.dsp, machine.dsp_slots, 0, lasts, ready, machine, s)
+                energy += lasts * machine.all_contexts_mw[dsp_point]
+                moved += size
+            s.group_call[group] = ready
+            s.head[group] = -1
+        option = groups.option[kernel]
+        point = dsp_point if machine.option_dsp[option] == 1 else cpu_point
+        cost = costs[sheet.cost[i], option, point]
+        lasts = cost[LASTS]
+        if groups.gpu[0] == 1:
+            lasts += _gpu_lead(i, sheet, machine, groups)
+        ready = s.ready_ns[i]
+        if group >= 0:
+            ready = max(ready, s.group_call[group])
+        unit = machine.option_unit[option]
+        ended = _start(unit, cost[SLOTS], cost[VTCM], lasts, ready, machine, s)
+        energy += lasts * cost[POWER]
+        moved += cost[BYTES]
+        if group < 0:
+            makespan = max(makespan, ended)
+            _tell(i, ended, sheet, groups, s)
+            continue
+        for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
+            later = sheet.succ[e]
+            if groups.group[sheet.kernel[later]] == group:
+                s.ready_ns[later] = max(s.ready_ns[later], ended)
+        s.following[i] = s.head[group]
+        s.head[group] = i
+        s.tail[group] = ended if s.following[i] < 0 else max(s.tail[group], ended)
+        s.left[group] -= 1
+        if s.left[group] == 0:
+            whole = call_ns(groups.bytes_io[group], machine)
+            back = whole - whole // 2
+            ended = _start(machine.rpc, 1, 0, back, s.tail[group], machine, s)
+            makespan = max(makespan, ended)
+            member = s.head[group]
+            while member >= 0:
+                _tell(member, ended, sheet, groups, s)
+                member = s.following[member]
+    energy += makespan * machine.static_mw + moved * machine.pj_per_byte
+    return makespan, energy
