@@ -33,8 +33,8 @@ from sim.taskgraph import CATEGORIES
 from sim.uncertainty import KINDS, Shared, evidence_shares
 
 MEASURES = ("time_ns", "energy_pj", "risk_ppm", "memory_bytes")
-DETAIL_LIMIT_BYTES = 4_000_000
-"""What timelines and sensitivities of plans may take of the page, which stays below 5 MB."""
+PLANS_LIMIT_BYTES = 4_500_000
+"""What plans and their timelines may take of the page, which stays below 5 MB."""
 
 
 class ReportError(ValueError):
@@ -104,6 +104,7 @@ def report_document(
     for entry in order:
         plans[entry.id] = pages.add(entry)
         advance()
+    pages.add_timelines(order, plans)
     facts = found.to_json()
     return {
         "title": {
@@ -173,7 +174,6 @@ class _Pages:
         self._paths: set[str] = set()
         self._ddr = Shared.of(device).ddr_rate
         self._quantities = dict(self._costs(reference).quantities())
-        self._room = DETAIL_LIMIT_BYTES
 
     def _costs(self, plan: Plan) -> CostModel:
         return cost_model(self.device, plan.get("library", "step", "mnn"))
@@ -198,14 +198,20 @@ class _Pages:
             ],
             "change": self._change(entry.plan) if entry.role == "front" else None,
         }
-        timeline = self._kinds.timeline(expectation)
-        size = len(json.dumps(timeline, separators=(",", ":")))
-        if size <= self._room:
-            self._room -= size
-            found["timeline"] = timeline
         self._paths |= touched(expectation, self._ddr)
         found["swings"] = swings(expectation, quantities, self._ddr)
         return found
+
+    def add_timelines(self, entries: Sequence[_Entry], plans: Mapping[str, dict[str, Any]]) -> None:
+        """Add timelines to what the page shows of plans, in order, while there is room."""
+        room = PLANS_LIMIT_BYTES - _size(list(plans.values()))
+        for entry in entries:
+            before = _size(self._kinds.document())
+            timeline = self._kinds.timeline(expect(self.graph, entry.plan, self.device))
+            room -= _size(timeline) + _size(self._kinds.document()) - before
+            if room < 0:
+                return
+            plans[entry.id]["timeline"] = timeline
 
     def _change(self, plan: Plan) -> dict[str, Any]:
         """What a plan does differently from the reference, and what that brings."""
@@ -220,6 +226,10 @@ class _Pages:
             "tasks": self._kinds.document(),
             "variates": {name: asdict(one) for name, one in known.items()},
         }
+
+
+def _size(document: object) -> int:
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 def _summary(entry: _Entry) -> str:

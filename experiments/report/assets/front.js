@@ -10,7 +10,8 @@ function frontPanel(section) {
     shown[field] = value;
     redraw();
   };
-  const ranges = [["near", `front and ${reference.name}`], ["all", "all baselines"]];
+  const ranges = [["close", "around the chosen plan"], ["near", `front and ${reference.name}`],
+    ["all", "all baselines"]];
   section.append(
     el(
       "div",
@@ -41,10 +42,8 @@ function drawFront(place, { x, y, range }) {
   const edge = { left: 64, right: 20, top: 16, bottom: 44 };
   const front = data.plans.filter((plan) => plan.role === "front");
   const baselines = data.plans.filter((plan) => plan.role === "baseline");
-  const near = baselines.filter((plan) => range === "all" || plan === reference || plan === state.selected);
   const value = (plan, key) => plan[key] / MEASURES[key].scale;
-  const of = (key) => padded([...front, ...near].map((plan) => value(plan, key)), 0.08, 0);
-  const [[x0, x1], [y0, y1]] = [of(x), of(y)];
+  const [[x0, x1], [y0, y1]] = rangesOf(range, [x, y], value);
   const toX = scale(x0, x1, edge.left, width - edge.right);
   const toY = scale(y0, y1, height - edge.bottom, edge.top);
   const at = (plan) => [toX(value(plan, x)), toY(value(plan, y))];
@@ -61,22 +60,23 @@ function drawFront(place, { x, y, range }) {
     const corners = steps.slice(1).map(([px, py]) => `H${px}V${py}`).join("");
     node.append(svg("path", { d: `M${steps[0][0]} ${steps[0][1]}${corners}`, class: "stairs" }));
   }
-  const taken = [];
-  for (const plan of baselines.filter(inside)) {
-    const [px, py] = at(plan);
-    node.append(pointOf(plan, svg("path", { d: `M${px} ${py - 6}l6 6l-6 6l-6-6z` }), x, y));
-    nameBeside(node, plan.name, px, py, taken, width);
-  }
-  const drawn = front.filter((plan) => plan !== state.selected);
+  const drawn = [...baselines, ...front.filter((plan) => plan !== state.selected)];
   if (state.selected.role === "front") drawn.push(state.selected);
-  for (const plan of drawn) {
-    const [cx, cy] = at(plan);
-    node.append(pointOf(plan, svg("circle", { cx, cy, r: 5.5 }), x, y));
-    if (plan === chosen) nameBeside(node, "chosen", cx, cy, taken, width);
+  const names = [];
+  const taken = [];
+  for (const plan of drawn.filter(inside)) {
+    const [px, py] = at(plan);
+    const shape = plan.role === "front" ? svg("circle", { cx: px, cy: py, r: 5.5 })
+      : svg("path", { d: `M${px} ${py - 6}l6 6l-6 6l-6-6z` });
+    node.append(pointOf(plan, shape, x, y));
+    taken.push({ left: px - 5, right: px + 5, top: py - 5, bottom: py + 5 });
+    if (plan === chosen) names.unshift(["chosen", px, py, true]);
+    else if (plan.role === "baseline") names.push([plan.name, px, py, plan === reference]);
   }
-  const hidden = baselines.filter((plan) => !inside(plan)).length;
+  for (const [text, px, py, must] of names) nameBeside(node, text, px, py, taken, must);
+  const hidden = drawn.filter((plan) => !inside(plan)).length;
   if (hidden) {
-    const text = `${hidden} baseline${hidden > 1 ? "s" : ""} outside this range`;
+    const text = `${hidden} plan${hidden > 1 ? "s" : ""} outside this range`;
     node.append(label(width - edge.right, edge.top - 4, text, { "text-anchor": "end", class: "aside" }));
   }
   const focused = document.activeElement?.dataset?.plan;
@@ -84,16 +84,32 @@ function drawFront(place, { x, y, range }) {
   if (focused) node.querySelector(`[data-plan="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-function nameBeside(node, text, x, y, taken, width) {
-  // A direct label, moved down while it would cover another; it stays within the plot.
-  const size = text.length * 6.4;
-  const right = x + 10 + size < width;
-  let top = y + 4;
-  const hits = () => taken.some((one) => Math.abs(one.top - top) < 12 && Math.abs(one.x - x) < size + 10);
-  while (hits()) top += 12;
-  taken.push({ top, x });
-  const attributes = { "text-anchor": right ? "start" : "end", class: "direct" };
-  node.append(label(right ? x + 10 : x - 10, top, text, attributes));
+function rangesOf(range, keys, value) {
+  const front = data.plans.filter((plan) => plan.role === "front");
+  const marked = [chosen, reference, state.selected];
+  const most = (key) => 1.15 * Math.max(...marked.map((plan) => plan[key]));
+  const close = front.filter((plan) => keys.every((key) => plan[key] <= most(key)));
+  const shown = { close: [...close, ...marked], near: [...front, ...marked], all: data.plans }[range];
+  return keys.map((key) => padded(shown.map((plan) => value(plan, key)), 0.08, 0));
+}
+
+function nameBeside(node, text, x, y, taken, must) {
+  // A direct label on the first side where it covers nothing; left out where there is none.
+  const size = text.length * 6.3;
+  const sides = [
+    [x + 10, y + 4, "start", 0], [x - 10, y + 4, "end", -size],
+    [x, y - 11, "middle", -size / 2], [x, y + 19, "middle", -size / 2],
+  ];
+  const boxes = sides.map(([at, base, , shift]) =>
+    ({ left: at + shift, right: at + shift + size, top: base - 9, bottom: base + 2 }));
+  const limits = node.viewBox.baseVal;
+  const free = boxes.findIndex((box) => box.left > 66 && box.right < limits.width &&
+    !taken.some((one) => one.left < box.right && one.right > box.left &&
+      one.top < box.bottom && one.bottom > box.top));
+  if (free < 0 && !must) return;
+  const [at, base, anchor] = sides[Math.max(free, 0)];
+  taken.push(boxes[Math.max(free, 0)]);
+  node.append(label(at, base, text, { "text-anchor": anchor, class: "direct" }));
 }
 
 function pointOf(plan, shape, x, y) {
