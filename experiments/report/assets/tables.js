@@ -48,7 +48,7 @@ function changesPanel(section) {
 function drawContributions(place, rows) {
   if (!rows.length) return;
   const width = Math.min(widthOf(place), 760);
-  const left = 150;
+  const left = 172;
   const all = rows.flatMap((row) => [row.last_saves_ns, row.alone_saves_ns]).map((ns) => ns / 1e6);
   const [least, most] = [Math.min(0, ...all), Math.max(0, ...all)];
   const margin = (most - least || 1) * 0.16;

@@ -102,7 +102,7 @@ function tornadoColumn(rows, column, head, far, left, top, width) {
   const bottom = top + 34 + rows.length * 20 + 2;
   node.append(
     svg("line", { x1: toX(0), x2: toX(0), y1: top + 28, y2: bottom, class: "tick" }),
-    axisX(inPercent, -far * 130, far * 130, bottom, width / 80, "change, %"),
+    axisX(inPercent, -far * 130, far * 130, bottom, width / 46, "change, %"),
   );
   return node;
 }
