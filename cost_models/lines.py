@@ -94,7 +94,7 @@ class LineFormat:
         for number, line in enumerate(lines, 1):
             data = self._data_of(line)
             if data is None:
-                if number < len(lines):
+                if 1 < number < len(lines):
                     raise self.error(
                         f"{name}, line {number}: damaged (its checksum does not fit); restore the "
                         "file, or cut it before this line and run the same command again"

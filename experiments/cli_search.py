@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,16 +25,21 @@ from experiments.cli_common import (
 from experiments.cli_options import count_option, path_option, text_option
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
+    from experiments.certify.bounds import Bound
     from experiments.search.backends import Backend
     from experiments.search.budget import Budget
     from experiments.search.drive import Outcome
     from experiments.search.journal import Journal
     from experiments.search.problem import Problem
-    from experiments.search.result import SearchResult
+    from experiments.search.result import Extras, SearchResult
+    from experiments.search.robustness import Robustness
+    from experiments.search.verify import Verification
+    from experiments.search.why import Change
 
-ALSO_RESUMED = {"budget", "workers", "backend", "address", "resume", "output", "robust", "as_json"}
+ALSO_RESUMED = {
+    *("budget", "workers", "backend", "address", "resume", "output", "as_json"),
+    *("bound", "robust", "why", "verify", "dataset", "data", "epochs"),
+}
 """Options that may be given with --resume; the others are those of the journal."""
 GIVEN = "COMMANDLINE"
 
@@ -77,9 +83,23 @@ def search(
         Path | None, path_option("--resume", "FILE", "Go on with the search of a journal.")
     ] = None,
     output: OutputOption = None,
+    bound: Annotated[
+        int, count_option("--bound", 0, 86_400, "Seconds to prove a lower bound in; 0: none.")
+    ] = 0,
     robust: Annotated[
         bool, typer.Option("--robust/--no-robust", help="Compare over drawn constants.")
     ] = True,
+    why: Annotated[
+        bool, typer.Option("--why/--no-why", help="Explain what the chosen plan changes.")
+    ] = True,
+    verify: Annotated[
+        int, count_option("--verify-top", 0, 1000, "Train that many plans for real; needs -o.")
+    ] = 0,
+    dataset: Annotated[
+        str, text_option("--dataset", "NAME", "What to train on, as for train.")
+    ] = "digits",
+    data: Annotated[str | None, text_option("--data", "DIR", "Folder of its files.")] = None,
+    epochs: Annotated[int, count_option("--epochs", 1, 100_000, "Of each training.")] = 5,
     evaluations_per_shard: Annotated[
         int | None,
         count_option("--evaluations-per-shard", 1, 10_000_000, "Plans that a shard scores."),
@@ -95,8 +115,12 @@ def search(
     With -o FILE, finished shards are kept in FILE.journal, so that nothing is lost.
     """
     from experiments.search.budget import Budget
+    from experiments.search.extras import bound_of, robustness_of, verified_of, why_of
+    from experiments.search.result import result_of
 
     amount = Budget.parse(budget)
+    if verify and output is None and resume is None:
+        raise CliError(f"--verify-top {verify}: needs -o FILE; trainings are kept in FILE.runs")
     if resume is None:
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
@@ -111,8 +135,25 @@ def search(
     journal = resume or (None if output is None else _new_journal(output))
     with working("preparing"):
         problem.ground()
-    result = _searched(problem, amount, journal, (backend, workers, address), robust, as_json)
+    proven = None
+    if bound:
+        with working("proving a lower bound"):
+            proven = bound_of(problem, bound)
+    ways = (backend, workers, address)
+    outcome, where = _searched(problem, amount, journal, ways, as_json, proven)
+    if not outcome.front:
+        raise CliError(f"--budget {budget}: no plan was found; take a larger one")
+    found = Found(outcome, proven)
+    with working("comparing over drawn constants"):
+        found.robustness = robustness_of(outcome) if robust else None
+        found.why = why_of(outcome) if why else None
+    if output is not None and verify:
+        folder = Path(f"{output}.runs")
+        found.verified = verified_of(outcome, verify, dataset, data, epochs, folder)
+    result = result_of(outcome, where, found.extras())
     deliver(result.to_json(), as_json, output)
+    if not as_json:
+        _print(result, found)
     if output is not None:
         say(f"wrote {output}; its shards are in {journal}")
 
@@ -189,44 +230,62 @@ def _new_journal(output: Path) -> Path:
     return path
 
 
+@dataclass(slots=True)
+class Found:
+    """What was found, and found out about it."""
+
+    outcome: Outcome
+    bound: Bound | None = None
+    robustness: Robustness | None = None
+    why: Change | None = None
+    verified: Verification | None = None
+
+    def extras(self) -> Extras:
+        """Return what is not the front, as the result has it."""
+        from experiments.search.result import Extras
+
+        parts = {"robustness": self.robustness, "why": self.why, "verified": self.verified}
+        return Extras(
+            bound=None if self.bound is None else asdict(self.bound),
+            **{n: one.as_json() for n, one in parts.items() if one is not None},
+        )
+
+
 def _searched(
     problem: Problem,
     budget: Budget,
     path: Path | None,
     where: tuple[str, int | None, str | None],
-    robust: bool,
     as_json: bool,
-) -> SearchResult:
-    """Search, find out what is worth knowing of the front, and show it unless JSON is wanted."""
+    bound: Bound | None,
+) -> tuple[Outcome, Backend]:
+    """Search, and say on what backend."""
     from contextlib import ExitStack
 
     from experiments.search.backends import started
-    from experiments.search.extras import robustness_of
     from experiments.search.journal import Journal
-    from experiments.search.result import Extras, result_of
 
     with ExitStack() as stack:
         backend = stack.enter_context(started(*where))
         journal = stack.enter_context(Journal.open(path, problem)) if path is not None else None
         if journal is not None and journal.torn_bytes:
             say(f"{path}: the last line was torn by a crash; its shard is run again")
-        outcome = _driven(problem, budget, backend, journal, as_json)
-    with working("comparing over drawn constants"):
-        robustness = robustness_of(outcome) if robust else None
-    result = result_of(outcome, backend, Extras(robustness=robustness))
-    if not as_json:
-        _print(result, outcome)
-    return result
+        return _driven(problem, budget, backend, journal, as_json, bound), backend
 
 
 def _driven(
-    problem: Problem, budget: Budget, backend: Backend, journal: Journal | None, as_json: bool
+    problem: Problem,
+    budget: Budget,
+    backend: Backend,
+    journal: Journal | None,
+    as_json: bool,
+    bound: Bound | None,
 ) -> Outcome:
     from experiments.render_search import watching
     from experiments.search.drive import search as run_search
 
     try:
-        with watching(as_json, None) as watch:
+        with watching(as_json, None if bound is None else bound.time_ns) as watch:
             return run_search(problem, budget, backend, journal, watch)
     except KeyboardInterrupt:
         if journal is not None:
@@ -237,16 +296,17 @@ def _driven(
         raise
 
 
-def _print(result: SearchResult, outcome: Outcome) -> None:
+def _print(result: SearchResult, found: Found) -> None:
     from experiments.render import show
-    from experiments.render_search import plans_table, robustness_text, summary
+    from experiments.render_search import plans_table, robustness_text, summary, verified_table
     from experiments.search.projection import projected
+    from experiments.search.why_text import print_change
 
-    fastest = min(result.baselines, key=lambda plan: plan.time_ns, default=None)
-    parts: list[Group | str] = [
-        plans_table(result, fastest),
-        summary(result, projected(outcome.finished)),
-    ]
-    if result.robustness is not None:
-        parts.append(robustness_text(result.robustness, result.best.plan["name"]))
-    show(stdout_console(), *parts)
+    console = stdout_console()
+    show(console, plans_table(result), summary(result, projected(found.outcome.finished)))
+    if found.why is not None:
+        print_change(console, found.why)
+    if found.robustness is not None:
+        show(console, robustness_text(found.robustness, result.best.plan["name"]))
+    if found.verified is not None:
+        show(console, verified_table(found.verified), "\n".join(found.verified.notes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.cli_common import say
 from experiments.render import counted, joules, mib, ms, number, percent, table
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from experiments.search.drive import Run
     from experiments.search.projection import Projection
-    from experiments.search.result import FrontPlan, Measures, SearchResult
+    from experiments.search.result import BaselinePlan, FrontPlan, Measures, SearchResult
+    from experiments.search.robustness import Robustness
+    from experiments.search.verify import Verification
 
 PLAIN_EVERY_S = 5.0
 """Seconds between lines of progress where there is no terminal."""
@@ -79,16 +81,21 @@ def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None
     yield plainly
 
 
-def plans_table(result: SearchResult, fastest: Measures | None) -> Group:
+def fastest_baseline(result: SearchResult) -> BaselinePlan:
+    """Return the quickest built-in plan; there is always the one of the space."""
+    return min(result.baselines, key=lambda plan: plan.time_ns)
+
+
+def plans_table(result: SearchResult) -> Group:
     """Return baselines and front, all measures of each."""
     names = ("time", "energy", "memory", "risk")
-    problem = result.manifest.problem
+    problem, fastest = result.manifest.problem, fastest_baseline(result)
     rows = []
     for one in sorted(result.baselines, key=lambda plan: plan.time_ns):
         rows.append((one.name, *_cells(one, names), ""))
     rows.append(("found:", *[""] * len(names), ""))
     for plan in _listed(result.front):
-        saved = percent(1 - plan.time_ns / fastest.time_ns) if fastest is not None else ""
+        saved = percent(1 - plan.time_ns / fastest.time_ns)
         mark = " *" if plan.id == result.chosen else ""
         rows.append((plan.id + mark, *_cells(plan, names), saved))
     title = f"{problem['model']}, batch {problem['batch']}, {problem['device']}: predicted"
@@ -111,10 +118,9 @@ def _cells(plan: Measures, names: Sequence[str]) -> list[str]:
 def summary(result: SearchResult, projection: Projection | None) -> str:
     """Return in sentences what was searched, how far the optimum may be, and what more costs."""
     manifest, run = result.manifest, result.run
-    fastest = min(result.baselines, key=lambda plan: plan.time_ns, default=None)
+    fastest = fastest_baseline(result).name
     lines = [
-        f"* chosen: best in {result.objectives[0]}."
-        + (f" faster %: than {fastest.name}, the quickest built-in plan." if fastest else "")
+        f"*: best in {result.objectives[0]}. faster %: than {fastest}, the quickest built-in plan."
         + (f" {len(result.front)} plans in all." if len(result.front) > SHOWN else "")
     ]
     if result.bound is not None:
@@ -138,14 +144,31 @@ def summary(result: SearchResult, projection: Projection | None) -> str:
     return "\n".join(lines)
 
 
-def robustness_text(found: dict[str, Any], chosen: str) -> str:
+def robustness_text(found: Robustness, chosen: str) -> str:
     """Return how the chosen plan fares against the others over drawn worlds."""
-    lines = [f"over {found['worlds']} draws of what is not known exactly:"]
-    for one in found["gains"]:
-        if one["plan"] == chosen:
-            low, high = 100 * one["low"], 100 * one["high"]
+    lines = [f"over {found.worlds} draws of what is not known exactly:"]
+    for one in found.gains:
+        if one.plan == chosen:
             lines.append(
-                f"  P(faster than {one['rival']}) {one['wins']:.3f}; saves {low:.1f} to "
-                f"{high:.1f} %: {one['verdict']}"
+                f"  P(faster than {one.rival}) {one.wins:.3f}; saves {100 * one.low:.1f} to "
+                f"{100 * one.high:.1f} %: {one.verdict}"
             )
     return "\n".join(lines)
+
+
+def verified_table(found: Verification) -> Group:
+    """Return what real training says of the finalists."""
+    rows = [
+        (
+            ", ".join(one.plans),
+            f"{100 * one.accuracy:.2f}",
+            f"{100 * one.low:.2f}-{100 * one.high:.2f}",
+            f"{100 * one.difference:+.2f}",
+            "yes" if one.clear else "no",
+        )
+        for one in found.rows
+    ]
+    settings = found.settings
+    title = f"trained for real: {settings['model']} on {settings['dataset']}, test accuracy"
+    columns = ("plans of equal numerics", "%", "95 %", f"to {found.base}", "clear")
+    return table(title, columns, rows)

@@ -195,8 +195,9 @@ class Annealing(Searcher):
         mine = np.flatnonzero(self._group == self._frame_of)[:n]
         self._chain = mine
         batch = self._current[mine].copy()
-        frame = self._frames.propose(batch[0, : self.space.frame_genes], self._draws)
-        batch[:, : len(frame)] = frame
+        neighbour = self._frames.propose(batch[0], self._draws)
+        changed = neighbour != batch[0]
+        batch[:, changed] = neighbour[changed]
         return batch
 
     def _judge_frame(self, batch: Genes, worth: F64) -> None:

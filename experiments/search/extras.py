@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.search.drive import Outcome
 from experiments.search.ground import Ground
 from experiments.search.result import built_in
 from sim.plan import Plan
+
+if TYPE_CHECKING:
+    from experiments.certify.bounds import Bound
+    from experiments.search.problem import Problem
+    from experiments.search.robustness import Robustness
+    from experiments.search.verify import Verification
+    from experiments.search.why import Change
 
 RIVALS = 3
 """Quickest built-in plans that the chosen one is compared with, besides that of the space."""
@@ -27,11 +35,49 @@ def rivals(ground: Ground) -> Mapping[str, Plan]:
     return {plan.name: plan for plan in (*kept, *base)}
 
 
-def robustness_of(outcome: Outcome) -> dict[str, Any]:
-    """Return the chosen plan against built-in ones over drawn worlds."""
+def robustness_of(outcome: Outcome) -> Robustness:
+    """Compare the chosen plan with built-in ones over drawn worlds."""
     from experiments.search.robustness import compare_plans
 
     ground, chosen = outcome.problem.ground(), chosen_plan(outcome)
     plans = {chosen.name: chosen, **rivals(ground)}
-    found = compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
-    return found.as_json()
+    return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
+
+
+def bound_of(problem: Problem, seconds: int) -> Bound:
+    """Prove a lower bound on the time of every plan of a problem's space."""
+    from experiments.certify.bounds import lower_bound
+
+    return lower_bound(problem.space(), seconds=seconds)
+
+
+def why_of(outcome: Outcome) -> Change:
+    """Explain what the chosen plan does differently from the one the space is built around."""
+    from experiments.search.why import explain_change
+
+    ground = outcome.problem.ground()
+    return explain_change(ground.graph, ground.device, ground.space.base, chosen_plan(outcome))
+
+
+def verified_of(
+    outcome: Outcome, finalists: int, dataset: str, data: str | None, epochs: int, out: Path
+) -> Verification:
+    """Train the first plans of the front for real, beside the one the space is built around."""
+    from experiments.search.verify import verify_top
+    from experiments.training.config import TrainConfig
+
+    problem, space = outcome.problem, outcome.problem.ground().space
+    plans = [
+        space.decode(found.row, f"searched P{number}")
+        for number, found in enumerate(outcome.front[:finalists], 1)
+    ]
+    config = TrainConfig(
+        model=problem.model,
+        dataset=dataset,
+        data=data,
+        device=problem.device,
+        epochs=epochs,
+        batch=problem.batch,
+        seed=problem.seed,
+    )
+    return verify_top(plans, finalists, base=space.base, config=config, out=out)

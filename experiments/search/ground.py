@@ -12,8 +12,8 @@ from cost_models.device import Device
 from experiments.search.front import Found
 from experiments.search.measuring import Measurer
 from experiments.search.objectives import OBJECTIVES, SearchError, Values, places
-from experiments.search.starts import Start, built_in_starts, crosses
-from sim.encoding import Space
+from experiments.search.starts import Start, built_in_starts, crosses, repriced
+from sim.encoding import Genes, Space
 from sim.graph import TrainingGraph
 from sim.policies.build import build_plan, plan_names
 
@@ -32,7 +32,7 @@ class Ground:
     limits
         Largest value of each limited objective, the default one of risk included.
     starts
-        Built-in plans, then crosses of them.
+        Built-in plans, crosses of them, and the quickest of these with other rescale rules.
     values
         All measures of the starts by the expected step, shape ``(starts, measures)``.
     """
@@ -57,17 +57,21 @@ class Ground:
         built_in = built_in_starts(space)
         starts = (*built_in, *crosses(space, built_in))
         measurer = Measurer.of(space)
-        values = measurer(np.stack([s.row for s in starts]), "expected", memory=True)
+        values = measurer(_rows(starts), "expected", memory=True)
         reference = [s.name for s in starts].index(space.base.name)
         default = {"risk": int(values[reference, OBJECTIVES.index("risk")])}
         limits = {**default, **limits}
+        more = repriced(space, starts, values, limits["risk"])
+        if more:
+            values = np.concatenate([values, measurer(_rows(more), "expected", memory=True)])
+            starts = (*starts, *more)
         return cls(
             space.graph,
             space.device,
             space,
             measurer,
             objectives,
-            {**default, **limits},
+            limits,
             starts,
             values,
         )
@@ -115,3 +119,7 @@ def base_plan_name(device: Device) -> str:
 def space_around(graph: TrainingGraph, device: Device, held: tuple[str, ...]) -> Space:
     """Return the space of a search: everything but ``held``, which stays as in the base plan."""
     return Space.of(graph, device, build_plan(base_plan_name(device), graph, device), held=held)
+
+
+def _rows(starts: tuple[Start, ...]) -> Genes:
+    return np.stack([start.row for start in starts])

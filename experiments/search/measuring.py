@@ -9,6 +9,7 @@ import numpy as np
 from experiments.search.objectives import Values
 from experiments.search.risk import RiskTable, risk_table
 from sim.encoding import Evaluator, Genes, Space
+from sim.memo import Memo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,8 +22,8 @@ class Measurer:
 
     @classmethod
     def of(cls, space: Space) -> Measurer:
-        """Build the measurer of a space."""
-        return cls(space, risk_table(space))
+        """Return the measurer of a space, remembered by content."""
+        return _MEASURERS.get(space.sha256, lambda: cls(space, risk_table(space)))
 
     def __call__(self, batch: Genes, fidelity: str, *, memory: bool) -> Values:
         """Return all measures of a batch, shape ``(plans, measures)``.
@@ -36,3 +37,7 @@ class Measurer:
         found = self._evaluators[key](batch)
         held = np.zeros_like(found.time_ns) if found.memory_bytes is None else found.memory_bytes
         return np.stack([found.time_ns, found.energy_pj, self.risk.of(batch), held], axis=1)
+
+
+_MEASURERS: Memo[Measurer] = Memo(4)
+"""Tables take long to make, and every shard of a search needs the same."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
+from experiments.search.feasible import made_feasible
 from experiments.search.ground import Ground, space_around
 from experiments.search.objectives import SearchError, check_limits, check_objectives
 from experiments.search.registry import check_searcher_name
@@ -93,7 +94,7 @@ class Problem:
 
         def make() -> Ground:
             space = self.space()
-            return Ground.of(space, self.objectives, self.limits)
+            return made_feasible(Ground.of(space, self.objectives, self.limits))
 
         return _GROUNDS.get((self._space_key(), parts), make)
 

@@ -66,7 +66,7 @@ class _Moved(Mutation):  # type: ignore[misc]  # pymoo has no types
         frame = self.moves.space.frame_genes
         for k in np.flatnonzero(random_state.integers(FRAME_PARTS, size=len(rows)) == 0):
             if frame:
-                changed[k, :frame] = self.frames.propose(changed[k, :frame], random_state)
+                changed[k] = self.frames.propose(changed[k], random_state)
         orders = [self.moves.order(row) for row in changed]
         everyone = np.arange(len(rows))
         times = random_state.integers(1, MOVES + 1, size=len(rows))

@@ -8,9 +8,10 @@ from experiments.search.ground import Ground
 from experiments.search.objectives import OBJECTIVES, Values
 from sim.encoding import Genes
 
-CORRECTED = tuple(OBJECTIVES.index(name) for name in ("time", "energy"))
+CORRECTED = [OBJECTIVES.index(name) for name in ("time", "energy")]
 WORST = 4
 """A plan beyond a limit is told with this many times the worst value of the starts, or more."""
+LARGEST_TOLD = 2.0**60
 
 
 class Scorer:
@@ -30,26 +31,32 @@ class Scorer:
 
     def __call__(self, batch: Genes) -> Values:
         """Return the objectives of a batch, shape ``(plans, objectives)``."""
-        ground = self.ground
-        values = ground.measurer(batch, "quiet", memory=ground.needs_memory)
-        values += self._correction(batch, values)
-        excess = ground.excess_ppm(values)
-        chosen = ground.chosen(values)
+        values = self.measures(batch)
+        excess = self.ground.excess_ppm(values)
+        chosen = self.ground.chosen(values)
         outside = excess > 0
         beyond = self._worst * (1 + excess[outside, None].astype(np.float64) / 1e6)
-        chosen[outside] = np.minimum(beyond, 2.0**60).astype(np.int64)
+        chosen[outside] = np.minimum(beyond, LARGEST_TOLD).astype(np.int64)
         return chosen
 
-    def _correction(self, batch: Genes, quiet: Values) -> Values:
-        """What the expected step adds to a quiet one, by the plans' frame genes."""
-        frames = np.ascontiguousarray(batch[:, : self.ground.space.frame_genes])
-        keys = [frame.tobytes() for frame in frames]
-        first = {key: k for k, key in reversed(list(enumerate(keys)))}
-        new = sorted(k for key, k in first.items() if key not in self._corrections)
-        if new:
-            exact = self.ground.measurer(batch[new], "expected", memory=False)
-            for k, added in zip(new, exact - quiet[new], strict=True):
-                kept = np.zeros_like(added)
-                kept[list(CORRECTED)] = added[list(CORRECTED)]
-                self._corrections[keys[k]] = kept
-        return np.stack([self._corrections[key] for key in keys])
+    def measures(self, batch: Genes) -> Values:
+        """Return all measures of a batch, corrected; memory only if it is needed."""
+        ground = self.ground
+        quiet = ground.measurer(batch, "quiet", memory=ground.needs_memory)
+        frames = np.ascontiguousarray(batch[:, : ground.space.frame_genes])
+        if len(batch) and (frames == frames[:1]).all():
+            return quiet + self._correction(frames[0], batch[:1], quiet[:1])
+        found = quiet.copy()
+        for k, frame in enumerate(frames):
+            found[k] += self._correction(frame, batch[k : k + 1], quiet[k : k + 1])
+        return found
+
+    def _correction(self, frame: Genes, row: Genes, quiet: Values) -> Values:
+        """What the expected step adds to a quiet one in a frame; ``row`` is a plan with it."""
+        key = frame.tobytes()
+        if key not in self._corrections:
+            exact = self.ground.measurer(row, "expected", memory=False)
+            added = np.zeros(exact.shape[1], dtype=np.int64)
+            added[CORRECTED] = (exact - quiet)[0, CORRECTED]
+            self._corrections[key] = added
+        return self._corrections[key]

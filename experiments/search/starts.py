@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.search.objectives import SearchError
+from experiments.search.measuring import Measurer
+from experiments.search.objectives import SearchError, Values
+from experiments.search.pricing import RulePrices
 from sim.encoding import Evaluator, Genes, Space, SpaceError
 from sim.policies.build import build_plan, plan_names
 
 CROSSES = 12
 """Crosses that are kept, the quickest of all."""
+REPRICED = 3
+"""Starts whose rescale rules are chosen anew, the quickest."""
+RISK_SHARES = (0.98, 0.7, 0.4)
+"""How much of the allowed risk the new rules may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,3 +71,27 @@ def crosses(space: Space, starts: tuple[Start, ...]) -> tuple[Start, ...]:
     times = Evaluator(space, "quiet")(np.stack([start.row for start in found])).time_ns
     order = np.argsort(times, kind="stable")[:CROSSES]
     return tuple(found[k] for k in order)
+
+
+def repriced(
+    space: Space, starts: tuple[Start, ...], values: Values, risk_ppm: int
+) -> tuple[Start, ...]:
+    """Return the quickest starts with rescale rules that their time is worth.
+
+    Parameters
+    ----------
+    values
+        Measures of the starts.
+    risk_ppm
+        Risk that a plan may take.
+    """
+    prices = RulePrices(space, Measurer.of(space).risk)
+    known = {start.row.tobytes() for start in starts}
+    found: list[Start] = []
+    for k in np.argsort(values[:, 0], kind="stable")[:REPRICED]:
+        for share in RISK_SHARES:
+            row = prices.proposed(starts[k].row, share * risk_ppm)
+            if row.tobytes() not in known:
+                known.add(row.tobytes())
+                found.append(Start(f"{starts[k].name} with rules at {share:.0%} of the risk", row))
+    return tuple(found)

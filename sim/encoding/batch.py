@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from sim.encoding.costs import Costs
 from sim.encoding.event_loops import Rows, build, run_step
-from sim.encoding.frames import Frame, Kernels, Sheet
+from sim.encoding.frames import ON_DSP, ON_GPU, Frame, Kernels, Sheet
 from sim.encoding.groups import Groups, assign, describe, sort_by_level
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
 from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
 from sim.encoding.static_loops import Step, static_step
 from sim.engines.compiled import empty_state
-from sim.engines.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.taskgraph import I64
 
@@ -31,9 +31,9 @@ TIME, ENERGY, MEMORY = range(3)
 class Meaning(NamedTuple):
     """How genes are read.
 
-    ``number`` has a row per gene and a column per choice: 1 for a cut, the place of a rule or
-    operating point among all (placements are read by kernel). The four others are genes, or ``-1 - number``
-    where the space holds that choice.
+    ``number`` has a row per gene and a column per choice: the place of a rule or operating point
+    among all (placements and cuts are read by kernel). The four others are genes, or
+    ``-1 - number`` where the space holds that choice.
     """
 
     number: I64
@@ -93,17 +93,18 @@ def _choice(gene: int, row: I16, meaning: Meaning) -> int:
 
 
 @inlined
-def _place(row: I16, meaning: Meaning, kernels: Kernels, machine: Machine, s: Groups) -> None:
+def _place(row: I16, kernels: Kernels, s: Groups) -> None:
     """Read placements and cuts."""
-    s.gpu[0] = 0
+    gpu = 0
     for k in range(len(kernels.before)):
         gene = kernels.place_gene[k]
         option = kernels.options[k, row[gene]] if gene >= 0 else kernels.options[k, 0]
-        s.option[k] = option
-        s.on_dsp[k] = machine.option_dsp[option]
-        s.gpu[0] |= machine.option_gpu[option]
+        gpu |= option
+        s.option[k] = option & (ON_DSP - 1)
+        s.on_dsp[k] = 1 if option & ON_DSP else 0
         gene = kernels.cut_gene[k]
-        s.cut[k] = meaning.number[gene, row[gene]] if gene >= 0 else kernels.cut_fixed[k]
+        s.cut[k] = kernels.cuts[k, row[gene]] if gene >= 0 else kernels.cuts[k, 0]
+    s.gpu[0] = 1 if gpu & ON_GPU else 0
 
 
 @inlined
@@ -167,7 +168,7 @@ def score(
     sheets = len(frame.weights)
     for b in range(first, last):
         row = batch[b]
-        _place(row, meaning, kernels, machine, s.groups)
+        _place(row, kernels, s.groups)
         subgraphs = assign(kernels, s.groups)
         sort_by_level(kernels, subgraphs, s.groups)
         describe(kernels, subgraphs, s.groups)

@@ -12,10 +12,10 @@ from sim.dispatch import DISPATCH_RULES
 from sim.encoding.costs import BYTES, CAP, COMPUTE, LEAD, POWER, SLOTS, VTCM, Costs
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.static_loops import order_items
 from sim.engines.compiled import State, link, simulate
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 _CRITICAL, _UNBLOCK = (DISPATCH_RULES.index(n) for n in ("critical-path", "unblock-dsp"))

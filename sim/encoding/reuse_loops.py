@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.engines.jit import compiled, inlined
+from sim.encoding.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.reuse import RULES
 from sim.taskgraph import I64
@@ -199,7 +199,7 @@ def settle(
 @compiled
 def worst(count: int, visits: int, c: Cache) -> int:
     """Row of ``miss`` with the most misses among those chosen; ties as tuples compare."""
-    best = c.chosen[0]
+    best: int = c.chosen[0]
     most = -1
     for at in range(count):
         row = c.chosen[at]

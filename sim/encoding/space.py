@@ -115,7 +115,8 @@ class Space:
         Raises
         ------
         SpaceError
-            An aspect is unknown, or a palette holds what an aspect does not allow.
+            An aspect is unknown, a palette holds what an aspect does not allow, or placement
+            is held and precision is not.
         PlanError
             ``base`` does not fit the graph or the device.
 
@@ -136,6 +137,12 @@ class Space:
                 raise SpaceError(
                     f"aspect {name!r} is unknown; aspects are {', '.join(sorted(known))}"
                 )
+        follows = [name for name in SCHEDULE if name in held]
+        if follows and "precision" not in held:
+            raise SpaceError(
+                f"{follows[0]} is held while precision is searched, and which kernels there are "
+                "to place depends on precision; hold 'precision' too"
+            )
         found = _found(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from sim.encoding.costs import BYTES, LASTS, POWER, SLOTS, VTCM, Costs
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 
@@ -94,7 +94,8 @@ def _start(
             s.slot_vtcm[place] = 0
         s.slot_vtcm[at - 1] = vtcm
     s.unit_start[unit] = start
-    return until
+    ended: int = until
+    return ended
 
 
 @inlined

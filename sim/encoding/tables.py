@@ -123,7 +123,6 @@ _TABLES: Memo[Tables] = Memo(8)
 def _meaning(space: Space) -> Meaning:
     """Return what the genes that are decided for each plan mean."""
     numbers: dict[str, tuple[str, ...]] = {
-        "grouping": ("join", "cut"),
         "reuse": RULES,
         "dispatch": DISPATCH_RULES,
         "operating_point.cpu": CPU_POINTS,

@@ -165,7 +165,7 @@ def test_without_ray_its_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -
     "text", ["", "0s", "0-shards", "-5s", "1.5s", "10", "10d", "721h", "99999999-shards", "1 s"]
 )
 def test_budgets_that_cannot_be(text: str) -> None:
-    with pytest.raises(SearchError, match="budget .* is not allowed; give a time such as 10s"):
+    with pytest.raises(SearchError, match=r"budget .* is not allowed; give a time such as 10s"):
         Budget.parse(text)
 
 

@@ -33,12 +33,11 @@ def kill_until_done(out: Path, shards: int, kills: int, seed: int, workers: int)
     draw = random.Random(seed)
     journal = Path(f"{out}.journal")
     ways = ["--backend", "serial"] if workers == 1 else ["--workers", str(workers)]
-    landed = 0
-    for _ in range(kills + 1):
+    for landed in range(kills + 1):
         before = finished(journal)
         known = journal.exists() and read_journal(journal).problem is not None
         what = ["--resume", journal] if known else [*OPTIONS, "-o", out]
-        process = begun(*what, "--budget", f"{shards}-shards", "--no-robust", *ways)
+        process = begun(*what, "--budget", f"{shards}-shards", "--no-robust", "--no-why", *ways)
         if landed < kills:
             while process.poll() is None and finished(journal) == before:
                 time.sleep(0.01)
@@ -48,7 +47,6 @@ def kill_until_done(out: Path, shards: int, kills: int, seed: int, workers: int)
         if process.returncode != -signal.SIGKILL:
             assert process.returncode == 0, said
             return landed
-        landed += 1
         assert finished(journal) > before
     raise AssertionError("the last run was not to be killed")
 
