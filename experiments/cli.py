@@ -111,6 +111,7 @@ def _root(
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
 app.command()(cli_search.search)
+app.command()(cli_report.report)
 app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
@@ -124,7 +125,6 @@ app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
 app.command()(cli_validate.validate)
-app.command()(cli_report.report)
 app.command()(cli_compare.demo)
 
 

@@ -94,7 +94,12 @@ function progressPanel(section) {
     const gap = chosen.time_ns / bound.time_ns - 1;
     section.append(el("p", {},
       el("strong", {}, `No plan of the searched space is faster than ${ms(bound.time_ns)}`),
-      `: the chosen plan is at most ${percent(gap)} above the optimum. ${bound.method ? `By ${bound.method}.` : ""}`));
+      `: the chosen plan is at most ${percent(gap)} above the optimum. By ${bound.method}.`));
+    const parts = Object.entries(bound.parts ?? {});
+    if (parts.length) {
+      section.append(table(["what it rests on", "ms"],
+        parts.map(([name, ns]) => ({ cells: [name, digits(ns / 1e6)] })), [1]));
+    }
   } else {
     section.append(el("p", {}, "No lower bound was computed: how far the best possible plan is from this one is not known."));
   }
