@@ -17,10 +17,13 @@ from sim.graph import TrainingGraph
 
 
 @lru_cache(maxsize=4)
-def searched(model: str = "lenet", evaluations: int = 64) -> SearchResult:
+def searched(
+    model: str = "lenet", evaluations: int = 64, device: str = "snapdragon-865"
+) -> SearchResult:
     """Return a search of two shards for a front in time, energy and memory."""
     problem = Problem(
         model,
+        device=device,
         objectives=("time", "energy", "memory"),
         evaluations_per_shard=evaluations,
         generation=1,

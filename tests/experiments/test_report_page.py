@@ -13,6 +13,7 @@ from report_cases import ground_of, searched
 
 from experiments.report import render_page, report_document
 from experiments.search.result import SearchResult
+from experiments.search.verify import Verification, Verified
 
 HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><b onclick='x'>&lt;"
 OTHER = """(() => [...document.querySelectorAll('.point.front:not(.selected)')].map((node) => {
@@ -260,6 +261,50 @@ def test_robustness_is_told_by_verdict(tab: Browser, found: SearchResult) -> Non
     for gain in mine:
         assert gain["rival"] in text
         assert gain["verdict"] in text
+
+
+def test_bound_and_trainings_are_shown_where_the_result_has_them(
+    chromium: Browser, found: SearchResult, tmp_path: Path
+) -> None:
+    content = found.to_json()
+    best = found.best.time_ns
+    content["bound"] = {
+        "time_ns": best * 4 // 5,
+        "method": "relaxations",
+        "parts": {"critical path": best // 2},
+        "seconds": 1.0,
+    }
+    base, mine = (
+        Verified(
+            (name,), name, acc, acc - 0.02, acc + 0.02, 60, 100, diff, *ends, clear, 3, 2, 0.1, 5, 9
+        )
+        for name, acc, diff, ends, clear in (
+            ("mandheling", 0.6, 0.0, (0.0, 0.0), False),
+            (found.best.plan["name"], 0.57, -0.03, (-0.05, 0.01), False),
+        )
+    )
+    content["verified"] = Verification("mandheling", {}, (base, mine), ("a note",)).as_json()
+    page = tmp_path / "more.html"
+    result = SearchResult.from_json(content)
+    page.write_text(render_page(report_document(result, *ground_of(result))), encoding="utf-8")
+    chromium.open(page)
+    proof = chromium.value(f"{section('Search and bound')}.textContent")
+    assert "at most 25.0 % above the optimum" in proof
+    assert "critical path" in proof
+    trained = chromium.value(f"{section('Trained for real')}.innerText")
+    assert "57.00 % (55.00 % to 59.00 %)" in trained
+    assert "within the noise" in trained
+    assert f"{found.chosen}" in trained
+    assert chromium.complaints() == []
+
+
+def test_a_device_without_a_dsp_has_no_offload(chromium: Browser, tmp_path: Path) -> None:
+    result = searched(device="laptop")
+    page = tmp_path / "page.html"
+    page.write_text(render_page(report_document(result, *ground_of(result))), encoding="utf-8")
+    chromium.open(page)
+    assert "there is no offload" in chromium.value(f"{section('One technique')}.textContent")
+    assert chromium.complaints() == []
 
 
 def test_names_are_text_and_nothing_else(
