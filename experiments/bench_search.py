@@ -93,7 +93,7 @@ def search_figures(graph: TrainingGraph, device: Device, rounds: int) -> list[Fi
 
 
 def _frame_seconds(space: Space) -> float:
-    """Time to make a frame that differs from the base plan's in one gene, what it costs included."""
+    """Time to make a frame that differs from the base plan's in one gene, new costs included."""
     rows = near_rows(space, FRAMES, 3)
     layers = sum(gene.aspect == "precision" for gene in space.genes)
     for k, row in enumerate(rows):

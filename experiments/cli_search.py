@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,6 @@ from experiments.cli_common import (
 from experiments.cli_options import count_option, path_option, text_option
 
 if TYPE_CHECKING:
-    from experiments.certify.bounds import Bound
     from experiments.search.backends import Backend
     from experiments.search.budget import Budget
     from experiments.search.drive import Outcome
@@ -84,8 +83,8 @@ def search(
     ] = None,
     output: OutputOption = None,
     bound: Annotated[
-        int, count_option("--bound", 0, 86_400, "Seconds to prove a lower bound in; 0: none.")
-    ] = 0,
+        bool, typer.Option("--bound/--no-bound", help="Prove how far the optimum may be.")
+    ] = True,
     robust: Annotated[
         bool, typer.Option("--robust/--no-robust", help="Compare over drawn constants.")
     ] = True,
@@ -115,12 +114,10 @@ def search(
     With -o FILE, finished shards are kept in FILE.journal, so that nothing is lost.
     """
     from experiments.search.budget import Budget
-    from experiments.search.extras import bound_of, robustness_of, verified_of, why_of
+    from experiments.search.extras import quick_bound_of, robustness_of, verified_of, why_of
     from experiments.search.result import result_of
 
     amount = Budget.parse(budget)
-    if verify and output is None and resume is None:
-        raise CliError(f"--verify-top {verify}: needs -o FILE; trainings are kept in FILE.runs")
     if resume is None:
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
@@ -131,19 +128,20 @@ def search(
     else:
         problem = _resumed(context, resume)
         output = output or _result_path(resume)
+    if verify and output is None:
+        raise CliError(f"--verify-top {verify}: needs -o FILE; trainings are kept in FILE.runs")
     check_target("--output", output)
     journal = resume or (None if output is None else _new_journal(output))
     with working("preparing"):
         problem.ground()
-    proven = None
-    if bound:
-        with working("proving a lower bound"):
-            proven = bound_of(problem, bound)
+        least = quick_bound_of(problem) if bound and not as_json else None
     ways = (backend, workers, address)
-    outcome, where = _searched(problem, amount, journal, ways, as_json, proven)
+    outcome, where = _searched(problem, amount, journal, ways, as_json, least)
     if not outcome.front:
         raise CliError(f"--budget {budget}: no plan was found; take a larger one")
-    found = Found(outcome, proven)
+    found = Found(outcome)
+    with working("proving a lower bound"):
+        found.bound = _bound(outcome) if bound else None
     with working("comparing over drawn constants"):
         found.robustness = robustness_of(outcome) if robust else None
         found.why = why_of(outcome) if why else None
@@ -235,7 +233,7 @@ class Found:
     """What was found, and found out about it."""
 
     outcome: Outcome
-    bound: Bound | None = None
+    bound: dict[str, Any] | None = None
     robustness: Robustness | None = None
     why: Change | None = None
     verified: Verification | None = None
@@ -246,7 +244,7 @@ class Found:
 
         parts = {"robustness": self.robustness, "why": self.why, "verified": self.verified}
         return Extras(
-            bound=None if self.bound is None else asdict(self.bound),
+            bound=self.bound,
             **{n: one.as_json() for n, one in parts.items() if one is not None},
         )
 
@@ -257,7 +255,7 @@ def _searched(
     path: Path | None,
     where: tuple[str, int | None, str | None],
     as_json: bool,
-    bound: Bound | None,
+    bound_ns: int | None,
 ) -> tuple[Outcome, Backend]:
     """Search, and say on what backend."""
     from contextlib import ExitStack
@@ -270,7 +268,7 @@ def _searched(
         journal = stack.enter_context(Journal.open(path, problem)) if path is not None else None
         if journal is not None and journal.torn_bytes:
             say(f"{path}: the last line was torn by a crash; its shard is run again")
-        return _driven(problem, budget, backend, journal, as_json, bound), backend
+        return _driven(problem, budget, backend, journal, as_json, bound_ns), backend
 
 
 def _driven(
@@ -279,13 +277,13 @@ def _driven(
     backend: Backend,
     journal: Journal | None,
     as_json: bool,
-    bound: Bound | None,
+    bound_ns: int | None,
 ) -> Outcome:
     from experiments.render_search import watching
     from experiments.search.drive import search as run_search
 
     try:
-        with watching(as_json, None if bound is None else bound.time_ns) as watch:
+        with watching(as_json, bound_ns) as watch:
             return run_search(problem, budget, backend, journal, watch)
     except KeyboardInterrupt:
         if journal is not None:
@@ -296,6 +294,17 @@ def _driven(
         raise
 
 
+def _bound(outcome: Outcome) -> dict[str, Any] | None:
+    from experiments.certify.relaxation import CertificateError
+    from experiments.search.extras import bound_of
+
+    try:
+        return bound_of(outcome)
+    except CertificateError as error:  # what was found is good without
+        say(f"no bound is known: {error}")
+        return None
+
+
 def _print(result: SearchResult, found: Found) -> None:
     from experiments.render import show
     from experiments.render_search import plans_table, robustness_text, summary, verified_table
@@ -303,7 +312,11 @@ def _print(result: SearchResult, found: Found) -> None:
     from experiments.search.why_text import print_change
 
     console = stdout_console()
-    show(console, plans_table(result), summary(result, projected(found.outcome.finished)))
+    show(
+        console,
+        plans_table(result),
+        summary(result, projected(found.outcome.finished, workers=result.run.workers)),
+    )
     if found.why is not None:
         print_change(console, found.why)
     if found.robustness is not None:

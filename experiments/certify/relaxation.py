@@ -191,8 +191,8 @@ class _Builder:
         held = "precision" in space.held
         base = space.base.aspect("precision")
         for layer in dict.fromkeys(node.layer for node in space.graph.nodes):
-            kept = (base.get(layer, "fp32"),)
-            names = kept if held else ("fp32", *self.choices.get(("precision", layer), ()))
+            kept = (base.get(layer, "fp32") if held else "fp32",)
+            names = self.choices.get(("precision", layer), kept)
             found[layer] = tuple(t for t in _TYPES if t in names)
         return found
 
@@ -204,30 +204,32 @@ class _Builder:
         return draft_before("batch_split", graph, plan, self.space.device)
 
     def _offer(self, item: Item, optional: bool) -> Offer:
-        space = self.space
-
-        def open_to(aspect: str, default: str) -> tuple[str, ...]:
-            if aspect in space.held:
-                return (space.base.aspect(aspect).get(item.subject, default),)
-            return tuple(dict.fromkeys((*self.choices.get((aspect, item.subject), ()), default)))
-
-        everywhere = default_unit(space.device)
-        places = open_to("placement", everywhere)
+        """Return what plans may choose for an item; a placement it cannot have is repaired."""
+        space, everywhere = self.space, default_unit(self.space.device)
+        possible = units_for(item, space.device)
+        places = self._open("placement", item.subject, everywhere)
         if optional and "placement" in space.held:  # its name depends on what else is INT8
-            places = tuple(dict.fromkeys((*places, *units_for(item, space.device))))
+            places = (everywhere, *possible)
+        if not set(places) <= set(possible):
+            places = (everywhere, *(p for p in places if p in possible))
         batch = str(space.graph.batch)
-        sizes = tuple(int(size) for size in open_to("batch_split", batch))
-        return Offer(places, sizes, open_to("rescale", "every"))
+        sizes = tuple(int(size) for size in self._open("batch_split", item.subject, batch))
+        return Offer(tuple(dict.fromkeys(places)), sizes, self._open("rescale", item.subject, "every"))
+
+    def _open(self, aspect: str, subject: str, default: str) -> tuple[str, ...]:
+        if aspect in self.space.held:
+            default = self.space.base.aspect(aspect).get(subject, default)
+        return self.choices.get((aspect, subject), (default,))
 
     # -- nodes and edges ----------------------------------------------------------------------
 
     def _add(self, item: Item, reads: Iterable[str], exists: Condition | None) -> int:
         result = item.op.inputs[0] if item.role is Role.INPUT_GRAD else item.op.output
-        types = ("int8",) if exists else self.types[item.layer]
-        offer = self._offer(item, exists is not None)
+        types: tuple[DType, ...] = ("int8",) if exists else self.types[item.layer]
         ways: list[Way] = []
         for dtype in types:
             kernel = Kernel(item.op, item.role, dtype, result)
+            offer = self._offer(item._replace(dtype=dtype), exists is not None)
             ways += self.finder.ways(kernel, offer)
         self.nodes.append(Node(item.name, item.layer, tuple(ways), exists))
         own = [self.buffers[n] for n in reads if self.buffers[n].resident]

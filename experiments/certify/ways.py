@@ -267,4 +267,4 @@ def offered(space: Space, aspect: str, subject: str = "step") -> tuple[str, ...]
     if aspect in space.held:
         return (step.resolve(space.base, space.device),)
     genes = {g.key: g.choices for g in space.genes}
-    return tuple(dict.fromkeys((*genes.get((aspect, subject), ()), step.default)))
+    return genes.get((aspect, subject), (step.default,))

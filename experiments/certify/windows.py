@@ -17,9 +17,11 @@ program gives ``a`` leaves it out. See docs/background/certificates.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.certify.program import F64, Program, Solution, Term
 from experiments.certify.relaxation import Edge, Node, Relaxation
@@ -35,6 +37,8 @@ class StepProgram:
     """The program of a relaxation; the time of the step is variable 0."""
 
     relaxation: Relaxation
+    energy: bool = False
+    """Whether to minimise energy, in picojoules, rather than time."""
     longest_ns: int = field(init=False)
     """No plan that is worth a bound takes longer; times lie between 0 and this."""
     program: Program = field(default_factory=Program)
@@ -53,7 +57,9 @@ class StepProgram:
     def __post_init__(self) -> None:
         self.longest_ns = self._one_by_one()
         self.slots = {**capacities(self.relaxation.space), DDR: self._ddr_rate}
-        self.program.variable(self.longest_ns, cost=1)
+        static = self.relaxation.space.device.static
+        power = sum(round(part.mw.value) for part in static)
+        self.program.variable(self.longest_ns, cost=power if self.energy else 1)
         self._choices()
         self._paths()
         self.amounts = {
@@ -87,7 +93,7 @@ class StepProgram:
                 self.layers[layer] = program.variable(1)
         for node in self.relaxation.nodes:
             self.starts.append(program.variable(self.longest_ns))
-            self.ways.append([program.variable(1) for _ in node.ways])
+            self.ways.append([program.variable(1, w.energy_pj * self.energy) for w in node.ways])
             self.exists.append(program.variable(1) if node.exists else -1)
         for index, node in enumerate(self.relaxation.nodes):
             if node.exists:
@@ -95,7 +101,7 @@ class StepProgram:
                 program.equal([*self._all(index), (self.exists[index], -1)], 0)
             elif node.layer in self.layers:
                 for dtype, chosen in (("int8", 1), ("fp32", -1)):
-                    terms = self._of(index, lambda way, d=dtype: way.dtype == d)
+                    terms = self._of(index, lambda way, d=dtype: way.dtype == d)  # type: ignore[misc]
                     program.equal([*terms, (self.layers[node.layer], -chosen)], int(chosen < 0))
             else:
                 program.equal(self._all(index), 1)
@@ -184,7 +190,7 @@ class StepProgram:
         self.windows[self.program.at_least([*ends, *terms], 0)] = first, last, resource
         return True
 
-    def _between(self, first: int, last: int) -> np.ndarray:
+    def _between(self, first: int, last: int) -> NDArray[np.bool_]:
         reach = self.relaxation.reach
         inside = np.ones(len(reach), dtype=np.bool_)
         if first != SOURCE:
@@ -226,12 +232,48 @@ class StepProgram:
         worth = [w for lack, w in found if lack > LEAST_LACK_NS and w not in known]
         return worth[:most]
 
+    def parts(self, solution: Solution) -> dict[str, int]:
+        """Return the time of a solution by what binds it: multipliers weigh paths and windows."""
+        point, multipliers = solution.point, solution.multipliers
+        sums: dict[str, float] = {}
+
+        def add(what: str, value: float) -> None:
+            sums[what] = sums.get(what, 0.0) + value
+
+        def on_path(index: int, weight: float) -> None:
+            for column, way in zip(self.ways[index], self.relaxation.nodes[index].ways, strict=True):
+                share = weight * point[column]
+                add(f"path on {way.unit}", share * (way.time_ns - way.repack_ns))
+                add("packing of filters", share * way.repack_ns)
+
+        rows = self.program.rows
+        times = {0, *self.starts}
+        for row, (first, _) in self.paths.items():
+            weight = float(multipliers[row])
+            if weight:
+                own = set(self.ways[first]) if first != SOURCE else set()
+                if first != SOURCE:
+                    on_path(first, weight)
+                begin, end = rows.indptr[row], rows.indptr[row + 1]
+                for column, value in zip(rows.indices[begin:end], rows.data[begin:end], strict=True):
+                    if column not in times and column not in own:
+                        add("FastRPC", -weight * value * point[column])
+        for row, (first, last, resource) in self.windows.items():
+            weight = float(multipliers[row])
+            if weight:
+                if first != SOURCE:
+                    on_path(first, weight * self.slots[resource])
+                for index in np.flatnonzero(self._between(first, last)).tolist():
+                    used = float(point[self.ways[index]] @ self.amounts[resource][index])
+                    add(f"load of {resource}", weight * used)
+        return {what: round(value) for what, value in sorted(sums.items()) if round(value)}
+
     # -- terms --------------------------------------------------------------------------------
 
     def _all(self, index: int) -> list[Term]:
         return [(column, 1) for column in self.ways[index]]
 
-    def _of(self, index: int, wanted) -> list[Term]:  # type: ignore[no-untyped-def]
+    def _of(self, index: int, wanted: Callable[[Way], bool]) -> list[Term]:
         ways = self.relaxation.nodes[index].ways
         return [(c, 1) for c, way in zip(self.ways[index], ways, strict=True) if wanted(way)]
 

@@ -4,7 +4,8 @@ Chains work in groups. The chains of a group share what is computed (the frame g
 frame costs the evaluator more than many plans of a known one, and go after the same blend of the
 objectives; the blends of the groups cover the front. Most rounds move schedules, several tries per
 chain; now and then a group tries another frame on all of its chains at once and judges it by their
-mean (Kirkpatrick, Gelatt and Vecchi, 1983; acceptance by a drawn threshold).
+mean (Kirkpatrick, Gelatt and Vecchi, 1983; acceptance by a drawn threshold). With one objective a
+small second group explores from a start of other precisions; half-way both go on from the better.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from experiments.search.moves_jit import (
 )
 from experiments.search.objectives import Values
 from experiments.search.protocol import Searcher
-from sim.encoding import Genes, Space
+from sim.encoding import Evaluator, Genes, Space
 
 F64 = NDArray[np.float64]
 WORD = 1 << 32
@@ -44,11 +45,14 @@ class Tuning:
 
     Attributes
     ----------
-    groups, chains
-        Groups for one objective, and chains in each group. Several objectives take
-        ``front_groups``.
+    chains, explorers
+        Chains in each group, and in the group that explores when there is one objective.
+    groups
+        Groups, at least, when there are several objectives.
     hot, halvings
         First temperature, a part of the start's value, and how often it halves.
+    ways
+        Neighbours of which a static step picks each plan that is asked for.
     frame_every
         Rounds between two tries of another frame by a group.
     gather_every
@@ -57,11 +61,12 @@ class Tuning:
         Weights of the kinds of move of schedules.
     """
 
-    groups: int = 1
-    front_groups: int = 8
     chains: int = 8
+    explorers: int = 2
+    groups: int = 8
     hot: float = 2e-3
     halvings: int = 7
+    ways: int = 4
     frame_every: int = 16
     gather_every: int = 24
     odds: tuple[tuple[int, int], ...] = (
@@ -89,8 +94,14 @@ class Annealing(Searcher):
         self._moves = moves_of(space)
         self._frames = FrameMoves.of(space)
         self._odds = self._moves.odds(dict(self.tuning.odds))
-        self._blends = blends(len(objectives), self.tuning.front_groups, self.tuning.groups)
-        self._group = np.repeat(np.arange(len(self._blends)), self.tuning.chains)
+        self._blends = blends(len(objectives), self.tuning.groups)
+        sizes = [self.tuning.chains] * len(self._blends)
+        self._single = len(objectives) == 1
+        if self._single:
+            self._blends, sizes = np.ones((2, 1)), [self.tuning.chains, self.tuning.explorers]
+        self._group = np.repeat(np.arange(len(self._blends)), sizes)
+        self._joined = False
+        self._static = Evaluator(space, "static")
         self._evaluations = 8192
         self._asked = self._round = 0
         self._frame_of: int | None = None
@@ -113,6 +124,9 @@ class Annealing(Searcher):
         self._round += 1
         if self._round % self.tuning.gather_every == 0:
             self._gather()
+        if self._single and not self._joined and self._asked * 2 >= self._evaluations:
+            self._joined = True
+            self._all_from(np.arange(len(self._group)), int(np.argmin(self._best_worth)))
 
     def ask(self, n: int) -> Genes:
         """Return neighbours of the chains, ``n`` in all."""
@@ -125,40 +139,69 @@ class Annealing(Searcher):
             self._frame_of = (self._round * groups // every) % groups
             batch = self._ask_frame(n)
         else:
-            words = self._draws.integers(0, WORD, size=(n, DRAWS))
-            batch = self._moves.propose(self._current, self._chain, self._orders, words, self._odds)
+            batch = self._ask_schedules(n)
         return batch
+
+    def _ask_schedules(self, n: int) -> Genes:
+        """Propose several neighbours for each plan asked for; the best by a static step is it."""
+        ways = self.tuning.ways if "memory" not in self.objectives else 1
+        chain = np.tile(self._chain, ways)
+        words = self._draws.integers(0, WORD, size=(len(chain), DRAWS))
+        found = self._moves.propose(self._current, chain, self._orders, words, self._odds)
+        if ways == 1:
+            return found
+        scores = self._static(found)
+        known = {"time": scores.time_ns, "energy": scores.energy_pj}
+        worth = np.zeros(len(found))
+        for column, name in enumerate(self.objectives):
+            if name in known:
+                weight = self._blends[self._group[chain], column] / self._scale[column]
+                worth += known[name] * weight
+        best = worth.reshape(ways, n).argmin(axis=0)
+        return np.ascontiguousarray(found[best * n + np.arange(n)])
 
     # -- the chains -------------------------------------------------------------------------
 
     def _start(self, rows: Genes, values: Values) -> None:
         """Give each group the best start for its blend, and its chains what shares its frame."""
         self._scale = np.maximum(values.min(axis=0), 1).astype(np.float64)
-        frame = self.space.frame_genes
-        picks = []
-        for blend in self._blends:
-            worth = (values / self._scale) @ blend
-            order = np.argsort(worth, kind="stable")
-            alike = [k for k in order if np.array_equal(rows[k, :frame], rows[order[0], :frame])]
-            picks += [alike[c % len(alike)] for c in range(self.tuning.chains)]
+        picks: list[int] = []
+        for group, blend in enumerate(self._blends):
+            order = np.argsort(summed(values / self._scale * blend), kind="stable")
+            if self._single and group == 1:
+                order = self._elsewhere(rows, order)
+            alike = [k for k in order if self._same_frame(rows[k], rows[order[0]])]
+            chains = np.count_nonzero(self._group == group)
+            picks += [int(alike[c % len(alike)]) for c in range(chains)]
         self._current = rows[picks].copy()
-        self._worth = ((values / self._scale)[picks] * self._blends[self._group]).sum(axis=1)
+        self._worth = summed((values / self._scale)[picks] * self._blends[self._group])
         self._best, self._best_worth = self._current.copy(), self._worth.copy()
         self._orders = [self._moves.order(row) for row in self._current]
+
+    def _elsewhere(self, rows: Genes, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Starts for the explorers: of other precisions than the best if there are, a drawn one."""
+        kinds = [row[self._moves.precision].tobytes() for row in rows]
+        others = np.array([k for k in order if kinds[k] != kinds[order[0]]], dtype=np.int64)
+        if not len(others):
+            return np.roll(order, -int(self._draws.integers(len(order))))
+        # the best of the others twice as often as the second best, and so on
+        first = min(len(others) - 1, int(exponential(self._draws.integers(1, WORD, size=1))[0]))
+        return np.roll(others, -first)
 
     def _blended(self, values: Values) -> F64:
         """Worth of each plan asked for, to the chain that asked."""
         share = values / self._scale
-        return np.asarray((share * self._blends[self._group[self._chain]]).sum(axis=1))
+        return summed(share * self._blends[self._group[self._chain]])
+
+    def _temperature(self) -> float:
+        halvings = self.tuning.halvings * min(1.0, self._asked / self._evaluations)
+        whole = int(halvings)
+        # halving by products and sums alone gives the same bits on every machine
+        return self.tuning.hot * float(0.5**whole) * (1.0 - 0.5 * (halvings - whole))
 
     def _threshold(self, n: int) -> F64:
         """By how much a plan may be worse: temperature times draws of an exponential law."""
-        progress = min(1.0, self._asked / self._evaluations)
-        halvings = self.tuning.halvings * progress
-        whole = int(halvings)
-        # halving by products and sums alone gives the same bits on every machine
-        temperature = self.tuning.hot * 0.5**whole * (1.0 - 0.5 * (halvings - whole))
-        return temperature * exponential(self._draws.integers(1, WORD, size=n))
+        return self._temperature() * exponential(self._draws.integers(1, WORD, size=n))
 
     def _judge(self, batch: Genes, worth: F64) -> None:
         """Let each chain take the best of its tries that pass the threshold."""
@@ -180,9 +223,16 @@ class Annealing(Searcher):
             mine = np.flatnonzero(self._group == group)
             order = mine[np.argsort(self._worth[mine], kind="stable")]
             top = mine[np.argmin(self._best_worth[mine])]
-            same = self._same_frame(self._best[top], self._current[order[0]])
-            for worse in order[(len(order) + 1) // 2 :] if same else []:
-                self._current[worse], self._worth[worse] = self._best[top], self._best_worth[top]
+            if self._same_frame(self._best[top], self._current[order[0]]):
+                self._all_from(order[(len(order) + 1) // 2 :], int(top))
+            elif self._worth[order[0]] > self._best_worth[top] + self._temperature():
+                self._all_from(mine, int(top))  # the frames since then led nowhere
+
+    def _all_from(self, chains: NDArray[np.int64], top: int) -> None:
+        """Let chains go on from the best plan of one of them."""
+        self._current[chains], self._worth[chains] = self._best[top], self._best_worth[top]
+        for chain in chains:
+            self._orders[chain] = self._moves.order(self._best[top])
 
     # -- frames -----------------------------------------------------------------------------
 
@@ -225,16 +275,22 @@ def exponential(words: NDArray[np.int64]) -> F64:
     return np.asarray((32 - power + 2.0 * (1.0 - mantissa)) * 0.6931471805599453)
 
 
-def blends(objectives: int, front: int, single: int) -> F64:
+def summed(parts: F64) -> F64:
+    """Sum over the columns, always in the same order."""
+    total = np.zeros(len(parts))
+    for column in parts.T:
+        total += column
+    return total
+
+
+def blends(objectives: int, least: int) -> F64:
     """Weights of the objectives for each group, shape ``(groups, objectives)``.
 
-    With several objectives they are the points of the coarsest even grid with at least ``front``.
+    They are the points of the coarsest even grid of at least ``least``; one for one objective.
     """
-    if objectives == 1:
-        return np.ones((single, 1))
     parts = 1
     while True:
         grid = [p for p in product(range(parts + 1), repeat=objectives) if sum(p) == parts]
-        if len(grid) >= front:
+        if len(grid) >= least or objectives == 1:
             return np.array(sorted(grid, reverse=True), dtype=np.float64) / parts
         parts += 1

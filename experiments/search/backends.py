@@ -10,6 +10,8 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.search.objectives import SearchError
@@ -21,8 +23,6 @@ T = TypeVar("T")
 Call = tuple[Callable[..., T], tuple[Any, ...]]
 """A function and its arguments."""
 BACKENDS = ("processes", "ray", "serial")
-IDLE_S = 30
-"""Seconds after which a process without work ends, should this one be killed."""
 RAY_MISSING = (
     "--backend ray needs Ray, which is not installed; pip install 'mandheling-sandbox[cluster]'"
 )
@@ -135,8 +135,8 @@ def started(
         return
     options = {
         "inner_max_num_threads": 1,
-        "idle_worker_timeout": IDLE_S,
-        "initializer": _ignore_interrupts,
+        "initializer": _serve,
+        "initargs": (os.getpid(),),
     }
     yield Backend(name, workers or usable_cpus(), options)
 
@@ -155,6 +155,10 @@ def _ray(workers: int | None, address: str | None) -> Iterator[Backend]:
         """Ray's backend for joblib, whose results may be had as they come."""
 
         supports_return_generator = True
+
+        def abort_everything(self, ensure_ready: bool = True) -> None:
+            """Give up the pool without making another: its size may be that of a lost node."""
+            super().abort_everything(ensure_ready=False)
 
     register_ray()
     register_parallel_backend("mandheling-ray", Streaming)
@@ -211,6 +215,17 @@ def _lost_errors(name: str) -> tuple[type[Exception], ...]:
     return (BrokenProcessPool,)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C goes to every process of a terminal: the one that started the others ends them."""
+def _serve(parent: int) -> None:
+    """Prepare a worker process: it ends when whoever started it does, and not before.
+
+    Ctrl-C goes to every process of a terminal, but the parent ends its workers itself. A parent
+    that was killed cannot, and they would wait for work for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(1)
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=watch, daemon=True).start()

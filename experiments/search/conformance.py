@@ -137,7 +137,7 @@ class _Case:
             for number, (one, two) in enumerate(zip(alone, other, strict=True)):
                 if not np.array_equal(one, two):
                     self.fail(
-                        f"it is not deterministic: at ask number {number + 1}, another run with the "
+                        f"it is not deterministic: at ask number {number + 1} another run of the "
                         "same seed and values wanted other plans; draw from the seed alone, and "
                         "keep all state in the searcher"
                     )

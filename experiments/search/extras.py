@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.search.drive import Outcome
 from experiments.search.ground import Ground
+from experiments.search.objectives import OBJECTIVES
 from experiments.search.result import built_in
 from sim.plan import Plan
 
 if TYPE_CHECKING:
-    from experiments.certify.bounds import Bound
     from experiments.search.problem import Problem
     from experiments.search.robustness import Robustness
     from experiments.search.verify import Verification
@@ -44,11 +45,31 @@ def robustness_of(outcome: Outcome) -> Robustness:
     return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
 
 
-def bound_of(problem: Problem, seconds: int) -> Bound:
-    """Prove a lower bound on the time of every plan of a problem's space."""
+def quick_bound_of(problem: Problem) -> int | None:
+    """Return a bound for a line of progress, ns; ``None`` where none can be proven."""
+    from experiments.certify.bounds import quick_bound
+    from experiments.certify.relaxation import CertificateError
+
+    try:
+        return quick_bound(problem.space()).time_ns
+    except CertificateError:
+        return None
+
+
+def bound_of(outcome: Outcome) -> dict[str, Any]:
+    """Prove a lower bound on the time of every plan of the space, and say how far one is from it.
+
+    Raises
+    ------
+    CertificateError
+        The space searches an aspect that no bound is known for.
+    """
     from experiments.certify.bounds import lower_bound
 
-    return lower_bound(problem.space(), seconds=seconds)
+    bound = lower_bound(outcome.problem.space())
+    time = OBJECTIVES.index("time")
+    gap = bound.gap(min(found.values[time] for found in outcome.front))
+    return {**asdict(bound), "gap": round(gap, 6)}
 
 
 def why_of(outcome: Outcome) -> Change:

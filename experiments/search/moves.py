@@ -39,6 +39,7 @@ class Moves:
     member_ptr: I64
     members: I64
     step: I64
+    precision: I64
     _orders: dict[bytes, I64] = field(repr=False)
 
     @classmethod
@@ -70,6 +71,7 @@ class Moves:
             pointers,
             members,
             np.array([k for k in last if genes[k].aspect not in SCHEDULE], dtype=np.int64),
+            np.array([k for k, g in enumerate(genes) if g.aspect == "precision"], dtype=np.int64),
             {},
         )
 
@@ -82,18 +84,16 @@ class Moves:
         return np.cumsum(allowed)
 
     def order(self, row: Genes) -> I64:
-        """Kernels that exist in the surroundings of a row, about in the order of the graph."""
-        frame = row[: self.space.frame_genes]
-        key = frame[self._precision()].tobytes()
+        """Kernels that exist in the surroundings of a row, about in the order of the graph.
+
+        Only the layers' precision brings kernels up or removes them.
+        """
+        key = row[self.precision].tobytes()
         known = self._orders.get(key)
         if known is None:
             live = self.space.live(row)
             known = self._orders[key] = np.flatnonzero(live[self.column]).astype(np.int64)
         return known
-
-    def _precision(self) -> list[int]:
-        """Only the layers' precision brings kernels up or removes them."""
-        return [k for k, g in enumerate(self.space.genes) if g.aspect == "precision"]
 
     def propose(
         self, current: Genes, chain: I64, orders: Sequence[I64], draws: I64, odds: I64

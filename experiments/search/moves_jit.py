@@ -107,6 +107,7 @@ def schedule_moves(
                                 row[cut[other]] = 1
                             changed = True
                             break
+                    kind = CUT  # without a cut to shift, the next try makes one
                 else:
                     for m in range(member_ptr[kind, k], member_ptr[kind, k + 1]):
                         changed |= _put(row, column, choice, members[m], unit)

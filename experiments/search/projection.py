@@ -34,15 +34,18 @@ class Projection:
         return self.core_hours / cores
 
 
-def projected(finished: Iterable[Finished], plans: int = BILLION) -> Projection | None:
-    """Project from finished shards; ``None`` where none took any time.
+def projected(
+    finished: Iterable[Finished], plans: int = BILLION, workers: int = 1
+) -> Projection | None:
+    """Project from finished shards; ``None`` from two or fewer per worker.
 
-    The median leaves out what a worker prepares in its first shard.
+    The first shard of a worker prepares and compiles; the median of many leaves that out.
 
     Examples
     --------
     >>> from experiments.search.shard import ShardResult
-    >>> found = projected([Finished(ShardResult(0, 20_000, ()), 2000)])
+    >>> shards = [Finished(ShardResult(k, 20_000, ()), 2000) for k in range(3)]
+    >>> found = projected(shards)
     >>> found.plans_per_second, round(found.core_hours, 1), round(found.hours(100), 2)
     (10000.0, 27.8, 0.28)
     """
@@ -51,4 +54,4 @@ def projected(finished: Iterable[Finished], plans: int = BILLION) -> Projection 
         for one in finished
         if one.wall_ms and one.result.evaluated
     ]
-    return Projection(plans, median(rates)) if rates else None
+    return Projection(plans, median(rates)) if len(rates) > 2 * workers else None

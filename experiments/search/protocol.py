@@ -1,8 +1,8 @@
 """What a searcher is: an object that asks for plans to be scored and is told the scores.
 
 Whoever runs one builds it, tells it the starts with their values, and from then on alternates
-:meth:`Searcher.ask` and :meth:`Searcher.tell`. A searcher never evaluates a plan itself and never
-sees limits: plans beyond a limit are told with values worse than those of every start. It must
+:meth:`Searcher.ask` and :meth:`Searcher.tell`. A searcher never sees
+limits: plans beyond a limit are told with values worse than those of every start. It must
 be deterministic: the same space, starts, seed and values lead to the same questions. All of its
 state is its own, so that many run side by side.
 

@@ -13,6 +13,7 @@ from experiments.search.front import Found, merge
 from experiments.search.ground import Ground
 from experiments.search.objectives import SearchError
 from experiments.search.problem import Problem
+from experiments.search.protocol import SearcherFactory
 from experiments.search.registry import load_searcher
 from experiments.search.scoring import Scorer
 from experiments.values import short, whole
@@ -78,24 +79,44 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
     SearchError
         The problem cannot be searched, or its searcher breaks a rule.
     """
-    ground, earlier = problem.ground(), tuple(elites)
-    rows = np.stack([f.row for f in earlier] or [s.row for s in ground.starts])
-    scorer = Scorer(ground)
-    archive = Archive(FINALISTS)
     seed = int(np.random.SeedSequence((problem.seed, shard)).generate_state(1, np.uint64)[0])
-    searcher = load_searcher(problem.searcher)(ground.space, rows, seed, problem.objectives)
-    searcher.begin(problem.evaluations_per_shard, shard)
+    factory = load_searcher(problem.searcher)
+    evaluations = problem.evaluations_per_shard
+    return explore(problem.ground(), factory, seed, evaluations, shard=shard, elites=elites)
+
+
+def explore(
+    ground: Ground,
+    factory: SearcherFactory,
+    seed: int,
+    evaluations: int,
+    *,
+    shard: int = 0,
+    elites: Iterable[Found] = (),
+) -> ShardResult:
+    """Run a searcher of any making on a ground; :func:`run_shard` with a seed of its own.
+
+    Raises
+    ------
+    SearchError
+        The searcher refuses the space or the objectives, or breaks a rule.
+    """
+    earlier = tuple(elites)
+    rows = np.stack([*(f.row for f in earlier), *(s.row for s in ground.starts)])
+    scorer, archive = Scorer(ground), Archive(FINALISTS)
+    searcher = factory(ground.space, rows, seed, ground.objectives)
+    searcher.begin(evaluations, shard)
     batch, evaluated = rows, 0
     while len(batch):
         values = scorer(batch)
         archive.add(batch, values)
         searcher.tell(batch, values)
-        wanted = min(searcher.batch, problem.evaluations_per_shard - evaluated)
+        wanted = min(searcher.batch, evaluations - evaluated)
         batch = checked(ground, searcher.ask(wanted), wanted) if wanted else batch[:0]
         evaluated += len(batch)
     finalists = _expected(ground, archive.rows())
     known = () if earlier else ground.feasible
-    return ShardResult(shard, evaluated, merge(problem.objectives, finalists, known))
+    return ShardResult(shard, evaluated, merge(ground.objectives, finalists, known))
 
 
 def _expected(ground: Ground, rows: Genes) -> list[Found]:

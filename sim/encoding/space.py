@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS, Aspect
-from sim.draft import Draft
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.repair import repaired
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.memo import Memo
@@ -240,7 +240,8 @@ class Space:
         """
         chosen = self.chosen(row)
         kept: dict[Key, str] = {k: c for k, c in self.base.choices if k[0] in self.held}
-        return repaired(name, self.graph, self.device, chosen, kept, leave)
+        chosen = {key: choice for key, choice in chosen.items() if key[0] not in leave}
+        return repaired(name, self.graph, self.device, chosen, kept)
 
     def chosen(self, row: Genes) -> dict[Key, str]:
         """Return the choice of every gene in a row; raises as :meth:`decode`."""
@@ -294,40 +295,6 @@ class Space:
         return draws.integers(0, self.counts, size=(plans, len(self.genes))).astype(np.int16)
 
 
-def repaired(
-    name: str,
-    graph: TrainingGraph,
-    device: Device,
-    chosen: Mapping[Key, str],
-    kept: Mapping[Key, str],
-    leave: Iterable[str] = (),
-) -> Plan:
-    """Return a valid plan of choices that need not go together.
-
-    Parameters
-    ----------
-    chosen
-        Choices by decision; one that is not allowed beside the earlier ones, or has no effect
-        there, is left out.
-    kept
-        Choices that are taken as they are.
-    leave
-        Aspects that are left at their defaults.
-    """
-    plan = Plan.make(name, graph.hash(), dict(kept))
-    fixed = {*leave, *(aspect for aspect, _ in kept)}
-    for aspect in ORDER:
-        if aspect.name not in fixed:
-            draft = draft_before(aspect.name, graph, plan, device)
-            plan = plan.update(_effective(aspect, draft, device, chosen))
-    step_choices: dict[Key, str] = {}
-    for step in STEP_ASPECTS:
-        choice = chosen.get((step.name, step.subject))
-        if choice is not None and choice != step.default and step.name not in fixed:
-            step_choices[step.name, step.subject] = choice
-    return plan.update(step_choices)
-
-
 def _held_choices(plan: Plan, space: Space) -> dict[Key, str]:
     """Choices, defaults included, of the aspects that a space holds."""
     found: dict[Key, str] = {}
@@ -339,22 +306,6 @@ def _held_choices(plan: Plan, space: Space) -> dict[Key, str]:
     for step in STEP_ASPECTS:
         if step.name in space.held:
             found[step.name, step.subject] = step.resolve(plan, space.device)
-    return found
-
-
-def _effective(
-    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
-) -> dict[Key, str]:
-    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
-    found: dict[Key, str] = {}
-    for subject in aspect.subjects(draft, device):
-        choice = chosen.get((aspect.name, subject))
-        if choice is None or choice == aspect.default(draft, subject, device):
-            continue
-        if aspect.matters(draft, subject, choice) and aspect.accepts(
-            choice, aspect.allowed(draft, subject, device)
-        ):
-            found[aspect.name, subject] = choice
     return found
 
 

@@ -17,7 +17,7 @@ from experiments.search.result import SearchResult, command_of
 from sim.expected import expect
 from sim.plan import Plan
 
-QUICK = ("--backend", "serial", "--no-robust", "--no-why")
+QUICK = ("--backend", "serial", "--no-robust", "--no-why", "--no-bound")
 
 
 def run(*arguments: object) -> int:
@@ -78,15 +78,27 @@ def test_more_shards_go_on_from_the_journal(
 
 
 def test_tables_name_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*OPTIONS, "--budget", "2-shards", "--backend", "serial") == 0
+    assert run(*OPTIONS, "--budget", "3-shards", "--backend", "serial") == 0
     printed, said = capsys.readouterr()
     assert "mandheling" in printed
     assert "*: best in time. faster %: than" in printed
-    assert f"front {sha256(whole(2))[:16]}" in printed
+    assert f"front {sha256(whole(3))[:16]}" in printed
     assert "10^9 plans would take" in printed
     assert "of the step of mandheling (predicted)" in printed
+    assert "no plan of the space takes less than" in printed
     assert "P(faster than mandheling)" in printed
-    assert "shard of 2-shards" in said
+    assert "shard of 3-shards" in said
+    assert "ms, gap " in said
+
+
+@pytest.mark.accept
+def test_finalists_are_trained_for_real(tmp_path: Path) -> None:
+    target = tmp_path / "run.json"
+    ways = ("--verify-top", "1", "--dataset", "digits", "--epochs", "1")
+    assert run(*OPTIONS, "--budget", "2-shards", *QUICK, *ways, "-o", target) == 0
+    verified = SearchResult.read(target).verified
+    assert isinstance(verified, dict)
+    assert {"mandheling", "searched P1"} == {n for row in verified["rows"] for n in row["plans"]}
 
 
 def test_the_command_line_of_a_problem_is_whole() -> None:

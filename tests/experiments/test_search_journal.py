@@ -193,4 +193,5 @@ def test_a_projection_leaves_out_what_the_first_shard_prepares() -> None:
     assert found is not None
     assert found.plans_per_second == 2000
     assert (found.core_hours, found.hours(4)) == (1.0, 0.25)
-    assert projected([Finished(ShardResult(0, 0, ()), 0)]) is None
+    assert projected(shards[:2]) is None
+    assert projected(shards, workers=3) is None

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from search_cases import SHARDS, SMALL, budget, sha256, whole
@@ -38,7 +39,7 @@ def actor_pids() -> list[int]:
 
 
 def test_two_nodes_of_which_one_loses_its_worker_find_the_same_front(
-    cluster: object, tmp_path: Path
+    cluster: Any, tmp_path: Path
 ) -> None:
     seen: list[int] = []
 
@@ -55,4 +56,26 @@ def test_two_nodes_of_which_one_loses_its_worker_find_the_same_front(
         found = search(SMALL, budget(), backend, journal, kill_one)
     assert found.lost == 1
     assert seen == list(range(1, SHARDS + 1))
+    assert sha256(found) == sha256(whole())
+
+
+@pytest.mark.accept
+def test_a_node_that_dies_leaves_its_shards_to_the_others(cluster: Any, tmp_path: Path) -> None:
+    third = cluster.add_node(num_cpus=1)
+    workers: list[int] = []
+
+    def remove_one(run: Run) -> None:
+        workers.append(run.backend.workers)
+        if run.ran == 3:
+            cluster.remove_node(third)
+
+    with (
+        started("ray", address=cluster.address) as backend,
+        Journal.open(tmp_path / "j", SMALL) as journal,
+    ):
+        assert backend.workers == 3
+        found = search(SMALL, budget(), backend, journal, remove_one)
+    assert found.lost >= 1
+    assert len(workers) == SHARDS
+    assert workers[-1] == 2
     assert sha256(found) == sha256(whole())
