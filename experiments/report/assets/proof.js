@@ -91,13 +91,13 @@ function progressPanel(section) {
     `${manifest.evaluations.toLocaleString("en")} plans scored in ${manifest.shards} shards, ` +
     `${digits(run.shard_seconds, 3)} s of work in all; ${manifest.problem.searcher}, seed ${manifest.problem.seed}.`));
   if (bound) {
-    const gap = chosen.time_ns / bound.time_ns - 1;
+    const gap = 1 - bound.time_ns / chosen.time_ns;
     section.append(el("p", {},
       el("strong", {}, `No plan of the searched space is faster than ${ms(bound.time_ns)}`),
-      `: the chosen plan is at most ${percent(gap)} above the optimum. By ${bound.method}.`));
+      `: of the chosen plan's step at most ${percent(gap)} could still be saved (the gap). Proven by ${bound.method}.`));
     const parts = Object.entries(bound.parts ?? {});
     if (parts.length) {
-      section.append(table(["what it rests on", "ms"],
+      section.append(table(["what binds there", "ms"],
         parts.map(([name, ns]) => ({ cells: [name, digits(ns / 1e6)] })), [1]));
     }
   } else {
