@@ -28,6 +28,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_memory,
         cli_plan,
         cli_plugins,
+        cli_report,
         cli_search,
         cli_show,
         cli_simulate,
@@ -112,6 +113,7 @@ def _root(
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
 app.command()(cli_search.search)
+app.command()(cli_report.report)
 app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
