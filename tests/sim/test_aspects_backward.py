@@ -20,7 +20,7 @@ from sim import Plan, PlanError, build_plan, decide, load_model, training_graph
 from sim.aspects.backward import Backward
 from sim.aspects.placement import units_for
 from sim.draft import Draft
-from sim.encoding import Evaluator, Space, SpaceError
+from sim.encoding import HELD, Evaluator, Space, SpaceError
 from sim.encoding.plain import plain_scores
 from sim.expected import expected_ns
 from sim.graph import TrainingGraph
@@ -37,6 +37,8 @@ from sim.run import simulate
 from tests.sim.test_numeric_executor import RESIDUAL, batch_of, trained
 
 PHONE = load_device("snapdragon-865")
+SEARCHED = tuple(name for name in HELD if name != "backward")
+"""Held aspects of a space that backward is searched in."""
 LENET = training_graph(load_model("lenet", batch=8))
 OFFLOAD = build_plan("dsp-int8", LENET, PHONE, (Filtered(2),))
 
@@ -245,7 +247,8 @@ def test_both_engines_time_a_filtered_plan_alike(graph: TrainingGraph, recipe: s
 
 def test_search_takes_filters_up_by_itself() -> None:
     base = build_plan("mandheling", LENET, PHONE)
-    space = Space.of(LENET, PHONE, base)
+    assert not [g for g in Space.of(LENET, PHONE, base).genes if g.aspect == "backward"]
+    space = Space.of(LENET, PHONE, base, held=SEARCHED)
     mine = build_plan("mandheling", LENET, PHONE, (Filtered(4),))
     again = space.decode(space.encode(mine))
     assert again.aspect("backward") == mine.aspect("backward")
@@ -260,10 +263,12 @@ def test_search_takes_filters_up_by_itself() -> None:
     for batch in (rows, near):
         fast, plain = Evaluator(space, memory=True)(batch), plain_scores(space, batch, "expected")
         assert fast.time_ns.tolist() == plain.time_ns.tolist()
-    narrow = Space.of(LENET, PHONE, base, palettes={"backward": ("exact", "filter:24")})
+    narrow = Space.of(
+        LENET, PHONE, base, held=SEARCHED, palettes={"backward": ("exact", "filter:24")}
+    )
     assert [g.subject for g in narrow.genes if g.aspect == "backward"] == ["conv1"]
     with pytest.raises(SpaceError, match="'filter:99' is not allowed for any subject"):
-        Space.of(LENET, PHONE, base, palettes={"backward": ("exact", "filter:99")})
+        Space.of(LENET, PHONE, base, held=SEARCHED, palettes={"backward": ("exact", "filter:99")})
 
 
 def test_with_placement_held_backward_is_held_too() -> None:
@@ -353,6 +358,7 @@ def test_a_layer_in_factors_computes_in_fp32() -> None:
         LENET,
         PHONE,
         build_plan("mnn-fp32", LENET, PHONE),
+        held=SEARCHED,
         palettes={"backward": ("exact", "svd:2", "hosvd:2:4:4:4", "filter:2")},
     )
     rows = space.random(8, seed=3)

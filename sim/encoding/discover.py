@@ -1,15 +1,12 @@
-"""The decisions of a space: every subject that some choice of another aspect brings up.
-
-Subjects of an aspect depend on the choices of those before it: an INT8 layer brings layout work to
-place, a filtered one passes over patches. So the aspects are asked in several surroundings.
-"""
+"""Which decisions exist in a space: asked of the aspects, in every surrounding that differs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS
+from sim.aspects import ORDER, STEP_ASPECTS, Aspect
+from sim.draft import Draft
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -35,7 +32,7 @@ class SpaceError(ValueError):
     """A space, or a plan in it, cannot be used; the message says which and what to do."""
 
 
-def decisions(
+def found_choices(
     graph: TrainingGraph,
     device: Device,
     base: Plan,
@@ -146,3 +143,35 @@ def _backwards(
     if not plain.aspect("backward"):
         kinds.pop("exact", None)  # as it is
     return [plain.update(choices) for choices in kinds.values()]
+
+
+def held_choices(
+    plan: Plan, graph: TrainingGraph, device: Device, held: Sequence[str]
+) -> dict[Key, str]:
+    """Choices, defaults included, of the aspects that a space holds."""
+    found: dict[Key, str] = {}
+    for aspect in ORDER:
+        if aspect.name in held:
+            draft = draft_before(aspect.name, graph, plan, device)
+            resolved = aspect.resolve(draft, plan, device)
+            found |= {(aspect.name, subject): choice for subject, choice in resolved.items()}
+    for step in STEP_ASPECTS:
+        if step.name in held:
+            found[step.name, step.subject] = step.resolve(plan, device)
+    return found
+
+
+def effective_choices(
+    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
+) -> dict[Key, str]:
+    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
+    found: dict[Key, str] = {}
+    for subject in aspect.subjects(draft, device):
+        choice = chosen.get((aspect.name, subject))
+        if choice is None or choice == aspect.default(draft, subject, device):
+            continue
+        if aspect.matters(draft, subject, choice) and aspect.accepts(
+            choice, aspect.allowed(draft, subject, device)
+        ):
+            found[aspect.name, subject] = choice
+    return found
