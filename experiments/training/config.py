@@ -16,6 +16,8 @@ Q24 = 1 << 24
 """Unit of learning rates: they are integers from here on."""
 INDIFFERENT = ("data", "threads", "backend", "checkpoint_every")
 """Settings that change no bit of the result, so a run may be continued with others."""
+FINE_TUNING = ("last", "start", "part")
+"""Settings that only a fine-tuning has."""
 IMAGES = 1_000_000
 """Images of one split, at most; :data:`experiments.datasets.dataset.MOST_IMAGES` says why."""
 INTEGERS = (
@@ -152,7 +154,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TrainConfig:
-        """Return the settings that :meth:`as_json` gave.
+        """Return the settings that :meth:`as_json` gave; older runs lack those of fine-tuning.
 
         Raises
         ------
@@ -160,6 +162,7 @@ class TrainConfig:
             A setting is unknown, missing, or not allowed.
         """
         known = {field.name for field in fields(cls)}
+        content = dict.fromkeys(FINE_TUNING) | dict(content)
         if content.keys() != known:
             names = sorted(content.keys() ^ known)
             raise ConfigError(f"settings {', '.join(names)}: missing, or not known to this version")

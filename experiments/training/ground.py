@@ -13,7 +13,7 @@ from experiments.datasets.dataset import Dataset
 from experiments.datasets.loading import load_splits
 from experiments.datasets.pipeline import Batches
 from experiments.datasets.splits import class_part, split_validation
-from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
+from experiments.training.config import FINE_TUNING, INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
 from experiments.training.start import Weights, start_weights
 from kernels.gemm import lacking
@@ -34,7 +34,6 @@ RATE = 0.02
 """Peak learning rate where none is given: what FP32 and the sandbox's INT8 both take without
 diverging on nets that have no batch norm (LeNet, VGG). NITI's profiles know no rate."""
 ENGINES = ("compiled", "simpy", "none")
-FINE_TUNING = ("last", "start", "part")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -127,6 +127,9 @@ def test_settings_of_fine_tuning_leave_other_runs_as_they_were() -> None:
 
     identity = prepare(TrainConfig("lenet", "digits", engine="none", plan="mnn-fp32")).identity
     assert {"last", "part", "start", "start_sha256"}.isdisjoint(identity)
+    plain = TrainConfig("lenet", "digits")
+    older = {k: v for k, v in plain.as_json().items() if k not in ("last", "part", "start")}
+    assert TrainConfig.from_json(older) == plain
     for change, words in (
         ({"part": "middle"}, "part: 'middle'; allowed: source, target, or None"),
         ({"last": 0}, "last: 0; allowed: an integer from 1"),
