@@ -3,28 +3,30 @@
 Subjects are convolutions whose gradients are computed. ``exact`` is back-propagation.
 ``filter:N`` is gradient filtering on patches of ``N x N`` errors (:mod:`kernels.filtered`): the
 forward pass leaves patch sums of the input, and the two gradient kernels become products of coarse
-maps, with passes before and after them. All of them are kernels of their own, so precision, batch
-split, rescaling, placement and grouping treat them like any other. What the released latency
-benchmark leaves out, spreading both gradients again, is charged.
+maps, with passes before and after them. What the released latency benchmark leaves out, spreading
+both gradients again, is charged. ``svd:K`` and ``hosvd:N:C:H:W`` keep the input in factors of these
+ranks and restore it for an exact rule (:mod:`kernels.tucker`); such a layer computes in FP32.
 
-The input itself is freed after the forward pass, unless another kernel keeps it: a ReLU before the
-convolution masks its error by it.
+All passes are kernels of their own, so precision, batch split, rescaling, placement and grouping
+treat them like any other. The input itself is freed after the forward pass, unless another kernel
+keeps it: a ReLU before the convolution masks its error by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from cost_models.device import Device
 from kernels.conv import Conv2d
 from kernels.filtered import FilteredConv, largest_patch
 from kernels.operators import Operator, Role
+from kernels.tucker import Ranks, TuckerRestore, TuckerSave
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
-EXACT = "exact"
-FILTER = "filter"
+EXACT, FILTER, SVD, HOSVD = "exact", "filter", "svd", "hosvd"
 PATCHES = (2, 4, 7)
 """Patches that are listed (those of the published tables); any up to the map is allowed."""
 
@@ -39,20 +41,34 @@ class Backward(Aspect):
         return gradient_layers(draft)
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
-        """``exact``, and filters of the usual patches and of the largest that fits the map.
+        """``exact``; filters of the usual patches and of the largest that fits the map; full ranks.
 
-        Any whole number between is allowed, too.
+        Any whole number up to the largest listed is allowed. Factors are for trained layers.
         """
         op = draft.first(subject).op  # a forward kernel has its layer's name
         assert isinstance(op, Conv2d)
         most = largest_patch(op)
         sizes = sorted({size for size in (*PATCHES, most) if 2 <= size <= most})
-        return (EXACT, *(f"{FILTER}:{size}" for size in sizes))
+        filters = tuple(f"{FILTER}:{size}" for size in sizes)
+        if subject not in trained_layers(draft):
+            return (EXACT, *filters)
+        whole = ":".join(map(str, op.inputs[0]))
+        return (EXACT, *filters, f"{SVD}:{op.n}", f"{HOSVD}:{whole}")
 
     def accepts(self, choice: str, allowed: tuple[str, ...]) -> bool:
-        """Whether the choice is listed, or a filter of a patch between."""
-        patch, most = patch_of(choice), patch_of(allowed[-1])
-        return choice in allowed or (2 <= patch <= most and choice == f"{FILTER}:{patch}")
+        """Whether the choice is listed, or has smaller numbers than one that is."""
+        kind, *numbers = choice.split(":")
+        given = _numbers(numbers)
+        if choice in allowed or given is None:
+            return choice in allowed
+        least = 2 if kind == FILTER else 1
+        limits = [_numbers(each.split(":")[1:]) for each in allowed if each.startswith(f"{kind}:")]
+        return any(
+            limit is not None
+            and len(limit) == len(given)
+            and all(least <= one <= most for one, most in zip(given, limit, strict=True))
+            for limit in limits
+        )
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """Back-propagation."""
@@ -60,14 +76,14 @@ class Backward(Aspect):
 
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Replace the gradient kernels of every layer that is not exact."""
-        made: dict[str, _Filtered] = {}
+        made: dict[str, _Rule] = {}
         for layer, choice in choices.items():
             op = draft.first(layer).op
             if choice != EXACT and isinstance(op, Conv2d):
-                made[layer] = _Filtered(layer, FilteredConv(op, patch_of(choice)))
+                made[layer] = _rule(layer, choice, op)
         if not made:
             return draft
-        trained = {item.layer for item in draft.items if item.role is Role.WEIGHT_GRAD}
+        trained = trained_layers(draft)
         out = draft.with_items(())
         for item in draft.items:
             rule = made.get(item.layer)
@@ -94,6 +110,11 @@ def gradient_layers(draft: Draft) -> list[str]:
     ]
 
 
+def trained_layers(draft: Draft) -> set[str]:
+    """Return the layers with a weight gradient."""
+    return {item.layer for item in draft.items if item.role is Role.WEIGHT_GRAD}
+
+
 def patch_of(choice: str) -> int:
     """Patch of a filter; 1 for any other choice.
 
@@ -101,28 +122,81 @@ def patch_of(choice: str) -> int:
     (4, 1)
     """
     name, _, size = choice.partition(":")
-    return int(size) if name == FILTER and size.isascii() and size.isdigit() else 1
+    return int(size) if name == FILTER else 1
+
+
+def _numbers(texts: list[str]) -> list[int] | None:
+    """Whole numbers as they are printed; None for anything else."""
+    plain = all(text.isascii() and text.isdigit() and text == str(int(text)) for text in texts)
+    return [int(text) for text in texts] if texts and plain else None
+
+
+class _Rule(Protocol):
+    """Adds the items of one convolution to a draft."""
+
+    def save(self, out: Draft, forward: Item) -> None:
+        """Add what follows the forward kernel of a trained layer."""
+
+    def gradient(self, out: Draft, item: Item) -> None:
+        """Add what stands for a gradient kernel."""
+
+
+def _rule(layer: str, choice: str, op: Conv2d) -> _Rule:
+    kind, *numbers = choice.split(":")
+    if kind == FILTER:
+        return _Filtered(layer, FilteredConv(op, patch_of(choice)))
+    ranks = [int(number) for number in numbers]
+    if kind == SVD:
+        ranks += _sizes(op)[1:]
+    return _Factored(layer, op, (ranks[0], ranks[1], ranks[2], ranks[3]))
+
+
+def _sizes(op: Conv2d) -> tuple[int, int, int, int]:
+    return op.n, op.c_in, op.h, op.w
+
+
+def _add(out: Draft, layer: str, op: Operator, role: Role, read: str, write: str) -> str:
+    """Append a pass of a layer, with a buffer for its result where there is none yet."""
+    name = f"{layer}.{op.kind}"
+    if write not in out.buffers:
+        out.buffers[write] = Buffer(op.output, 4)
+    out.items.append(Item(name, name, layer, op, role, "fp32", (read,), (write,)))
+    return write
+
+
+@dataclass(frozen=True, slots=True)
+class _Factored:
+    """A convolution that keeps its input in factors."""
+
+    layer: str
+    op: Conv2d
+    ranks: Ranks
+
+    def save(self, out: Draft, forward: Item) -> None:
+        """Decompose the input."""
+        op = TuckerSave(*_sizes(self.op), self.ranks)
+        _add(out, self.layer, op, op.role, forward.reads[0], f"{self.layer}.factors")
+
+    def gradient(self, out: Draft, item: Item) -> None:
+        """Restore the input for the weight gradient; the input gradient reads none."""
+        if item.role is Role.WEIGHT_GRAD:
+            op, restored = TuckerRestore(*_sizes(self.op), self.ranks), f"{self.layer}.restored"
+            _add(out, self.layer, op, op.role, f"{self.layer}.factors", restored)
+            item = item._replace(reads=(restored, *item.reads[1:]))
+        out.items.append(item)
 
 
 @dataclass(frozen=True, slots=True)
 class _Filtered:
-    """Adds the items of one filtered convolution to a draft."""
+    """A convolution with filtered gradients."""
 
     layer: str
     spec: FilteredConv
 
-    def _add(self, out: Draft, step: str, op: Operator, role: Role, read: str, write: str) -> str:
-        """Append a pass of the layer, with a buffer for its result where there is none yet."""
-        name = f"{self.layer}.{step}"
-        if write not in out.buffers:
-            out.buffers[write] = Buffer(op.output, 4)
-        out.items.append(Item(name, name, self.layer, op, role, "fp32", (read,), (write,)))
-        return write
-
     def save(self, out: Draft, forward: Item) -> None:
         """Sum the input over patches."""
         op = self.spec.saved
-        self._add(out, op.kind, op, op.role, forward.reads[0], f"{self.layer}.patches")
+        _add(out, self.layer, op, op.role, forward.reads[0], f"{self.layer}.patches")
 
     def gradient(self, out: Draft, item: Item) -> None:
         """Replace a gradient kernel."""
@@ -136,18 +210,18 @@ class _Filtered:
         coarse = f"{self.layer}.patch_error"
         if coarse not in out.buffers:
             op = self.spec.error
-            self._add(out, op.kind, op, op.role, error, coarse)
+            _add(out, self.layer, op, op.role, error, coarse)
         return coarse
 
     def _input_grad(self, out: Draft, item: Item) -> None:
         error, weight = item.reads
         coarse, taps, spread = self._error(out, error), self.spec.taps, self.spec.expand
         if taps is not None:
-            weight = self._add(out, taps.kind, taps, taps.role, weight, f"{self.layer}.taps")
+            weight = _add(out, self.layer, taps, taps.role, weight, f"{self.layer}.taps")
         op, made = self.spec.input_product, f"{self.layer}.patch_grad"
         out.buffers[made] = Buffer(op.inputs[0], 4)
         out.items.append(item._replace(op=op, reads=(coarse, weight), writes=(made,)))
-        self._add(out, spread.kind, spread, spread.role, made, item.writes[0])
+        _add(out, self.layer, spread, spread.role, made, item.writes[0])
 
     def _weight_grad(self, out: Draft, item: Item) -> None:
         error, result = item.reads[1], item.writes[0]
@@ -159,6 +233,6 @@ class _Filtered:
         reads = (f"{self.layer}.patches", coarse)
         out.items.append(item._replace(op=op, reads=reads, writes=(made,)))
         if spread is not None:
-            self._add(out, spread.kind, spread, spread.role, made, result)
+            _add(out, self.layer, spread, spread.role, made, result)
         if bias is not None:
-            self._add(out, bias.kind, bias, bias.role, error, item.writes[1])
+            _add(out, self.layer, bias, bias.role, error, item.writes[1])

@@ -21,7 +21,8 @@ from kernels.precision import Dequantise, Quantise
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
-FLOAT_ONLY = frozenset({"batch_norm"})
+FLOAT_ONLY = frozenset({"batch_norm", "tucker_save", "tucker_restore"})
+"""Kinds without an integer form: a layer that has one computes in FP32."""
 BYTES: dict[DType, int] = {"fp32": 4, "int8": 1}
 
 

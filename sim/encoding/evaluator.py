@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.encoding.decisions import SpaceError
+from sim.encoding.discover import SpaceError
 from sim.encoding.scores import Scores
 from sim.encoding.space import Genes, Space
 from sim.encoding.tables import Tables

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS, Aspect
-from sim.draft import Draft
-from sim.encoding.decisions import PALETTES, SpaceError, decisions
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.discover import PALETTES as PALETTES
+from sim.encoding.discover import SpaceError, found_choices, held_choices
+from sim.encoding.repair import repaired
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.memo import Memo
@@ -31,8 +32,12 @@ from sim.plan import Key, Plan
 Genes = NDArray[np.int16]
 """One encoded plan, shape ``(genes,)``, or many, shape ``(plans, genes)``."""
 
-HELD = ("library", "input", "rpc_qos", "optimiser_state")
-"""Aspects that are circumstances rather than decisions: by default a search leaves them alone."""
+HELD = ("library", "input", "rpc_qos", "backward", "optimiser_state")
+"""Aspects that a search leaves alone by default: circumstances, the backward rule and what the
+optimiser keeps.
+
+Another rule or state learns something else: search it (with ``held`` of the others) where accuracy counts.
+"""
 
 SCHEDULE = ("placement", "grouping")
 """Aspects that decide who computes and in which calls."""
@@ -129,7 +134,7 @@ class Space:
             )
         if follows:
             held = tuple(sorted({*held, "backward"}))
-        found = decisions(graph, device, base, held, palettes)
+        found = found_choices(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)
         index = {g.key: k for k, g in enumerate(genes)}
@@ -169,7 +174,9 @@ class Space:
                 f"plan {plan.name!r} is for another graph than this space; make it again for "
                 "this model, batch and image size"
             )
-        here, there = (_held_choices(p, self) for p in (self.base, plan))
+        here, there = (
+            held_choices(p, self.graph, self.device, self.held) for p in (self.base, plan)
+        )
         for key, choice in there.items():
             if choice != here.get(key, choice):
                 raise SpaceError(
@@ -226,17 +233,8 @@ class Space:
         """
         chosen = self.chosen(row)
         kept: dict[Key, str] = {k: c for k, c in self.base.choices if k[0] in self.held}
-        plan = Plan.make(name, self.graph.hash(), kept)
-        for aspect in ORDER:
-            if aspect.name not in self.held and aspect.name not in leave:
-                draft = draft_before(aspect.name, self.graph, plan, self.device)
-                plan = plan.update(_effective(aspect, draft, self.device, chosen))
-        step_choices: dict[Key, str] = {}
-        for step in STEP_ASPECTS:
-            choice = chosen.get((step.name, step.subject))
-            if choice is not None and choice != step.default and step.name not in leave:
-                step_choices[step.name, step.subject] = choice
-        return plan.update(step_choices)
+        chosen = {key: choice for key, choice in chosen.items() if key[0] not in leave}
+        return repaired(name, self.graph, self.device, chosen, kept)
 
     def chosen(self, row: Genes) -> dict[Key, str]:
         """Return the choice of every gene in a row; raises as :meth:`decode`."""
@@ -288,36 +286,6 @@ class Space:
         """Return uniformly drawn rows, shape ``(plans, genes)``; the same for the same seed."""
         draws = np.random.default_rng(np.random.SeedSequence(seed))
         return draws.integers(0, self.counts, size=(plans, len(self.genes))).astype(np.int16)
-
-
-def _held_choices(plan: Plan, space: Space) -> dict[Key, str]:
-    """Choices, defaults included, of the aspects that a space holds."""
-    found: dict[Key, str] = {}
-    for aspect in ORDER:
-        if aspect.name in space.held:
-            draft = draft_before(aspect.name, space.graph, plan, space.device)
-            resolved = aspect.resolve(draft, plan, space.device)
-            found |= {(aspect.name, subject): choice for subject, choice in resolved.items()}
-    for step in STEP_ASPECTS:
-        if step.name in space.held:
-            found[step.name, step.subject] = step.resolve(plan, space.device)
-    return found
-
-
-def _effective(
-    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
-) -> dict[Key, str]:
-    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
-    found: dict[Key, str] = {}
-    for subject in aspect.subjects(draft, device):
-        choice = chosen.get((aspect.name, subject))
-        if choice is None or choice == aspect.default(draft, subject, device):
-            continue
-        if aspect.matters(draft, subject, choice) and aspect.accepts(
-            choice, aspect.allowed(draft, subject, device)
-        ):
-            found[aspect.name, subject] = choice
-    return found
 
 
 _SPACES: Memo[Space] = Memo(8)

@@ -106,7 +106,9 @@ def build(
     """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
     recipe = recipe_of(name)
     require(recipe, device)
-    return made(recipe, graph, device, policies)
+    other = {policy.aspect for policy in policies}
+    kept = [p for p in named_policies(recipe.policies) if p.aspect not in other]
+    return made(replace(recipe, policies=(*kept, *policies)), graph, device)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -114,13 +116,9 @@ def recipe_of(name: str) -> Recipe:
     return _named(name, RECIPES, plan_names())
 
 
-def made(
-    recipe: Recipe, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
-) -> Built:
+def made(recipe: Recipe, graph: TrainingGraph, device: Device) -> Built:
     """Make the plan of a recipe, which need not be among the named ones; see :func:`build`."""
-    other = {policy.aspect for policy in policies}
-    kept = [policy for policy in recipe.policies if policy.aspect not in other]
-    plan = decide(recipe.name, graph, device, (*kept, *policies), recipe.settings)
+    plan = decide(recipe.name, graph, device, recipe.policies, recipe.settings)
     return adopt_all(plan, graph, device, recipe.techniques)
 
 

@@ -1,4 +1,4 @@
-"""Filtered gradients of the numeric executor: the passes around the coarse products.
+"""Other backward rules of the numeric executor: the passes around a convolution's products.
 
 The products themselves are convolutions like any other. In INT8, sums are rescaled on the spot by
 their own largest magnitude, as those of a pooling are.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.filtered import PatchExpand, PatchMean, PatchSum, TapBroadcast, TapSum
-from kernels.fp32 import conv
+from kernels.fp32 import conv, tucker
 from kernels.fp32 import filtered as fp32
 from kernels.int8 import filtered as int8
 from kernels.operators import Role
+from kernels.tucker import TuckerRestore, TuckerSave
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric
 from sim.numeric.int8_kernels import settled
@@ -96,3 +97,19 @@ def _tap_broadcast_int8(frame: Frame, item: Item) -> None:
 @numeric("channel_sum", "int8", Role.WEIGHT_GRAD)
 def _channel_sum_int8(frame: Frame, item: Item) -> None:
     put_channel_sums(frame, item.writes[0], frame.quantised(item.reads[0]))
+
+
+@numeric("tucker_save", "fp32")
+def _tucker_save(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, TuckerSave)
+    out = frame.take(frame.shape(item.writes[0]), np.float32)
+    x = frame.floats(item.reads[0])
+    frame.put(item.writes[0], tucker.save(x, item.op, out=out, threads=frame.threads))
+
+
+@numeric("tucker_restore", "fp32", Role.WEIGHT_GRAD)
+def _tucker_restore(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, TuckerRestore)
+    out = frame.take(frame.shape(item.writes[0]), np.float32)
+    kept = frame.floats(item.reads[0])
+    frame.put(item.writes[0], tucker.restore(kept, item.op, out=out, threads=frame.threads))

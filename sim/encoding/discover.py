@@ -1,15 +1,12 @@
-"""The decisions of a space: every subject that some choice of another aspect brings up.
-
-Subjects of an aspect depend on the choices of those before it: an INT8 layer brings layout work to
-place, a filtered one passes over patches. So the aspects are asked in several surroundings.
-"""
+"""Which decisions exist in a space: asked of the aspects, in every surrounding that differs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS
+from sim.aspects import ORDER, STEP_ASPECTS, Aspect
+from sim.draft import Draft
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -35,7 +32,7 @@ class SpaceError(ValueError):
     """A space, or a plan in it, cannot be used; the message says which and what to do."""
 
 
-def decisions(
+def found_choices(
     graph: TrainingGraph,
     device: Device,
     base: Plan,
@@ -50,7 +47,7 @@ def decisions(
         A palette holds what no subject allows.
     """
     found: dict[Key, tuple[str, ...]] = {}
-    surroundings = _surroundings(graph, device, base, held)
+    surroundings = _surroundings(graph, device, base, held, palettes)
     for aspect in ORDER:
         if aspect.name in held:
             continue
@@ -82,7 +79,11 @@ def decisions(
 
 
 def _surroundings(
-    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
+    graph: TrainingGraph,
+    device: Device,
+    base: Plan,
+    held: Sequence[str],
+    palettes: Mapping[str, Sequence[str]],
 ) -> list[Plan]:
     """Plans that bring up every subject: all layers alike, and neighbours that differ.
 
@@ -96,7 +97,7 @@ def _surroundings(
     )
     plans = [plain, *_precisions(graph, device, plain, (0b11, 0b00, 0b01, 0b10), held)]
     if "backward" not in held:
-        for other in _backwards(graph, device, plain):
+        for other in _backwards(graph, device, plain, palettes.get("backward")):
             plans += [other, *_precisions(graph, device, other, (0b11, 0b00), held)]
     return plans
 
@@ -126,15 +127,51 @@ def _precisions(
     ]
 
 
-def _backwards(graph: TrainingGraph, device: Device, plain: Plan) -> list[Plan]:
+def _backwards(
+    graph: TrainingGraph, device: Device, plain: Plan, palette: Sequence[str] | None
+) -> list[Plan]:
     """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
     backward = next(a for a in ORDER if a.name == "backward")
     draft = draft_before("backward", graph, plain, device)
     kinds: dict[str, dict[Key, str]] = {}
     for subject in backward.subjects(draft, device):
-        for choice in backward.allowed(draft, subject, device):
+        allowed = backward.allowed(draft, subject, device)
+        searched = allowed if palette is None else palette
+        for choice in (each for each in searched if backward.accepts(each, allowed)):
             kind = choice.partition(":")[0]
             kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
     if not plain.aspect("backward"):
         kinds.pop("exact", None)  # as it is
     return [plain.update(choices) for choices in kinds.values()]
+
+
+def held_choices(
+    plan: Plan, graph: TrainingGraph, device: Device, held: Sequence[str]
+) -> dict[Key, str]:
+    """Choices, defaults included, of the aspects that a space holds."""
+    found: dict[Key, str] = {}
+    for aspect in ORDER:
+        if aspect.name in held:
+            draft = draft_before(aspect.name, graph, plan, device)
+            resolved = aspect.resolve(draft, plan, device)
+            found |= {(aspect.name, subject): choice for subject, choice in resolved.items()}
+    for step in STEP_ASPECTS:
+        if step.name in held:
+            found[step.name, step.subject] = step.resolve(plan, device)
+    return found
+
+
+def effective_choices(
+    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
+) -> dict[Key, str]:
+    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
+    found: dict[Key, str] = {}
+    for subject in aspect.subjects(draft, device):
+        choice = chosen.get((aspect.name, subject))
+        if choice is None or choice == aspect.default(draft, subject, device):
+            continue
+        if aspect.matters(draft, subject, choice) and aspect.accepts(
+            choice, aspect.allowed(draft, subject, device)
+        ):
+            found[aspect.name, subject] = choice
+    return found
