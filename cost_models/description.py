@@ -135,6 +135,8 @@ class Description(Part):
     """Its kind in words, for messages."""
     error: ClassVar[type[DescriptionError]]
     """Raised for a file that is not such a description."""
+    came_later: ClassVar[tuple[str, ...]] = ()
+    """Fields that older files lack: absent, they change no digest."""
     is_library: ClassVar[bool] = False
     """Whether its numbers are of a kernel library, which its name then is."""
 
@@ -165,7 +167,11 @@ class Description(Part):
     @cached_property
     def sha256(self) -> str:
         """Digest of the content in canonical JSON; comments and key order do not matter."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        dumped = self.model_dump(mode="json")
+        for name in self.came_later:
+            if dumped[name] is None:
+                del dumped[name]
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

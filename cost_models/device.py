@@ -22,6 +22,7 @@ from cost_models.description import (
     names_in,
 )
 from cost_models.errors import DeviceError, unknown_name
+from cost_models.mcu.description import Mcu
 from cost_models.offload import FastRpc, Prepare
 from cost_models.quantity import (
     ByteRate,
@@ -206,7 +207,10 @@ class Thermal(Part):
 
 
 class Device(Description):
-    """A phone, board or laptop. ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all.
+    """A phone, board, laptop or microcontroller.
+
+    ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all. With ``mcu``, the pool ``big``
+    is a cluster of RISC-V cores on a scratchpad and ``memory`` is its L2.
 
     Examples
     --------
@@ -217,6 +221,7 @@ class Device(Description):
 
     what: ClassVar[str] = "device"
     error: ClassVar[type[DeviceError]] = DeviceError
+    came_later: ClassVar[tuple[str, ...]] = ("mcu",)
 
     soc: Name
     description: Prose
@@ -229,6 +234,7 @@ class Device(Description):
     prepare: Prepare | None
     static: tuple[Static, ...] = Field(min_length=1)
     thermal: Thermal
+    mcu: Mcu | None = None
 
     @property
     def facts(self) -> dict[str, str]:
