@@ -306,10 +306,10 @@ def _yaml_reason(cause: yaml.YAMLError) -> str:
 _load_once = cache(_load)
 
 
-def load(name_or_path: str | Path, folder: Path, model: type[D]) -> D:
-    """Read the description called ``name_or_path`` in ``folder``, or the YAML file at that path.
+def load(name_or_path: str | Path, folder: Path, model: type[D], *more: Path) -> D:
+    """Read the description called ``name_or_path`` in a folder, or the YAML file at that path.
 
-    Those of ``folder`` are read once: they are frozen, so sharing one is safe. A user's file may
+    Those of ``folder``, or ``more`` folders, are read once: they are frozen, so sharing one is safe. A user's file may
     change between two calls and is read each time.
 
     Raises
@@ -317,8 +317,9 @@ def load(name_or_path: str | Path, folder: Path, model: type[D]) -> D:
     DescriptionError
         As ``model.error``, on one line: unknown, unreadable, too large, not YAML, or not valid.
     """
-    path = _located(name_or_path, folder, model)
-    return _load_once(path, model) if path.parent == folder else _load(path, model)
+    folders = (folder, *more)
+    path = _located(name_or_path, folders, model)
+    return _load_once(path, model) if path.parent in folders else _load(path, model)
 
 
 def names_in(folder: Path) -> tuple[str, ...]:
@@ -326,12 +327,14 @@ def names_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
-def _located(name_or_path: str | Path, folder: Path, model: type[Description]) -> Path:
+def _located(
+    name_or_path: str | Path, folders: Sequence[Path], model: type[Description]
+) -> Path:
     """Return the file meant by a built-in name, or by a path (a ``Path``, or ``*.yaml``)."""
     if isinstance(name_or_path, Path) or name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
-    names: Sequence[str] = names_in(folder)
-    if name_or_path not in names:
-        unknown = unknown_name(model.what, name_or_path, names)
+    homes = {name: folder for folder in folders for name in names_in(folder)}
+    if name_or_path not in homes:
+        unknown = unknown_name(model.what, name_or_path, list(homes))
         raise model.error(f"{unknown} (or give the path of a .yaml file)")
-    return folder / f"{name_or_path}.yaml"
+    return homes[name_or_path] / f"{name_or_path}.yaml"

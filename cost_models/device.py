@@ -44,6 +44,7 @@ from cost_models.quantity import (
 )
 
 FOLDER = Path(__file__).parent / "devices"
+MCU_FOLDER = FOLDER / "mcu"
 HALF_HZ = 0.5000001e-6
 """In MHz, with room for the rounding of the division by 10^6."""
 
@@ -340,8 +341,13 @@ def _rounded(value: float) -> int:
 
 
 def device_names() -> tuple[str, ...]:
-    """Return the names of the devices that come with the sandbox, sorted."""
+    """Return the names of the devices that come with the sandbox, sorted; see also mcu_names."""
     return names_in(FOLDER)
+
+
+def mcu_names() -> tuple[str, ...]:
+    """Return the names of the microcontroller clusters, sorted: they train at batch 1 only."""
+    return names_in(MCU_FOLDER)
 
 
 def load_device(name_or_path: str | Path) -> Device:
@@ -352,4 +358,4 @@ def load_device(name_or_path: str | Path) -> Device:
     DeviceError
         One line: the file, the field, its value, what is allowed, what to do.
     """
-    return load(name_or_path, FOLDER, Device)
+    return load(name_or_path, FOLDER, Device, MCU_FOLDER)

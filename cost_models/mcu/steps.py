@@ -53,8 +53,7 @@ class Phase:
         if self.by_columns and not kernel.by_columns:
             kernel = replace(kernel, by_columns=True)
         if self.one_core:
-            alone = product_counts(self.product, kernel, SERIAL, fpus)
-            return alone
+            return product_counts(self.product, kernel, SERIAL, max(1, fpus // cores))
         if self.product.groups > 1:
             mine = replace(self.product, groups=ceil(self.product.groups / cores))
             busy = min(cores, ceil(self.product.groups / mine.groups))

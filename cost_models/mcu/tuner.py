@@ -111,10 +111,7 @@ def _trial(
     for phase in (*tile.phases, tile.added()):
         if phase is None:
             continue
-        busy = 1 if phase.one_core else cores
-        # where every core does all of it, the others still take bank slots
-        counts = phase.counts(kernel, cores, fpus)
-        one += constants.cycles(counts, cores if phase.one_core else busy)
+        one += constants.cycles(phase.counts(kernel, cores, fpus), cores)
     one /= mcu.instructions_per_cycle.value
     moved = (tile.loaded + tile.stored) * item_bytes
     dma = tile.transfers * mcu.dma_setup_cycles.value + moved / mcu.dma_bytes_per_cycle.value

@@ -68,7 +68,9 @@ def plan_names(device: Device | None = None) -> tuple[str, ...]:
 
 
 def available(recipe: Recipe, device: Device) -> bool:
-    """Whether the device has the unit that a recipe needs."""
+    """Whether the device has what a recipe needs; a microcontroller runs no phone's libraries."""
+    if device.mcu is not None:
+        return recipe.needs == "mcu"
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sim.policies.base import Policy
-from sim.policies.numeric import AllInt8, OneRule, VtcmSplit
+from sim.policies.numeric import AllHalf, AllInt8, OneRule, VtcmSplit
 from sim.policies.placing import AllCpu, AllDsp, AllGpu, Faster, Heft, Released
 
 ADAPTIVE = "adaptive:4:64"
@@ -33,7 +33,7 @@ class Recipe:
     settings: Mapping[str, str] = field(default_factory=dict)
     techniques: tuple[str, ...] = ()
     needs: str = ""
-    """Unit that the device must have: ``dsp``, ``gpu``, or none."""
+    """What the device must have: ``dsp``, ``gpu``, ``mcu``, or nothing of these."""
 
 
 TECHNIQUES: dict[str, str] = {
@@ -72,6 +72,16 @@ RECIPES: dict[str, Recipe] = {
             "mnn-int8",
             "MNN, INT8 (NITI) on all big cores, rescaling in each step",
             (AllInt8(), AllCpu(), OneRule("every")),
+        ),
+        Recipe("pulp-fp32", "PULP-TrainLib, FP32 on all cores", (AllCpu(),), needs="mcu"),
+        *(
+            Recipe(
+                f"pulp-{name}",
+                f"PULP-TrainLib, {title} SIMD on all cores",
+                (AllHalf(name), AllCpu()),
+                needs="mcu",
+            )
+            for name, title in (("fp16", "FP16"), ("bf16", "bfloat16"))
         ),
         _offload("dsp-int8", "INT8 on the DSP without any of the techniques"),
         *(
