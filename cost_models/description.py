@@ -309,8 +309,8 @@ _load_once = cache(_load)
 def load(name_or_path: str | Path, folder: Path, model: type[D], *more: Path) -> D:
     """Read the description called ``name_or_path`` in a folder, or the YAML file at that path.
 
-    Those of ``folder``, or ``more`` folders, are read once: they are frozen, so sharing one is safe. A user's file may
-    change between two calls and is read each time.
+    Those of ``folder``, or ``more`` folders, are read once: they are frozen, so sharing one is
+    safe. A user's file may change between two calls and is read each time.
 
     Raises
     ------
@@ -327,9 +327,7 @@ def names_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
-def _located(
-    name_or_path: str | Path, folders: Sequence[Path], model: type[Description]
-) -> Path:
+def _located(name_or_path: str | Path, folders: Sequence[Path], model: type[Description]) -> Path:
     """Return the file meant by a built-in name, or by a path (a ``Path``, or ``*.yaml``)."""
     if isinstance(name_or_path, Path) or name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)

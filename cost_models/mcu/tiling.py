@@ -158,9 +158,7 @@ def _conv_tiles(
                     yield _conv_tile(op, role, part, walked, phases if made is None else made)
 
 
-def _part_phases(
-    op: Conv2d, role: Role, part: _Part, one_core_backward: bool
-) -> tuple[Phase, ...]:
+def _part_phases(op: Conv2d, role: Role, part: _Part, one_core_backward: bool) -> tuple[Phase, ...]:
     """The calls of :mod:`cost_models.mcu.steps` on a part of the channels and positions."""
     window, places = op.k_h * op.k_w, part.rows * part.columns
     one_core = one_core_backward and role is not Role.FORWARD

@@ -103,9 +103,7 @@ def tune(op: Operator, role: Role, item_bytes: int, mcu: Mcu, cores: int) -> Tun
     return Tuned(tuple(trials))
 
 
-def _trial(
-    tile: Tile, kernel: Kernel, name: str, item_bytes: int, mcu: Mcu, cores: int
-) -> Trial:
+def _trial(tile: Tile, kernel: Kernel, name: str, item_bytes: int, mcu: Mcu, cores: int) -> Trial:
     constants, fpus = mcu.constants, min(mcu.fpus, cores)
     one = 0.0
     for phase in (*tile.phases, tile.added()):

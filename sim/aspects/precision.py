@@ -2,9 +2,9 @@
 
 Subjects are layers; choices are ``fp32`` and ``int8``, or on a microcontroller ``fp32``, ``fp16``
 and ``bf16``: being choices of one aspect, they exclude each other. Where a tensor crosses from one
-to the other, a quantise, dequantise or convert appears on that edge, once per tensor. An INT8 convolution's
-gradients bring the layout work that the released engine does: dX reads its weights transposed and
-rotated by 180 degrees, dW reads the transposed activation and the transposed error
+to the other, a quantise, dequantise or convert appears on that edge, once per tensor. An INT8
+convolution's gradients bring the layout work that the released engine does: dX reads its weights
+transposed and rotated by 180 degrees, dW reads the transposed activation and the transposed error
 (``NITI_DSPConv_Int8_Grad.cpp``, Mandheling-DSP-Training). Batch norm stays FP32, as there.
 """
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from kernels.conv import Conv2d
 from kernels.fp16 import conv, elementwise, linear, loss
 from kernels.fp16.formats import FORMATS, HalfFormat, overflowed, round_to
@@ -71,14 +69,10 @@ def _forward(frame: Frame, item: Item) -> None:
     bias = frame.floats(item.reads[2]) if len(item.reads) > 2 else None
     rule, source = HalfRule(_form(item)), rows(item, x)
     if isinstance(item.op, Conv2d):
-        out = conv.conv_forward(
-            source, weight, item.op, rule, bias=bias, threads=frame.threads
-        )
+        out = conv.conv_forward(source, weight, item.op, rule, bias=bias, threads=frame.threads)
     else:
         assert isinstance(item.op, Linear)
-        out = linear.linear_forward(
-            source, weight, item.op, rule, bias=bias, threads=frame.threads
-        )
+        out = linear.linear_forward(source, weight, item.op, rule, bias=bias, threads=frame.threads)
     _put(frame, item, 0, out)
 
 

@@ -16,7 +16,8 @@ __all__ = ["ModelInfo", "Published", "load_model", "model_info", "model_names"]
 
 _ENTRIES: dict[str, ModelInfo] = {
     entry.name: entry
-    for entry in (*plain.ENTRIES, *residual.ENTRIES, *inception.ENTRIES, *mobilenet.ENTRIES, *tiny.ENTRIES)
+    for family in (plain, residual, inception, mobilenet, tiny)
+    for entry in family.ENTRIES
 }
 
 
