@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -380,15 +381,12 @@ def _surroundings(
     precision = next(a for a in ORDER if a.name == "precision")
     draft = draft_before("precision", graph, plain, device)
     layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    plans = [plain]
-    for pattern in (0b11, 0b00, 0b01, 0b10):
-        types = {
-            ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-            for k, s in enumerate(either)
-        }
-        plans.append(plain.update(types))
-    return plans
+    offered = {s: precision.allowed(draft, s, device)[::-1] for s in layers}
+    either = [s for s in layers if len(offered[s]) > 1]
+    formats = tuple(dict.fromkeys(chain.from_iterable(offered[s] for s in either)))
+    pairs = chain(zip(formats, formats, strict=True), permutations(formats, 2))
+    typed = ({("precision", s): pair[k % 2] for k, s in enumerate(either)} for pair in pairs)
+    return [plain, *map(plain.update, typed)]
 
 
 _SPACES: Memo[Space] = Memo(8)
