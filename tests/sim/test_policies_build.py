@@ -36,7 +36,9 @@ def test_every_recipe_that_a_device_can_run(device: str) -> None:
 def test_units_decide_what_a_device_can_run() -> None:
     assert plan_names() == tuple(RECIPES)
     assert plan_names(load_device("laptop")) == ("tflite-fp32", "mnn-fp32", "mnn-int8")
-    assert plan_names(PHONE) == tuple(RECIPES)
+    clusters = tuple(name for name, recipe in RECIPES.items() if recipe.needs == "mcu")
+    assert plan_names(PHONE) == tuple(name for name in RECIPES if name not in clusters)
+    assert plan_names(load_device("gap9")) == clusters == ("pulp-fp32", "pulp-fp16", "pulp-bf16")
     assert set(BASELINES) <= set(RECIPES)
 
 
