@@ -29,6 +29,8 @@ from sim.lowering import draft_before, lowering
 from sim.plan import Plan
 from sim.taskgraph import I64
 
+ON_DSP, ON_GPU = 1 << 16, 1 << 17
+
 
 class Kernels(NamedTuple):
     """Kernels of a frame (items with a placement of their own), in the order of the draft.
@@ -40,10 +42,12 @@ class Kernels(NamedTuple):
     """Gene of the placement, -1 where it is held."""
     options: I64
     """``(kernels, choices)``: option that each choice of that gene comes to here; a unit without
-    the kernel becomes the default one. What is held stands in the first column."""
+    the kernel becomes the default one. What is held stands in the first column. ``ON_DSP`` and
+    ``ON_GPU`` are added to the options of those units."""
     cut_gene: I64
-    """Gene of the cut, of a subject's first kernel; -1 where it is fixed at ``cut_fixed``."""
-    cut_fixed: I64
+    """Gene of the cut, of a subject's first kernel; -1 where it is fixed."""
+    cuts: I64
+    """``(kernels, 2)``: whether each choice of that gene is a cut; what is fixed comes first."""
     before: I64
     """The micro-batch before it, -1 for none."""
     pred_ptr: I64
@@ -156,6 +160,8 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
             before[other] = one
     options = options_of(device)
     place = {o: k for k, o in enumerate(options)}
+    marks = {"dsp": ON_DSP, "gpu": ON_GPU}
+    code = [k | marks.get(o.partition(":")[0], 0) for k, o in enumerate(options)]
     fixed_units, fixed_cuts = _fixed(space, plan, draft)
     genes = {g.key: k for k, g in enumerate(space.genes)}
     first = {parts[0] for parts in by_subject.values()}
@@ -169,18 +175,25 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
     for k, (index, gene) in enumerate(zip(own, placed, strict=True)):
         allowed = {place[u] for u in units_for(items[index], device)}
         if gene < 0:
-            table[k, 0] = place[fixed_units.get(subjects[k], default_unit(device))]
+            table[k, 0] = code[place[fixed_units.get(subjects[k], default_unit(device))]]
         else:
             wanted = [place[u] for u in space.genes[gene].choices]
-            table[k, : len(wanted)] = [option if option in allowed else 0 for option in wanted]
+            table[k, : len(wanted)] = [code[o if o in allowed else 0] for o in wanted]
+    cut_genes = [
+        genes.get(("grouping", s), -1) if k in first else -1 for k, s in enumerate(subjects)
+    ]
+    cuts = np.zeros((len(own), 2), np.int64)
+    for k, gene in enumerate(cut_genes):
+        if gene >= 0:
+            cuts[k] = [choice == "cut" for choice in space.genes[gene].choices]
+        else:
+            cuts[k, 0] = k in first and fixed_cuts.get(subjects[k]) == "cut"
     chained = [sorted({*p, b} - {-1}) for p, b in zip(preds, before, strict=True)]
     return Kernels(
         place_gene=_i64(placed),
         options=table,
-        cut_gene=_i64(
-            genes.get(("grouping", s), -1) if k in first else -1 for k, s in enumerate(subjects)
-        ),
-        cut_fixed=_i64(k in first and fixed_cuts.get(s) == "cut" for k, s in enumerate(subjects)),
+        cut_gene=_i64(cut_genes),
+        cuts=cuts,
         before=_i64(before),
         pred_ptr=_pointers(preds),
         pred=_i64(chain.from_iterable(preds)),

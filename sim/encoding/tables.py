@@ -23,8 +23,8 @@ from sim.taskgraph import I64
 
 FAST = ("placement", "grouping", "reuse", "dispatch", "operating_point")
 """Aspects that the compiled evaluator decides for each plan; a frame is made for all others."""
-TILE = 4
-"""Plans that a thread takes at least."""
+TURNS = 4
+"""Blocks of a batch that each thread takes: handing one over costs as much as some plans."""
 FRAMES = 64
 """Frames that are remembered: some hundred kilobytes each."""
 
@@ -72,7 +72,7 @@ class Ready:
             )
             self._spare.append(scratch)
 
-        over_rows(some, len(rows), TILE, threads)
+        over_rows(some, len(rows), -(-len(rows) // (TURNS * threads)) or 1, threads)
         return out
 
 
@@ -123,7 +123,6 @@ _TABLES: Memo[Tables] = Memo(8)
 def _meaning(space: Space) -> Meaning:
     """Return what the genes that are decided for each plan mean."""
     numbers: dict[str, tuple[str, ...]] = {
-        "grouping": ("join", "cut"),
         "reuse": RULES,
         "dispatch": DISPATCH_RULES,
         "operating_point.cpu": CPU_POINTS,
