@@ -16,6 +16,7 @@ from cost_models.device import Device, Pool
 from cost_models.dsp import dsp_cost
 from cost_models.gpu import gpu_cost
 from cost_models.library import Library, load_library
+from cost_models.mcu.cost import mcu_cost
 from cost_models.quantity import Quantity
 
 POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}
@@ -137,6 +138,8 @@ class CostModel:
 
     def _ask(self, call: KernelCall, unit: str) -> Cost:
         name, _, count = unit.partition(":")
+        if self.device.mcu is not None and POOLS.get(name) == "big":
+            return mcu_cost(call, int(count), self.device)
         if name in POOLS:
             return cpu_cost(call, POOLS[name], int(count), self.device, self.cpu)
         if name == "dsp":

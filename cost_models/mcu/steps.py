@@ -18,6 +18,7 @@ from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Operator, Role
 
+NOTHING = Counts()
 SERIAL = 1
 """Cores of work that no core shares."""
 
@@ -41,7 +42,7 @@ class Phase:
     product: MatMul | None = None
     one_core: bool = False
     by_columns: bool = False
-    work: Counts = Counts()
+    work: Counts = NOTHING
     shared: int = 0
     """Units of work that are shared out among cores (channels, rows, elements)."""
 
@@ -53,8 +54,7 @@ class Phase:
         if self.by_columns and not kernel.by_columns:
             kernel = replace(kernel, by_columns=True)
         if self.one_core:
-            alone = product_counts(self.product, kernel, SERIAL, fpus)
-            return alone
+            return product_counts(self.product, kernel, SERIAL, max(1, fpus // cores))
         if self.product.groups > 1:
             mine = replace(self.product, groups=ceil(self.product.groups / cores))
             busy = min(cores, ceil(self.product.groups / mine.groups))

@@ -39,7 +39,7 @@ class HalfFormat:
     @property
     def bias(self) -> int:
         """What the exponent field adds to the exponent: also the largest exponent."""
-        return 2 ** (self.exponent_bits - 1) - 1
+        return (1 << (self.exponent_bits - 1)) - 1
 
     @property
     def least_exponent(self) -> int:

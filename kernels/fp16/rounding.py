@@ -36,7 +36,7 @@ _FINITE = 1e300
 """Above every product of two finite values of either format, below infinity."""
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def rounded(x: float, shift: int, tiny: float, magic: float, limit: float) -> Any:
     """Round a float64 to a format of ``53 - shift`` bits.
 
@@ -53,7 +53,7 @@ def rounded(x: float, shift: int, tiny: float, magic: float, limit: float) -> An
     return value if abs(x) < limit else x * np.inf  # NaN stays NaN
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def fused(a: float, b: float, c: float, shift: int, tiny: float, magic: float, limit: float) -> Any:
     """``a b + c`` with one rounding."""
     product = a * b
@@ -65,7 +65,7 @@ def fused(a: float, b: float, c: float, shift: int, tiny: float, magic: float, l
     return rounded(moved if lost else total, shift, tiny, magic, limit)
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def fused_binary16(
     a: float, b: float, c: float, shift: int, tiny: float, magic: float, limit: float
 ) -> Any:
