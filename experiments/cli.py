@@ -21,12 +21,15 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
     from experiments import (
         cli_caches,
         cli_calibrate,
+        cli_certify,
         cli_compare,
         cli_federated,
         cli_hw,
         cli_memory,
         cli_plan,
         cli_plugins,
+        cli_report,
+        cli_search,
         cli_show,
         cli_simulate,
         cli_train,
@@ -109,9 +112,12 @@ def _root(
 
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
+app.command()(cli_search.search)
+app.command()(cli_report.report)
 app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
+app.command()(cli_certify.certify)
 app.add_typer(cli_plan.app, name="plan")
 app.add_typer(cli_hw.app, name="hw")
 app.command()(cli_show.devices)

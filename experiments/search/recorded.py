@@ -1,8 +1,9 @@
 """Recorded rescaling of real training runs: what accuracy risk is estimated from.
 
 ``recorded.json`` beside this module holds, for each rescaled tensor of two short trainings, the
-true shift of every step (of a run that scans in each step) and what shifts that were off by some
-bits did to its values (counted in runs of stale rules).
+true shift of every step (of a run that scans in each step), what shifts that were off by some
+bits did to its values (counted in runs of stale rules), and the same for each rule that follows
+the tensor in every step without a scan, in a run of its own.
 ``python -m experiments.search.recorded --runs DIR`` trains those runs again and writes the file.
 """
 
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.accuracy import with_one_rule
-from experiments.results import write_result
 from experiments.training.config import TrainConfig
 from experiments.training.folder import TRACE
 from experiments.training.loop import train
+from sim.files import write_atomic
 from sim.numeric.records import RescaleTrace, load_trace
 
 FILE = Path(__file__).with_name("recorded.json")
@@ -30,6 +31,9 @@ SETTLED = 256
 TRUE_RULE = "every"
 STALE_RULES = ("fixed:16", "fixed:64")
 """They err to either side, and do not upset the training whose values are counted."""
+FOLLOWING_RULES = ("hindsight", "delayed:4")
+"""Rules that use the largest sums of the steps just before. What they do to a step changes the
+next shifts at once, which no replay shows: they are counted closed-loop."""
 ROLES = ("forward", "input_grad", "weight_grad")
 DEPTHS = ("first", "middle", "last")
 CONFIGS = {
@@ -61,7 +65,9 @@ class TensorRecord:
     values
         Values in the tensor.
     met
-        What shift errors did to them.
+        What shift errors did to them under :data:`STALE_RULES`.
+    followed
+        The same under each of :data:`FOLLOWING_RULES`.
     """
 
     subject: str
@@ -70,6 +76,7 @@ class TensorRecord:
     shifts: tuple[int, ...]
     values: int
     met: Met
+    followed: Mapping[str, Met]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +113,12 @@ def counted(traces: Sequence[RescaleTrace], subject: str) -> Met:
 
 
 def recording(
-    config: TrainConfig, true: RescaleTrace, stale: Sequence[RescaleTrace]
+    config: TrainConfig,
+    true: RescaleTrace,
+    stale: Sequence[RescaleTrace],
+    followed: Mapping[str, RescaleTrace],
 ) -> dict[str, Any]:
-    """Return one training as the file has it."""
+    """Return the runs of one training as the file has them."""
     layers = [s for s in true.rows if role_of(s) == "forward"]
     return {
         "model": config.model,
@@ -122,11 +132,22 @@ def recording(
             subject: {
                 "shifts": _packed([row[0] for row in rows]),
                 "values": rows[0][5],
-                "met": {str(e): list(m) for e, m in counted(stale, subject).items()},
+                "met": _met_json(counted(stale, subject)),
+                "followed": {
+                    rule: _met_json(counted([trace], subject)) for rule, trace in followed.items()
+                },
             }
             for subject, rows in true.rows.items()
         },
     }
+
+
+def _met_json(met: Met) -> dict[str, list[int]]:
+    return {str(error): list(counts) for error, counts in met.items()}
+
+
+def _met(content: Mapping[str, Sequence[int]]) -> Met:
+    return {int(error): (steps, clipped, gone) for error, (steps, clipped, gone) in content.items()}
 
 
 def _packed(shifts: Sequence[int]) -> str:
@@ -167,9 +188,14 @@ def _recording(content: Mapping[str, Any]) -> Recording:
     for subject, each in content["tensors"].items():
         role = role_of(subject)
         depth = layer_depth[subject.removesuffix(f".{role}")]
-        met = {int(error): tuple(counts) for error, counts in each["met"].items()}
         tensors[subject] = TensorRecord(
-            subject, role, depth, _unpacked(each["shifts"]), each["values"], met
+            subject,
+            role,
+            depth,
+            _unpacked(each["shifts"]),
+            each["values"],
+            _met(each["met"]),
+            {rule: _met(met) for rule, met in each["followed"].items()},
         )
     return Recording(
         content["model"], content["dataset"], content["batch"], content["profile"], tensors
@@ -181,11 +207,17 @@ def run_name(config: TrainConfig, rule: str) -> str:
     return f"{config.model}-{rule.replace(':', '-')}-seed{config.seed}"
 
 
-def trace_of(config: TrainConfig, rule: str, runs: Path) -> RescaleTrace:
-    """Train with one rescale rule for every tensor, unless that was done; return its trace."""
+def trained(config: TrainConfig, rule: str, runs: Path) -> tuple[RescaleTrace, float]:
+    """Train with one rescale rule for every tensor, unless that was done.
+
+    Returns
+    -------
+    tuple
+        The trace, and the test accuracy.
+    """
     name = run_name(config, rule)
-    train(with_one_rule(config, rule, runs / f"{name}.plan.json"), runs / name)
-    return load_trace(runs / name / TRACE)
+    result = train(with_one_rule(config, rule, runs / f"{name}.plan.json"), runs / name)
+    return load_trace(runs / name / TRACE), float(result["test"]["accuracy"])
 
 
 def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
@@ -193,11 +225,17 @@ def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
     found = []
     for config in CONFIGS.values():
         settings = replace(config, threads=threads)
-        true = trace_of(settings, TRUE_RULE, runs)
-        stale = [trace_of(settings, rule, runs) for rule in STALE_RULES]
-        found.append(recording(config, true, stale))
-    rules = {"true": TRUE_RULE, "stale": list(STALE_RULES)}
+        true, _ = trained(settings, TRUE_RULE, runs)
+        stale = [trained(settings, rule, runs)[0] for rule in STALE_RULES]
+        followed = {rule: trained(settings, rule, runs)[0] for rule in FOLLOWING_RULES}
+        found.append(recording(config, true, stale, followed))
+    rules = {"true": TRUE_RULE, "stale": STALE_RULES, "followed": FOLLOWING_RULES}
     return {"schema": SCHEMA, "settled": SETTLED, "rules": rules, "recordings": found}
+
+
+def write(content: Mapping[str, Any]) -> None:
+    """Write the file, whole or not at all; compact, as nobody edits it."""
+    write_atomic(FILE, json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -208,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/risk"), help="folder of runs")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")
     options = parser.parse_args(arguments)
-    write_result(FILE, record(options.runs, options.threads))
+    write(record(options.runs, options.threads))
     print(f"wrote {FILE}")
 
 

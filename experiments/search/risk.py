@@ -7,8 +7,9 @@ either, in parts per million: the mean over all tensors with an INT32 accumulato
 alike, since a small gradient matters to its layer as a large activation to the next. A tensor of
 a layer in FP32 counts as undamaged. What INT8 loses with true shifts is not in it.
 
-Each rule is replayed open-loop on true shifts that were recorded in real training; what an error
-of some bits does to a tensor's values was counted in runs of stale rules
+A rule that scans is replayed open-loop on true shifts that were recorded in real training; what
+an error of some bits does to a tensor's values was counted in runs of stale rules. Of rules that
+never scan (``hindsight``, ``delayed:K``) the damage itself was counted, in runs of their own
 (:mod:`experiments.search.recorded`). So it is an estimate fitted to those trainings, and the
 final judge of a plan is its own training (:mod:`experiments.search.verify`).
 """
@@ -25,7 +26,9 @@ from numpy.typing import NDArray
 
 from cost_models.device import Device
 from experiments.search.recorded import (
+    FOLLOWING_RULES,
     SETTLED,
+    Met,
     Recording,
     TensorRecord,
     depths,
@@ -33,16 +36,17 @@ from experiments.search.recorded import (
     role_of,
 )
 from sim.aspects import ORDER
-from sim.encoding import Genes, Space
-from sim.encoding.space import SpaceError
+from sim.encoding import Genes, Space, SpaceError
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before, lowering
 from sim.plan import Plan
-from sim.rescaling import parse_rule
+from sim.rescaling import Delayed, parse_rule
 
 MILLION = 1_000_000
 FEWEST = 8
 """Tensor-steps that a shift error must have been met in for its own counts to be used."""
+MEAN = "mean of "
+"""Begins the source of a tensor that was not recorded."""
 CHUNK = 4096
 """Plans looked up at once, so that the table of places stays in the cache."""
 
@@ -113,11 +117,30 @@ def mean_damage(group: Sequence[TensorRecord], error: int, steps: int) -> Parts:
     return saturated / steps, max(0.0, lost / steps)
 
 
+def met_damage(values: int, met: Met) -> Parts:
+    """Return the mean damage over all steps that were counted of one tensor."""
+    record = TensorRecord("", "", "", (), values, met, {})
+    saturated = lost = 0.0
+    for error, (steps, _, _) in met.items():
+        clipped, gone = mean_damage((record,), error, steps) if error else (0.0, 0.0)
+        saturated, lost = saturated + steps * clipped, lost + steps * gone
+    whole = max(1, sum(steps for steps, _, _ in met.values()))
+    return saturated / whole, lost / whole
+
+
 @lru_cache(maxsize=4096)
 def recorded_risk(rule: str, recording: int, subject: str) -> Parts:
-    """Return the expected damage of a rule to a tensor of the recording of that number."""
+    """Return the expected damage of a rule to a tensor of the recording of that number.
+
+    ``delayed`` with another length than the recorded one takes that one's.
+    """
     one = recordings()[recording]
     record = one.tensors[subject]
+    parsed = parse_rule(rule)
+    if isinstance(parsed, Delayed):
+        hindsight, delayed = FOLLOWING_RULES
+        known = record.followed[hindsight if parsed.length == 1 else delayed]
+        return met_damage(record.values, known)
     alike = [t for t in one.tensors.values() if t.role == record.role]
     saturated = lost = 0.0
     found = shift_errors(rule, record.shifts)
@@ -192,8 +215,8 @@ def _class_of(
     ]
     of_class = [(k, subject) for k, subject, other in of_role if other == depth]
     if of_class:
-        return f"mean of {depth} {role}", of_class
-    return f"mean of {role}", [(k, subject) for k, subject, _ in of_role]
+        return f"{MEAN}{depth} {role}", of_class
+    return f"{MEAN}{role}", [(k, subject) for k, subject, _ in of_role]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,6 +239,16 @@ class RiskTable:
     """First entry of each tensor in ``_risk``."""
     _risk: I64
     """Parts per million of a tensor's values, times :data:`MILLION`, by precision and rule."""
+
+    @property
+    def note(self) -> str:
+        """What the estimate rests on, in a sentence for reports."""
+        whole, classes = len(self.tensors), sum(t.source.startswith(MEAN) for t in self.tensors)
+        known = " and ".join(f"{one.model} on {one.dataset}" for one in recordings())
+        return (
+            f"Accuracy risk is estimated from recorded trainings of {known}: {whole - classes} of "
+            f"{whole} tensors are recorded ones, {classes} take the mean of their role and depth."
+        )
 
     def of(self, batch: Genes) -> I64:
         """Return the risk of each row of ``batch``, int16 ``(plans, genes)``, ppm, rounded down.

@@ -26,7 +26,7 @@ from experiments.values import short, whole
 from kernels.profiles import PROFILES, NumericProfile, SplitRule
 from sim.files import write_atomic
 from sim.graph import TrainingGraph
-from sim.lowering import draft_before
+from sim.lowering import draft_before, validate
 from sim.plan import Key, Plan
 
 NUMERIC = ("precision", "batch_split", "rescale")
@@ -150,6 +150,8 @@ def verify_top(
     _check_names([base, *finalists])
     config = replace(config, engine="none")
     graph = prepare(replace(config, plan="mnn-fp32")).graph
+    for plan in (base, *finalists):
+        validate(graph, plan, device)
     profile = PROFILES[config.profile]
     groups: dict[str, list[str]] = {}
     settings: dict[str, TrainConfig] = {}

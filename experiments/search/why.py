@@ -18,7 +18,7 @@ from cost_models.device import Device
 from experiments.explain import Explainer
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.critical import IDLE, critical_path
-from sim.encoding.space import repaired
+from sim.encoding.repair import repaired
 from sim.expected import Expectation, expect, expected_ns
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before

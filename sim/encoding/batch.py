@@ -15,7 +15,7 @@ from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
 from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
-from sim.encoding.static_loops import Step, static_step
+from sim.encoding.static_loops import Step, Terms, static_step
 from sim.engines.compiled import empty_state
 from sim.lowering import CYCLE_STEPS
 from sim.taskgraph import I64
@@ -51,6 +51,8 @@ class Scratch(NamedTuple):
     step: Step
     rows: Rows
     lives: Lives
+    sums: I64
+    """Shape ``(4,)``: time and energy, each in whole parts and remainders."""
 
 
 def make_scratch(frame: Frame, machine: Machine) -> Scratch:
@@ -69,9 +71,11 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
     per_step = dict.fromkeys(Step._fields, n + 1)
     per_step |= dict.fromkeys(("order", "ready_ns", "following", "end_ns"), items)
     per_step |= {"level_count": n + 3, "slot_free": slots, "slot_vtcm": slots}
+    per_step |= {"sums": 2}
     per_step |= dict.fromkeys(("unit_start", "unit_floor", "unit_slot"), units)
     per_row = dict.fromkeys(Rows._fields[:-1], rows)
-    per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4, "stamp": 1}
+    per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4}
+    per_row |= {"stamp": 1, "moved": 1}
     per_row |= {"level_count": n + 3, "member_ptr": n + 2}
     cache = {name: zeros(n + 1) for name in Cache._fields}
     cache |= {"miss": zeros(LONGEST, n + 1), "seen": zeros(LONGEST + 1)}
@@ -83,6 +87,7 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
         Step(**{name: zeros(size) for name, size in per_step.items()}),
         Rows(**{name: zeros(size) for name, size in per_row.items()}, state=state),
         Lives(*(zeros(tensors) for _ in Lives._fields)),
+        zeros(4),
     )
 
 
@@ -149,6 +154,15 @@ def _prepared(subgraphs: int, rule: int, distinct: int, machine: Machine, s: Gro
     return max(largest, min(distinct, machine.dsp_memory))
 
 
+@inlined
+def _add(found: tuple[int, int], weight: int, whole: int, sums: I64) -> None:
+    """Add a step's share, in whole parts and remainders, so that no sum wraps."""
+    sums[0] += weight * (found[0] // whole)
+    sums[1] += weight * (found[0] % whole)
+    sums[2] += weight * (found[1] // whole)
+    sums[3] += weight * (found[1] % whole)
+
+
 @compiled
 def score(
     batch: I16,
@@ -164,78 +178,46 @@ def score(
     out: I64,
 ) -> None:
     """Score rows ``first <= b < last`` of a batch, all of one frame, into ``out[b]``."""
-    kernels = frame.kernels
     sheets = len(frame.weights)
+    begin = 0 if fidelity == EXPECTED else sheets - 1
     for b in range(first, last):
         row = batch[b]
-        _place(row, kernels, s.groups)
-        subgraphs = assign(kernels, s.groups)
-        sort_by_level(kernels, subgraphs, s.groups)
-        describe(kernels, subgraphs, s.groups)
         rule = _choice(meaning.reuse, row, meaning)
         dispatch = _choice(meaning.dispatch, row, meaning)
         cpu_point = _choice(meaning.cpu_point, row, meaning)
         dsp_point = _choice(meaning.dsp_point, row, meaning)
+        batch_cost, serial = frame.input_cost, frame.input_serial
+        terms = Terms(costs, machine, cpu_point, dsp_point, batch_cost, serial)
+        _place(row, frame.kernels, s.groups)
+        subgraphs = assign(frame.kernels, s.groups)
+        sort_by_level(frame.kernels, subgraphs, s.groups)
+        describe(frame.kernels, subgraphs, s.groups)
         keys, sizes = s.groups.key, s.groups.memory_bytes
         steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, memory, s.cache)
-        begin = 0
         if fidelity != EXPECTED:
             s.cache.chosen[0] = worst(steps, subgraphs, s.cache)
             steps = 1
-            begin = sheets - 1
         whole = 0
         for number in range(begin, sheets):
             whole += steps * (frame.weights[number] if fidelity == EXPECTED else 1)
-        time = 0
-        energy = 0
-        time_left = 0
-        energy_left = 0
+        s.sums[:] = 0
         most = 0
         for number in range(begin, sheets):
             weight = frame.weights[number] if fidelity == EXPECTED else 1
-            if weight == 0:
-                continue
             sheet = _sheet(number, frame)
-            for at in range(steps):
+            for at in range(steps if weight > 0 else 0):
                 miss = s.cache.miss[s.cache.chosen[at]]
                 if fidelity == STATIC:
-                    found = static_step(
-                        sheet,
-                        costs,
-                        machine,
-                        cpu_point,
-                        dsp_point,
-                        frame.input_cost,
-                        frame.input_serial,
-                        miss,
-                        subgraphs,
-                        s.groups,
-                        s.step,
-                    )
+                    found = static_step(sheet, terms, miss, subgraphs, s.groups, s.step)
                 else:
-                    rows, moved = build(
-                        sheet,
-                        costs,
-                        machine,
-                        cpu_point,
-                        dsp_point,
-                        frame.input_cost,
-                        frame.input_serial,
-                        miss,
-                        subgraphs,
-                        s.groups,
-                        s.rows,
-                    )
-                    found = run_step(dispatch, rows, moved, machine, s.rows)
+                    rows = build(sheet, terms, miss, subgraphs, s.groups, s.rows)
+                    found = run_step(dispatch, rows, machine, s.rows)
                     if memory == 1:
                         distinct = s.cache.total[0]
                         held = _prepared(subgraphs, rule, distinct, machine, s.groups)
                         resident = frame.weight_bytes[number] + held
                         most = max(most, peak(resident, sheet, s.rows, s.lives))
-                time += weight * (found[0] // whole)  # in parts, so that no sum wraps
-                time_left += weight * (found[0] % whole)
-                energy += weight * (found[1] // whole)
-                energy_left += weight * (found[1] % whole)
-        out[b, TIME] = time + time_left // whole
-        out[b, ENERGY] = energy + energy_left // whole
+                _add(found, weight, whole, s.sums)
+        out[b, TIME] = s.sums[0] + s.sums[1] // whole
+        out[b, ENERGY] = s.sums[2] + s.sums[3] // whole
         out[b, MEMORY] = most

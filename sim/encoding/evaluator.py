@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim.encoding.discover import SpaceError
 from sim.encoding.scores import Scores
-from sim.encoding.space import Genes, Space, SpaceError
+from sim.encoding.space import Genes, Space
 from sim.encoding.tables import Tables
 
 FIDELITIES = ("expected", "quiet", "static")

@@ -1,0 +1,99 @@
+"""The figures of docs/background/certificates.md: ``python -m experiments.certify.study``.
+
+Small graphs: drawn training steps of 24 to 60 tasks, each with a choice of two units, with and
+without contention for the memory. Large spaces: the bound over all plans of a network, beside
+Mandheling's plan and the best one that is kept in ``results/plans``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.certify.bounds import energy_bound, lower_bound, quick_bound
+from experiments.certify.choices import training_instance
+from experiments.certify.exact import certify_graph
+from experiments.results import FOLDER, versions, write_result
+from sim import Plan, build_plan, expect, load_device, load_model, training_graph
+from sim.encoding import Space
+
+NETWORKS = ("vgg11", "vgg16", "resnet18")
+DEVICE = "snapdragon-865"
+BATCH = 64
+LAYERS = (8, 10, 12, 14, 16, 18, 20)
+INSTANCES = 30
+
+
+def small_graphs(count: int = INSTANCES) -> list[dict[str, Any]]:
+    """Certify drawn graphs; every second one has contention for the memory."""
+    rows = []
+    for seed in range(count):
+        memory = bool(seed % 2)
+        graph = training_instance(LAYERS[seed % len(LAYERS)], seed, memory=memory)
+        proof = certify_graph(graph)
+        row = {
+            "seed": seed,
+            "tasks": len(graph),
+            "contention": memory,
+            "time_ns": proof.time_ns,
+            "bound_ns": proof.bound_ns,
+            "optimal": proof.optimal,
+            "gap": round(proof.gap, 5),
+            "examined": proof.examined,
+            "seconds": round(proof.seconds, 1),
+        }
+        print(row, file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
+def large_spaces(networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
+    """Bound all plans of each network and compare Mandheling's plan and the best one kept."""
+    rows = []
+    device = load_device(DEVICE)
+    for name in networks:
+        graph = training_graph(load_model(name, batch=BATCH))
+        base = build_plan("mandheling", graph, device)
+        space = Space.of(graph, device, base)
+        quick, bound = quick_bound(space), lower_bound(space)
+        path = FOLDER / "plans" / f"{name}-{DEVICE}.json"
+        best = Plan.read(path) if path.exists() else base
+        found = expect(graph, best, device)
+        row = {
+            "model": name,
+            "genes": len(space.genes),
+            "mandheling_ns": expect(graph, base, device).time_ns,
+            "best_ns": found.time_ns,
+            "bound_ns": bound.time_ns,
+            "gap": round(bound.gap(found.time_ns), 4),
+            "parts_ns": dict(bound.parts),
+            "best_breakdown_ns": found.breakdown_ns,
+            "seconds": round(bound.seconds, 2),
+            "quick_ns": quick.time_ns,
+            "quick_seconds": round(quick.seconds, 2),
+            "best_pj": found.energy_pj,
+            "energy_bound_pj": energy_bound(space),
+        }
+        print(row, file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute both tables and write results/certify.json."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.certify.study", description=__doc__)
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="drawn graphs (30)")
+    options = parser.parse_args(arguments)
+    content = {
+        "versions": versions(),
+        "large": large_spaces(),
+        "small": small_graphs(options.instances),
+    }
+    write_result(FOLDER / "certify.json", content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
