@@ -1,8 +1,8 @@
 """Power of a whole board against the clock of its busy cores, fitted to a published sweep.
 
-``P = a + b f + c f^3``: what is always on, what switches at a fixed voltage, and what switches while
-the voltage rises with the clock. The table ``measured/exynos5422_power.csv`` has the wall power of a
-board with four busy Cortex-A15 at 16 clocks.
+``P = a + b f + c f^3``: what is always on, what switches at a fixed voltage, and what switches
+while the voltage rises with the clock. The table ``measured/exynos5422_power.csv`` has the wall
+power of a board with four busy Cortex-A15 at 16 clocks.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ class MomentumUpdate(SgdUpdate):
     """``v <- m v + (g + decay w)``, ``w <- w - rate v`` with a state ``v`` of ``state_bits``.
 
     With 32 bits the state is read and written beside the weights. With 8 bits it is a byte per
-    parameter and a float32 per block of 2048; each element is then looked up and scaled before it is
-    updated, and scaled, compared eight times and stored after.
+    parameter and a float32 per block of 2048; each element is then looked up and scaled before it
+    is updated, and scaled, compared eight times and stored after.
 
     Raises
     ------
@@ -101,15 +101,15 @@ class MomentumUpdate(SgdUpdate):
         return self.params + 4 * -(-self.params // STATE_BLOCK)
 
     def work(self, role: Role) -> Work:
-        """Seven operations per parameter, eighteen with a state of 8 bits.
+        """Six operations per parameter, eighteen with a state of 8 bits.
 
-        Three products, three sums and their store; with 8 bits a look-up, a product, a comparison for
-        the scale, a division and eight comparisons less the store. Elements are of 32 bits: four
-        parameters of an 8-bit state count as one.
+        Three products and three sums; with 8 bits also a look-up, a product, a comparison for the
+        scale, a division and eight comparisons. Elements are of 32 bits: four parameters of an
+        8-bit state count as one.
         """
         if role is not Role.UPDATE:
             raise self.no_role(role)
         state = -(-self.state_bytes // 4)
-        each = 7 if self.state_bits == 32 else 18
+        each = 6 if self.state_bits == 32 else 18
         reads = (self.params + state, self.params)
         return Work(macs=0, alu_ops=each * self.params, reads=reads, writes=self.params + state)

@@ -1,9 +1,10 @@
 """Incremental training: one group after the other, the earlier ones left as they are.
 
 ``python -m experiments.dynamic.increments --dataset cifar10 --data DIR --out DIR`` trains the four
-groups of ``dynamic-alexnet`` and writes ``result.json``: accuracy and confidence with 25, 50, 75 and
-100 % of the network, and what a step of each increment costs. A run that was stopped goes on after
-its last whole increment; ``--keep FILE`` keeps the small result, with the command, beside others.
+groups of ``dynamic-alexnet`` and writes ``result.json``: accuracy and confidence with 25, 50, 75
+and 100 % of the network, and what a step of each increment costs. A run that was stopped goes on
+after its last whole increment; ``--keep FILE`` keeps the small result, with the command, beside
+others.
 """
 
 from __future__ import annotations
@@ -115,13 +116,7 @@ def _increment(
     begin, losses, validated = monotonic(), [], []
     schedule = settings.schedule(len(data.epoch(settings, 0)))
     for epoch in range(settings.epochs):
-        batches = data.epoch(settings, epoch)
-        first = epoch * len(batches)
-        losses.append(
-            train_epoch(
-                session, batches, lambda n, first=first: schedule.rate_q24(first + n), epoch
-            )  # type: ignore[misc]
-        )
+        losses.append(train_epoch(session, data.epoch(settings, epoch), schedule, epoch))
         if data.validation is not None:
             validated.append(score(session, data.validation, settings.batch).document())
     expected = expect(graph, plan, device)
@@ -188,7 +183,7 @@ def _said(row: dict[str, Any]) -> str:
 
 
 def kept(result: dict[str, Any], command: str) -> dict[str, Any]:
-    """The part of a result that is worth keeping beside others, with the command that repeats it."""
+    """What of a result is worth keeping beside others, with the command that repeats it."""
     rows = [{k: v for k, v in row.items() if k != "validation"} for row in result["increments"]]
     return {**result, "increments": rows, "command": command}
 

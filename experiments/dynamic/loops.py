@@ -161,7 +161,7 @@ class Score:
 def train_epoch(
     session: TrainingSession,
     batches: Batches,
-    rate_q24: Callable[[int], int],
+    schedule: Schedule,
     epoch: int,
     *,
     before_last: Callable[[], None] = lambda: None,
@@ -170,8 +170,8 @@ def train_epoch(
 
     Parameters
     ----------
-    rate_q24
-        Learning rate by number of the batch.
+    schedule
+        Learning rates of the whole training.
     before_last
         Called before the last batch.
 
@@ -184,7 +184,8 @@ def train_epoch(
     for number, (images, labels) in enumerate(batches):
         if number == len(batches) - 1:
             before_last()
-        step = session.step(images, labels, rate_q24=rate_q24(number), epoch=epoch)
+        rate = schedule.rate_q24(epoch * len(batches) + number)
+        step = session.step(images, labels, rate_q24=rate, epoch=epoch)
         if not isfinite(step.result.loss):
             raise TrainingError(
                 f"epoch {epoch}, step {number}: the loss is {step.result.loss}; take a smaller rate"

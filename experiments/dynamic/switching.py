@@ -1,10 +1,11 @@
 """Training that starts in INT8 and goes on in FP32 when gradients say so: MuPPET's rule, for real.
 
-``python -m experiments.dynamic.switching --model vgg11 --dataset cifar10 --data DIR --out FILE`` trains
-with the plan of each precision in turn (INT8 as ``mandheling``, FP32 as ``mnn-fp32``). The diversity
-is that of real gradients: those of the last batch of each epoch, of every layer. The result holds
-the precision, diversity and loss of each epoch, and the time and energy that the device is expected
-to take. Parameters are carried over as float32; the velocity starts again from rest.
+``python -m experiments.dynamic.switching --model vgg11 --dataset cifar10 --data DIR --out FILE``
+trains with the plan of each precision in turn (INT8 as ``mandheling``, FP32 as ``mnn-fp32``). The
+diversity is that of real gradients: those of the last batch of each epoch, of every layer. The
+result holds the precision, diversity and loss of each epoch, and the time and energy that the
+device is expected to take. Parameters are carried over as float32; the velocity starts again from
+rest.
 """
 
 from __future__ import annotations
@@ -122,22 +123,16 @@ class _Run:
     def epoch(self, epoch: int) -> None:
         """Train one epoch; afterwards ask the rule."""
         batches = self.data.epoch(self.settings, epoch)
-        first, parameters = epoch * len(batches), self.session.executor.parameters
+        parameters = self.session.executor.parameters
 
         def watch() -> None:
             parameters.watched = {}
 
-        loss = train_epoch(
-            self.session,
-            batches,
-            lambda number: self.schedule.rate_q24(first + number),
-            epoch,
-            before_last=watch,
-        )
+        loss = train_epoch(self.session, batches, self.schedule, epoch, before_last=watch)
         assert parameters.watched is not None
         self.sums.add(parameters.watched)
         parameters.watched = None
-        row = {
+        row: dict[str, Any] = {
             "precision": self.precision,
             "loss": loss,
             "time_ns": len(batches) * self.expected.time_ns,

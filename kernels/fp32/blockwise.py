@@ -1,10 +1,11 @@
 """Optimiser state in 8 bits: blocks with a scale each, and a codebook that is not linear.
 
 Dettmers et al., *8-bit Optimizers via Block-wise Quantization* (arXiv 2110.02861). State is cut in
-blocks of :data:`BLOCK` elements; each keeps its largest magnitude and one byte per element, an index
-into 256 values from -1 to 1. The values are dynamic: seven decades below 1, of which each has twice
-as many equal steps as the one below, so that large values are told apart finely and small ones are
-not lost. In an update each block is widened, updated and narrowed again; no 32-bit copy is kept.
+blocks of :data:`BLOCK` elements; each keeps its largest magnitude and one byte per element, an
+index into 256 values from -1 to 1. The values are dynamic: seven decades below 1, of which each has
+twice as many equal steps as the one below, so that large values are told apart finely and small
+ones are not lost. In an update each block is widened, updated and narrowed again; no 32-bit copy is
+kept.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def blockwise_update(
     weight_decay: float = 0.0,
     threads: int | None = None,
 ) -> None:
-    """``v = momentum v + (g + weight_decay w)``, then ``w = w - rate v``, in place; ``v`` in 8 bits.
+    """``v = momentum v + (g + weight_decay w)``, ``w = w - rate v``, in place; ``v`` in 8 bits.
 
     The weights take their step by the velocity before it is narrowed.
 

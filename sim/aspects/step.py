@@ -1,8 +1,8 @@
 """Choices about the step as a whole: reuse rule, clocks, FastRPC mode, dispatch order, libraries.
 
 They rewrite no items. ``reuse`` acts through the state (which subgraphs are prepared),
-``operating_point`` and ``gpu_clock`` convert cycles to time, ``rpc_qos`` picks a latency table, ``dispatch``
-sets priorities, ``library`` names whose kernels run on CPU and GPU, ``input`` says how
+``operating_point`` and ``gpu_clock`` convert cycles to time, ``rpc_qos`` picks a latency table,
+``dispatch`` sets priorities, ``library`` names whose kernels run on CPU and GPU, ``input`` says how
 the next batch gets ready.
 """
 

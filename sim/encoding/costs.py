@@ -18,7 +18,7 @@ SLOTS, LEAD, BYTES, CAP, VTCM, COMPUTE, POWER, LASTS = range(8)
 duration in ns without contention. Eight integers are one cache line."""
 
 Costs = I64
-"""``(calls, options, operating points, 8)``; a call that an option has no kernel for has 0 slots."""
+"""``(calls, options, points, 8)``; a call that an option has no kernel for has 0 slots."""
 
 
 class CostTable:

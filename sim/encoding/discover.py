@@ -111,7 +111,7 @@ def _precisions(
     *,
     mixed: bool,
 ) -> list[Plan]:
-    """``plain`` with all layers in each precision, ``mixed`` also in two in turn; none where held."""
+    """``plain`` with all layers in each precision, ``mixed`` also in two in turn, if not held."""
     if "precision" in held:
         return []
     precision = next(a for a in ORDER if a.name == "precision")

@@ -36,7 +36,8 @@ HELD = ("library", "input", "rpc_qos", "backward", "optimiser_state")
 """Aspects that a search leaves alone by default: circumstances, the backward rule and what the
 optimiser keeps.
 
-Another rule or state learns something else: search it (with ``held`` of the others) where accuracy counts.
+Another rule or state learns something else: search it (with ``held`` of the others) where accuracy
+counts.
 """
 
 SCHEDULE = ("placement", "grouping")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.fp32.blockwise import blockwise_update, dequantise_blocks, quantise_blocks
 from kernels.fp16 import elementwise as half
 from kernels.fp16.formats import FORMATS, HalfFormat, round_to
+from kernels.fp32.blockwise import blockwise_update, dequantise_blocks, quantise_blocks
 from kernels.fp32.update import sgd_update
 from kernels.int8.update import (
     DECAY_UNIT,

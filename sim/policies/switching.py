@@ -1,8 +1,8 @@
 """When to train in more bits: MuPPET's rule on the diversity of gradients.
 
-Rajagopal et al., *Multi-Precision Policy Enforced Training* (ICML 2020, arXiv 2006.09049; repository
-ICIdsl/muppet). While quantised gradients of successive epochs point ever more the same way, training
-goes on as it is. Every few epochs the diversity of each layer's gradients is taken,
+Rajagopal et al., *Multi-Precision Policy Enforced Training* (ICML 2020, arXiv 2006.09049;
+repository ICIdsl/muppet). While quantised gradients of successive epochs point ever more the same
+way, training goes on as it is. Every few epochs the diversity of each layer's gradients is taken,
 ``sum ||g||^2 / ||sum g||^2`` over the epochs since, and its mean over layers is compared with the
 largest so far. Each time it falls short by more than a threshold that tightens with the epochs
 counts, and after a few of these training goes on in the next precision.
@@ -74,7 +74,7 @@ class GradientSums:
 
 @dataclass(frozen=True, slots=True)
 class SwitchState:
-    """What the rule remembers: level in use, largest diversity at it, and how often it fell short."""
+    """What the rule remembers: its level, the largest diversity there, how often it fell short."""
 
     level: int = 0
     largest: float = 0.0

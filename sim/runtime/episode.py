@@ -159,7 +159,8 @@ def run_episode(
         memory = manager.observe(table, memory, sight, slow)
         state = replace(state, step=frame + 1, manager=memory)
         columns.append((pick.row, time, energy, excess, pick.excess_ppm))
-    return Episode(*np.array(columns, np.int64).T, final=state)
+    rows, time_ns, energy_pj, excess, expected = np.array(columns, np.int64).T
+    return Episode(rows, time_ns, energy_pj, excess, expected, state)
 
 
 def _excess(budget: Budget, time_ns: int, energy_pj: int, power_mw: int) -> int:

@@ -55,11 +55,11 @@ def _notes(trained: bool) -> tuple[str, ...]:
         "--keep experiments/reproduce/dynamic_dnn/trained.json`."
     )
     return (
-        "Dynamic range is the largest over the smallest value of a metric. The published figures say "
+        "Dynamic range is the largest over the smallest value of a metric. Published figures say "
         "how much wider it is than that of existing works, whose ranges are not at hand; here the "
         "reference is a network that cannot be scaled, with a range of 1.",
-        "Of the paper only the abstract and the description of its data were at hand: layer sizes, "
-        "software, cores per task and measured times are not. Each cluster runs with all its cores. "
+        "Of the paper only the abstract and a description of its data were at hand: layer sizes, "
+        "software, cores per task and times are not. Each cluster runs with all its cores. "
         "No number here was fitted on the published ranges.",
         "Energy is that of the whole board, idle power included; that of Jetson Nano is assumed.",
         origin,

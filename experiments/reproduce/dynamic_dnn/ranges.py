@@ -19,7 +19,7 @@ ABSTRACT: Final = "Xun et al., MLCAD 2019 (arXiv 2105.03600), abstract"
 OURS: Final = "no published value"
 TRAINED: Final = Path(__file__).parent / "trained.json"
 RECALLED: Final = {1: 56.0, 2: 62.7, 3: 68.8, 4: 71.2}
-"""Top-1 of the 25, 50, 75 and 100 % models in percent, from memory: priors, not published values."""
+"""Top-1 of the four models in percent, from memory: priors, not published values."""
 BOARDS: Final = ("odroid-xu3", "jetson-nano")
 WHOLE: Final = {"odroid-xu3": ("cpu:4", "little:4"), "jetson-nano": ("cpu:4", "gpu")}
 """Units of the paper: clusters with all their cores, and the GPU."""
