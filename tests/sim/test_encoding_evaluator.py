@@ -53,6 +53,7 @@ def assert_equal(space: Space, rows: Genes, fidelity: str) -> None:
         ("lenet", "snapdragon-865", 16, 40),
         ("lenet", "snapdragon-750g", 12, 20),
         ("lenet", "laptop", 8, 10),
+        ("lenet", "jetson-nano", 8, 8),
         ("vgg11", "snapdragon-888", 8, 6),
         ("resnet18", "qcs6490", 4, 4),
         ("mobilenet-v2", "snapdragon-855", 4, 2),

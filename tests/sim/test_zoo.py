@@ -28,6 +28,10 @@ EXACT = {
     # name: (parameters, MACs of one sample), exact integers of this sandbox
     "alexnet": (61_100_840, 714_188_480),
     "ds-cnn": (22_604, 2_656_768),
+    "dynamic-alexnet-100": (1_628_008, 47_261_696),
+    "dynamic-alexnet-25": (407_002, 11_815_424),
+    "dynamic-alexnet-50": (814_004, 23_630_848),
+    "dynamic-alexnet-75": (1_221_006, 35_446_272),
     "googlenet": (6_624_904, 1_498_376_192),
     "inception-v3": (23_834_568, 5_713_216_096),
     "lenet": (430_500, 2_293_000),
