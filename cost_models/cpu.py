@@ -33,6 +33,10 @@ def moved_bytes(call: KernelCall) -> int:
         return sum(work.reads) * ITEM_BYTES["int32"]
     if kind == "requantise":
         return sum(work.reads) * ITEM_BYTES["int32"] + work.writes
+    if kind == "sign_mask":  # bits lie in bytes, whatever the data type
+        return sum(work.reads) * size + work.writes
+    if kind == "masked_grad":
+        return (work.reads[0] + work.writes) * size + work.reads[1]
     if kind == "quantise":  # one pass finds the range, one converts
         return 2 * sum(work.reads) * ITEM_BYTES["fp32"] + work.writes
     if kind == "dequantise":

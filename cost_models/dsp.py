@@ -47,6 +47,8 @@ DSP_KINDS = frozenset(
         "tap_sum",
         "tap_broadcast",
         "channel_sum",
+        "sign_mask",
+        "masked_grad",
     }
 )
 """Operators with an INT8 kernel on the DSP. Batch norm and the loss stay on the CPU.

@@ -6,15 +6,17 @@ forward pass leaves patch sums of the input, and the two gradient kernels become
 maps, with passes before and after them. What the released latency benchmark leaves out, spreading
 both gradients again, is charged. ``svd:K`` and ``hosvd:N:C:H:W`` keep the input in factors of these
 ranks and restore it for an exact rule (:mod:`kernels.tucker`); such a layer computes in FP32.
+A ReLU is a subject, too: with ``mask`` it keeps a bit per element in the place of its output
+(:mod:`kernels.signs`), and no gradient changes.
 
 All passes are kernels of their own, so precision, batch split, rescaling, placement and grouping
 treat them like any other. The input itself is freed after the forward pass, unless another kernel
-keeps it: a ReLU before the convolution masks its error by it.
+keeps it: a ReLU before the convolution masks its error by it, unless it keeps bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,11 +24,12 @@ from cost_models.device import Device
 from kernels.conv import Conv2d
 from kernels.filtered import FilteredConv, largest_patch
 from kernels.operators import Operator, Role
+from kernels.signs import MaskedGrad, SignMask
 from kernels.tucker import Ranks, TuckerRestore, TuckerSave
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
-EXACT, FILTER, SVD, HOSVD = "exact", "filter", "svd", "hosvd"
+EXACT, FILTER, SVD, HOSVD, MASK = "exact", "filter", "svd", "hosvd", "mask"
 PATCHES = (2, 4, 7)
 """Patches that are listed (those of the published tables); any up to the map is allowed."""
 
@@ -37,8 +40,8 @@ class Backward(Aspect):
     name = "backward"
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
-        """Convolutions with a gradient, in order of the forward pass."""
-        return gradient_layers(draft)
+        """Convolutions and ReLUs with a gradient, in order of the forward pass."""
+        return gradient_layers(draft, ("conv2d", "relu"))
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """``exact``; filters of the usual patches and of the largest that fits the map; full ranks.
@@ -46,7 +49,8 @@ class Backward(Aspect):
         Any whole number up to the largest listed is allowed. Factors are for trained layers.
         """
         op = draft.first(subject).op  # a forward kernel has its layer's name
-        assert isinstance(op, Conv2d)
+        if not isinstance(op, Conv2d):
+            return (EXACT, MASK)
         most = largest_patch(op)
         sizes = sorted({size for size in (*PATCHES, most) if 2 <= size <= most})
         filters = tuple(f"{FILTER}:{size}" for size in sizes)
@@ -79,7 +83,7 @@ class Backward(Aspect):
         made: dict[str, _Rule] = {}
         for layer, choice in choices.items():
             op = draft.first(layer).op
-            if choice != EXACT and isinstance(op, Conv2d):
+            if choice != EXACT:
                 made[layer] = _rule(layer, choice, op)
         if not made:
             return draft
@@ -87,26 +91,25 @@ class Backward(Aspect):
         out = draft.with_items(())
         for item in draft.items:
             rule = made.get(item.layer)
-            wanted = rule is not None and isinstance(item.op, Conv2d)
-            if rule is None or not wanted:
+            if rule is None or item.op != draft.first(item.layer).op:  # an update, a sum of errors
                 out.items.append(item)
             elif item.role is Role.FORWARD:
                 out.items.append(item)
-                if item.layer in trained:
+                if item.layer in trained or isinstance(rule, _Masked):
                     rule.save(out, item)
             else:
                 rule.gradient(out, item)
         return out
 
 
-def gradient_layers(draft: Draft) -> list[str]:
-    """Return the convolutions that any gradient is computed of, in order of the forward pass."""
+def gradient_layers(draft: Draft, kinds: Collection[str] = ("conv2d",)) -> list[str]:
+    """Return the layers of some kinds that a gradient is computed of, in forward order."""
     gradients = (Role.INPUT_GRAD, Role.WEIGHT_GRAD)
     backward = {i.layer for i in draft.items if i.role in gradients}
     return [
         i.layer
         for i in draft.items
-        if i.role is Role.FORWARD and isinstance(i.op, Conv2d) and i.layer in backward
+        if i.role is Role.FORWARD and i.op.kind in kinds and i.layer in backward
     ]
 
 
@@ -141,7 +144,9 @@ class _Rule(Protocol):
         """Add what stands for a gradient kernel."""
 
 
-def _rule(layer: str, choice: str, op: Conv2d) -> _Rule:
+def _rule(layer: str, choice: str, op: Operator) -> _Rule:
+    if not isinstance(op, Conv2d):
+        return _Masked(layer, op)
     kind, *numbers = choice.split(":")
     if kind == FILTER:
         return _Filtered(layer, FilteredConv(op, patch_of(choice)))
@@ -162,6 +167,25 @@ def _add(out: Draft, layer: str, op: Operator, role: Role, read: str, write: str
         out.buffers[write] = Buffer(op.output, 4)
     out.items.append(Item(name, name, layer, op, role, "fp32", (read,), (write,)))
     return write
+
+
+@dataclass(frozen=True, slots=True)
+class _Masked:
+    """A ReLU that keeps bits."""
+
+    layer: str
+    op: Operator
+
+    def save(self, out: Draft, forward: Item) -> None:
+        """Keep a bit per element of the output."""
+        op, signs = SignMask(self.op.output), f"{self.layer}.signs"
+        out.buffers[signs] = Buffer(op.output, 1)
+        _add(out, self.layer, op, op.role, forward.writes[0], signs)
+
+    def gradient(self, out: Draft, item: Item) -> None:
+        """Mask the error by the bits."""
+        reads = (item.reads[0], f"{self.layer}.signs")
+        out.items.append(item._replace(op=MaskedGrad(self.op.output), reads=reads))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sim.lowering import draft_before
 from sim.plan import Key, Plan
 
 PALETTES: Mapping[str, tuple[str, ...]] = {
-    "backward": ("exact", "filter:2", "filter:4", "filter:7"),
+    "backward": ("exact", "mask", "filter:2", "filter:4", "filter:7"),
     "rescale": (
         "every",
         "fixed:4",

@@ -13,10 +13,12 @@ from kernels.fp32 import conv, tucker
 from kernels.fp32 import filtered as fp32
 from kernels.int8 import filtered as int8
 from kernels.operators import Role
+from kernels.quantised import QTensor
+from kernels.signs import masked, pack_signs
 from kernels.tucker import TuckerRestore, TuckerSave
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric
-from sim.numeric.int8_kernels import settled
+from sim.numeric.int8_kernels import relu_bound, settled
 from sim.numeric.int8_macs import put_channel_sums
 
 
@@ -113,3 +115,26 @@ def _tucker_restore(frame: Frame, item: Item) -> None:
     out = frame.take(frame.shape(item.writes[0]), np.float32)
     kept = frame.floats(item.reads[0])
     frame.put(item.writes[0], tucker.restore(kept, item.op, out=out, threads=frame.threads))
+
+
+@numeric("sign_mask", "fp32")
+def _signs(frame: Frame, item: Item) -> None:
+    frame.put(item.writes[0], QTensor(pack_signs(frame.floats(item.reads[0])), 0))
+
+
+@numeric("sign_mask", "int8")
+def _signs_int8(frame: Frame, item: Item) -> None:
+    y = frame.quantised(item.reads[0])
+    frame.put(item.writes[0], QTensor(pack_signs(y.int8, relu_bound(frame)), 0))
+
+
+@numeric("masked_grad", "fp32", Role.INPUT_GRAD)
+def _masked(frame: Frame, item: Item) -> None:
+    signs = frame.quantised(item.reads[1])
+    frame.put(item.writes[0], masked(frame.floats(item.reads[0]), signs.int8))
+
+
+@numeric("masked_grad", "int8", Role.INPUT_GRAD)
+def _masked_int8(frame: Frame, item: Item) -> None:
+    error, signs = (frame.quantised(name) for name in item.reads)
+    frame.put(item.writes[0], QTensor(masked(error.int8, signs.int8), error.exponent))

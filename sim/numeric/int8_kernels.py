@@ -84,7 +84,7 @@ def _relu(frame: Frame, item: Item) -> None:
     frame.put(item.writes[0], QTensor(y, x.exponent))
 
 
-def _bound(frame: Frame) -> int:
+def relu_bound(frame: Frame) -> int:
     """Mantissa from which on no error passes an activation."""
     return frame.profile.activation.clip[1] if frame.profile.clip_stops_error else NO_BOUND
 
@@ -93,7 +93,7 @@ def _bound(frame: Frame) -> int:
 def _relu_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    kernel, bound = frame.arithmetic.relu_input_grad, _bound(frame)
+    kernel, bound = frame.arithmetic.relu_input_grad, relu_bound(frame)
     masked = kernel(error.int8, y.int8, out, frame.threads, bound=bound)
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
@@ -108,7 +108,7 @@ def _relu6(frame: Frame, item: Item) -> None:
 def _relu6_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    masked = relu6_input_grad(error.int8, y, out, frame.threads, bound=_bound(frame))
+    masked = relu6_input_grad(error.int8, y, out, frame.threads, bound=relu_bound(frame))
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 

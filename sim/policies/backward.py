@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kernels.conv import Conv2d
 from kernels.filtered import largest_patch
-from sim.aspects.backward import FILTER, gradient_layers
+from sim.aspects.backward import FILTER, MASK, gradient_layers
 from sim.draft import Draft
 from sim.plan import PlanError
 from sim.policies.base import BackwardPolicy, Situation
@@ -21,6 +21,9 @@ class Filtered(BackwardPolicy):
     ----------
     patch
         Side of the patches, 2 or more; on a smaller map the whole map is one patch.
+    masks
+        Whether every ReLU with a gradient keeps bits, so that the inputs of the convolutions after
+        them can go.
     last
         How many layers, counted from the end; None: all that have a gradient.
 
@@ -32,6 +35,7 @@ class Filtered(BackwardPolicy):
 
     patch: int
     last: int | None = None
+    masks: bool = False
     name: str = "filtered"
 
     def __post_init__(self) -> None:
@@ -43,7 +47,8 @@ class Filtered(BackwardPolicy):
     def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
         """Choose the filter for the last layers."""
         layers = gradient_layers(draft)
-        choices = {}
+        relus = gradient_layers(draft, ("relu",)) if self.masks else ()
+        choices = dict.fromkeys(relus, MASK)
         for layer in layers[-self.last :] if self.last is not None else layers:
             op = draft.first(layer).op
             assert isinstance(op, Conv2d)

@@ -96,7 +96,8 @@ def test_what_a_pass_writes_has_its_own_shape() -> None:
 def test_patches_up_to_the_map_are_allowed() -> None:
     aspect_draft = draft_before("backward", LENET, plan_for(LENET), PHONE)
     aspect = Backward()
-    assert aspect.subjects(aspect_draft, PHONE) == ["conv1", "conv2"]
+    assert aspect.subjects(aspect_draft, PHONE) == ["conv1", "relu1", "conv2", "relu2", "relu3"]
+    assert aspect.allowed(aspect_draft, "relu3", PHONE) == ("exact", "mask")
     allowed = aspect.allowed(aspect_draft, "conv2", PHONE)
     assert allowed == (
         *("exact", "filter:2", "filter:4", "filter:7", "filter:8"),
@@ -384,3 +385,35 @@ def test_ranks_hold_the_energy_that_is_asked_for() -> None:
         ranks_by_energy(executor, images[:3], 0.8)
     with pytest.raises(NumericError, match="kind is 'asi'"):
         ranks_by_energy(executor, images, 0.8, kind="asi")
+
+
+@pytest.mark.parametrize("recipe", ["mnn-fp32", "dsp-int8"])
+@pytest.mark.parametrize("graph", [LENET, RESIDUAL], ids=["lenet", "residual"])
+def test_bits_in_the_place_of_outputs_change_no_bit_of_training(
+    graph: TrainingGraph, recipe: str
+) -> None:
+    plan = build_plan(recipe, graph, PHONE)
+    relus = [n.layer for n in graph.nodes if n.op.kind == "relu" and n.role is Role.INPUT_GRAD]
+    choices = {("backward", layer): "mask" for layer in relus}
+    moved = {k: c for k, c in plan.choices if k[0] != "placement"}
+    bits = Plan.make("bits", graph.hash(), {**moved, **choices})
+    assert trained(graph, bits)[0] == trained(graph, plan)[0]
+    assert simulate(graph, bits, PHONE, steps=1).sha256 == (
+        simulate(graph, bits, PHONE, steps=1, engine="simpy").sha256
+    )
+
+
+@pytest.mark.parametrize("recipe", ["mnn-fp32", "mnn-int8"])
+def test_with_bits_filtered_inputs_can_go(recipe: str) -> None:
+    """Inputs of maximum poolings stay: VGG keeps a fifth less, not three quarters."""
+    graph = training_graph(load_model("vgg11", batch=8))
+    kept = []
+    for policies in ((), (Filtered(2),), (Filtered(2, masks=True),)):
+        plan = build_plan(recipe, graph, PHONE, policies)
+        draft = draft_before("batch_split", graph, plan, PHONE)
+        kept.append(kept_bytes(draft))
+    relu = prod(graph.node("relu3_1").op.output)
+    assert kept[2]["relu3_1.signs"] == relu // 8
+    assert "relu3_1.out" in kept[1]
+    assert "relu3_1.out" not in kept[2]
+    assert sum(kept[2].values()) < sum(kept[1].values()) < sum(kept[0].values())
