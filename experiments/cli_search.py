@@ -101,7 +101,7 @@ def search(
     epochs: Annotated[int, count_option("--epochs", 1, 100_000, "Of each training.")] = 5,
     evaluations_per_shard: Annotated[
         int | None,
-        count_option("--evaluations-per-shard", 1, 10_000_000, "Plans that a shard scores."),
+        count_option("--evaluations-per-shard", 0, 10_000_000, "0: as many as take a second."),
     ] = None,
     generation: Annotated[
         int | None,

@@ -161,8 +161,12 @@ class _Builder:
                 makers.setdefault(name, []).append(index)
         real = {node.name for node in self.space.graph.nodes}
         for index, item in enumerate(items):
-            wanted = sorted({items[r].layer for w in item.writes for r in readers.get(_plain(w), ())})
-            self._add(item, reads[index], None if item.name in real else Condition(tuple(wanted), "int8"))
+            wanted = sorted(
+                {items[r].layer for w in item.writes for r in readers.get(_plain(w), ())}
+            )
+            self._add(
+                item, reads[index], None if item.name in real else Condition(tuple(wanted), "int8")
+            )
         for name, users in readers.items():
             self._link(name, makers.get(name, []), users)
         for index, item in enumerate(items):
@@ -214,7 +218,9 @@ class _Builder:
             places = (everywhere, *(p for p in places if p in possible))
         batch = str(space.graph.batch)
         sizes = tuple(int(size) for size in self._open("batch_split", item.subject, batch))
-        return Offer(tuple(dict.fromkeys(places)), sizes, self._open("rescale", item.subject, "every"))
+        return Offer(
+            tuple(dict.fromkeys(places)), sizes, self._open("rescale", item.subject, "every")
+        )
 
     def _open(self, aspect: str, subject: str, default: str) -> tuple[str, ...]:
         if aspect in self.space.held:

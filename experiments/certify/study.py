@@ -83,7 +83,9 @@ def large_spaces(networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute both tables and write results/certify.json."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.certify.study", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.certify.study", description=__doc__
+    )
     parser.add_argument("--instances", type=int, default=INSTANCES, help="drawn graphs (30)")
     options = parser.parse_args(arguments)
     content = {

@@ -37,6 +37,8 @@ from sim.encoding import Evaluator, Genes, Space
 
 F64 = NDArray[np.float64]
 WORD = 1 << 32
+FINEST = 1e-12
+"""No temperature is below; parts of the start's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class Tuning:
     chains: int = 8
     explorers: int = 2
     groups: int = 8
-    hot: float = 2e-3
-    halvings: int = 7
+    hot: float = 1e-3
+    halvings: int = 5
     ways: int = 4
     frame_every: int = 16
     gather_every: int = 24
@@ -148,6 +150,12 @@ class Annealing(Searcher):
         chain = np.tile(self._chain, ways)
         words = self._draws.integers(0, WORD, size=(len(chain), DRAWS))
         found = self._moves.propose(self._current, chain, self._orders, words, self._odds)
+        half = np.arange(len(chain) // 2, len(chain))  # these take two moves at once
+        words = self._draws.integers(0, WORD, size=(len(half), DRAWS))
+        orders = [self._orders[c] for c in chain[half]]
+        found[half] = self._moves.propose(
+            found[half], np.arange(len(half)), orders, words, self._odds
+        )
         if ways == 1:
             return found
         scores = self._static(found)
@@ -204,9 +212,11 @@ class Annealing(Searcher):
         return self._temperature() * exponential(self._draws.integers(1, WORD, size=n))
 
     def _judge(self, batch: Genes, worth: F64) -> None:
-        """Let each chain take the best of its tries that pass the threshold."""
+        """Let each chain take one of the best of its tries, if they pass the threshold."""
         passes = worth <= self._worth[self._chain] + self._threshold(len(worth))
-        order = np.lexsort((np.arange(len(worth)), worth, self._chain))
+        # what differs by less than the temperature is alike: the first of those is taken
+        rank = np.floor(worth / max(self._temperature(), FINEST))
+        order = np.lexsort((np.arange(len(worth)), rank, self._chain))
         order = order[passes[order]]
         chains, first = np.unique(self._chain[order], return_index=True)
         taken = order[first]

@@ -17,6 +17,7 @@ from experiments.results import versions
 from experiments.search.backends import Backend, Call, LostWorkerError
 from experiments.search.budget import MOST_SHARDS, Budget
 from experiments.search.front import Found, merge
+from experiments.search.ground import Prepared
 from experiments.search.journal import Finished, Journal
 from experiments.search.objectives import SearchError, places
 from experiments.search.problem import Problem
@@ -211,7 +212,7 @@ def _calls(run: Run, numbers: Iterable[int], elites: tuple[Found, ...]) -> Itera
     long a call would have to wait for one.
     """
     ran_before, given = run.ran, 0
-    known = versions()
+    known, prepared = versions(), run.problem.ground().prepared
     for shard in numbers:
         if run.budget.shards and shard >= run.budget.shards:
             return
@@ -222,7 +223,7 @@ def _calls(run: Run, numbers: Iterable[int], elites: tuple[Found, ...]) -> Itera
             if run.seconds + max(0, waiting) * _pace(run) >= run.budget.seconds:
                 return
         given += 1
-        yield finished_shard, (run.problem, shard, elites, known)
+        yield finished_shard, (run.problem, shard, elites, known, prepared)
 
 
 def _pace(run: Run) -> float:
@@ -232,7 +233,11 @@ def _pace(run: Run) -> float:
 
 
 def finished_shard(
-    problem: Problem, shard: int, elites: tuple[Found, ...], known: dict[str, str]
+    problem: Problem,
+    shard: int,
+    elites: tuple[Found, ...],
+    known: dict[str, str],
+    prepared: Prepared | None = None,
 ) -> Finished:
     """Run one shard on a worker; the versions there must be those of whoever asks.
 
@@ -249,6 +254,7 @@ def finished_shard(
             "may differ; install the same on every machine"
         )
     start = perf_counter()
+    problem.ground(prepared)
     try:
         result = run_shard(problem, shard, elites)
     except Exception as error:  # a user's searcher may raise anything

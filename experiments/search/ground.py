@@ -15,6 +15,7 @@ from experiments.search.objectives import OBJECTIVES, SearchError, Values, place
 from experiments.search.starts import Start, built_in_starts, crosses, repriced
 from sim.encoding import Genes, Space
 from sim.graph import TrainingGraph
+from sim.plan import Plan
 from sim.policies.build import build_plan, plan_names
 
 REFERENCE = "mandheling"
@@ -77,6 +78,11 @@ class Ground:
         )
 
     @property
+    def prepared(self) -> Prepared:
+        """What of it takes long to make: plans and their values."""
+        return Prepared(self.space.base, self.objectives, self.limits, self.starts, self.values)
+
+    @property
     def needs_memory(self) -> bool:
         """Whether memory is an objective or limited."""
         return "memory" in self.objectives or "memory" in self.limits
@@ -103,6 +109,30 @@ class Ground:
     def chosen(self, values: Values) -> Values:
         """Return the columns of the objectives, shape ``(plans, objectives)``."""
         return np.ascontiguousarray(values[:, places(self.objectives)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A ground without graph, device and tables: small enough to be sent to a worker."""
+
+    base: Plan
+    objectives: tuple[str, ...]
+    limits: Mapping[str, int]
+    starts: tuple[Start, ...]
+    values: Values
+
+    def ground(self, space: Space) -> Ground:
+        """Return the ground in a space around ``base``."""
+        return Ground(
+            space.graph,
+            space.device,
+            space,
+            Measurer.of(space),
+            self.objectives,
+            self.limits,
+            self.starts,
+            self.values,
+        )
 
 
 def base_plan_name(device: Device) -> str:

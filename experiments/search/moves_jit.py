@@ -91,9 +91,13 @@ def schedule_moves(
                     for p in range(place, min(place + length, size)):
                         changed |= _put(row, column, choice, orders[first + p], unit)
                 elif kind == SWAP:
+                    if _pick(words[w + 5], 2):
+                        other = orders[first + _pick(words[w + 1], size)]
                     here, there = unit_of[k, row[column[k]]], unit_of[other, row[column[other]]]
-                    changed = _put(row, column, choice, k, there)
-                    changed |= _put(row, column, choice, other, here)
+                    for m in range(member_ptr[FAMILY, k], member_ptr[FAMILY, k + 1]):
+                        changed |= _put(row, column, choice, members[m], there)
+                    for m in range(member_ptr[FAMILY, other], member_ptr[FAMILY, other + 1]):
+                        changed |= _put(row, column, choice, members[m], here)
                 elif kind == COPY:
                     there = unit_of[other, row[column[other]]]
                     changed = _put(row, column, choice, k, there)

@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import sqrt
 from typing import Any
 
 from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.feasible import made_feasible
-from experiments.search.ground import Ground, space_around
+from experiments.search.ground import Ground, Prepared, space_around
 from experiments.search.objectives import SearchError, check_limits, check_objectives
 from experiments.search.registry import check_searcher_name
 from experiments.values import short, whole
 from sim.encoding import HELD, Space
+from sim.graph import TrainingGraph
 from sim.memo import Memo
 
 EVALUATION_LIMIT = 10_000_000
@@ -45,7 +47,8 @@ class Problem:
     seed
         Of every random draw.
     evaluations_per_shard
-        Plans that each shard scores by a quiet step.
+        Plans that each shard scores by a quiet step; 0 for as many as take a second or so, by the
+        size of the network (:attr:`evaluations`).
     generation
         Shards that start from the same plans; the next ones start from what these found.
 
@@ -64,14 +67,14 @@ class Problem:
     held: tuple[str, ...] = HELD
     searcher: str = "annealing"
     seed: int = 0
-    evaluations_per_shard: int = 8192
+    evaluations_per_shard: int = 0
     generation: int = 8
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("batch", 1, BATCH_LIMIT),
             ("seed", 0, SEED_LIMIT),
-            ("evaluations_per_shard", 1, EVALUATION_LIMIT),
+            ("evaluations_per_shard", 0, EVALUATION_LIMIT),
             ("generation", 1, GENERATION_LIMIT),
         ):
             _check_whole(name, getattr(self, name), low, high)
@@ -82,8 +85,26 @@ class Problem:
         object.__setattr__(self, "held", tuple(sorted(set(self.held))))
         check_searcher_name(self.searcher)
 
-    def ground(self) -> Ground:
+    @property
+    def evaluations(self) -> int:
+        """Plans that each shard scores.
+
+        By default it falls with the kernels of the step to the power of 5/4, as a plan's cost
+        grows: a second or so of one core, for each objective alike.
+        """
+        if self.evaluations_per_shard:
+            return self.evaluations_per_shard
+        relative = 100 / len(self.space().graph.nodes)
+        units = 128 * relative * sqrt(sqrt(relative)) / len(self.objectives)
+        return 64 * min(512, max(4, round(units)))
+
+    def ground(self, prepared: Prepared | None = None) -> Ground:
         """Return what the search stands on; remembered by content.
+
+        Parameters
+        ----------
+        prepared
+            What another process made of the same problem: it spares building the plans again.
 
         Raises
         ------
@@ -93,8 +114,11 @@ class Problem:
         parts = (self.objectives, tuple(self.limits.items()))
 
         def make() -> Ground:
-            space = self.space()
-            return made_feasible(Ground.of(space, self.objectives, self.limits))
+            if prepared is not None:
+                graph, device = self._graph(), load_device(self.device)
+                space = Space.of(graph, device, prepared.base, held=self.held)
+                return prepared.ground(_SPACES.get(self._space_key(), lambda: space))
+            return made_feasible(Ground.of(self.space(), self.objectives, self.limits))
 
         return _GROUNDS.get((self._space_key(), parts), make)
 
@@ -102,10 +126,12 @@ class Problem:
         """Return the space of the search; remembered by content."""
 
         def make() -> Space:
-            graph = load_graph(self.model, self.batch, self.image)
-            return space_around(graph, load_device(self.device), self.held)
+            return space_around(self._graph(), load_device(self.device), self.held)
 
         return _SPACES.get(self._space_key(), make)
+
+    def _graph(self) -> TrainingGraph:
+        return load_graph(self.model, self.batch, self.image)
 
     def _space_key(self) -> tuple[object, ...]:
         return self.model, self.batch, self.image, self.device, self.held

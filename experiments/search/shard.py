@@ -81,8 +81,7 @@ def run_shard(problem: Problem, shard: int, elites: Iterable[Found] = ()) -> Sha
     """
     seed = int(np.random.SeedSequence((problem.seed, shard)).generate_state(1, np.uint64)[0])
     factory = load_searcher(problem.searcher)
-    evaluations = problem.evaluations_per_shard
-    return explore(problem.ground(), factory, seed, evaluations, shard=shard, elites=elites)
+    return explore(problem.ground(), factory, seed, problem.evaluations, shard=shard, elites=elites)
 
 
 def explore(
