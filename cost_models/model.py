@@ -149,9 +149,12 @@ class CostModel:
         raise UnsupportedKernelError(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
 
     def calibration_notes(self) -> list[str]:
-        """Return a sentence for each calibration that was fitted on something else."""
+        """Return a sentence for each calibration that was fitted on something else.
+
+        A microcontroller's costs rest on no library.
+        """
         notes = self.device.calibration_notes()
-        for part in (self.cpu, self.gpu, self.dsp):
+        for part in (self.cpu, self.gpu, self.dsp) if self.device.mcu is None else ():
             notes += part.calibration_notes({**self.device.facts, **part.facts})
         return notes
 

@@ -18,10 +18,10 @@ def rounded(exact: Fraction, form: HalfFormat, zero: float = 0.0) -> float:
     """Round to nearest, ties to even; ``zero`` is what an exact zero becomes."""
     if exact == 0:
         return zero
-    size, exponent = abs(exact), form.least_exponent
-    while size >= Fraction(2) ** (exponent + 1):
-        exponent += 1
-    quantum = Fraction(2) ** (exponent - form.significand_bits + 1)
+    size = abs(exact)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    exponent -= size < Fraction(2) ** exponent  # now 2^exponent <= size < 2^(exponent + 1)
+    quantum = Fraction(2) ** (max(exponent, form.least_exponent) - form.significand_bits + 1)
     units = round(size / quantum)  # Python rounds fractions half to even
     value = inf if units * quantum > Fraction(form.largest) else float(units * quantum)
     return value if exact > 0 else -value
