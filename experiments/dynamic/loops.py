@@ -53,7 +53,7 @@ class Settings:
 
     dataset: str
     data: str | None = None
-    epochs: int = 5
+    epochs: int = 4
     batch: int = 64
     rate: float = 0.02
     seed: int = 0
