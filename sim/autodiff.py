@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from kernels.conv import Conv2d
 from kernels.layout import Concat
 from kernels.loss import SoftmaxCrossEntropy
 from kernels.operators import Operand, Operator, Role, Shape
@@ -37,6 +38,33 @@ def training_graph(model: ForwardModel, frozen: Collection[str] = ()) -> Trainin
         For a frozen name that is no layer with parameters, or when nothing is left to train.
     """
     return _Builder(model, frozenset(frozen)).build()
+
+
+def before_last(model: ForwardModel, last: int) -> tuple[str, ...]:
+    """Names of the layers with parameters that lie before the ``last`` last convolutions.
+
+    Frozen, they leave these convolutions to train, and all that comes after the first of them.
+
+    Raises
+    ------
+    GraphError
+        The model has fewer convolutions, or ``last`` is below 1.
+
+    Examples
+    --------
+    >>> from sim.zoo import load_model
+    >>> model = load_model("vgg11", batch=8)
+    >>> graph = training_graph(model, frozen=before_last(model, 2))
+    >>> [node.layer for node in graph.nodes if node.role is Role.WEIGHT_GRAD]
+    ['fc', 'conv5_2', 'conv5_1']
+    """
+    weighted = [layer.name for layer in model.layers if layer.op.weights]
+    convs = [layer.name for layer in model.layers if isinstance(layer.op, Conv2d)]
+    if not 1 <= last <= len(convs):
+        raise GraphError(
+            f"last = {last}: {model.name} has {len(convs)} convolutions; give 1 to {len(convs)}"
+        )
+    return tuple(weighted[: weighted.index(convs[-last])])
 
 
 class _Builder:

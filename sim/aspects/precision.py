@@ -22,7 +22,10 @@ from kernels.precision import Convert, Dequantise, Quantise
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
-FLOAT_ONLY = frozenset({"batch_norm"})
+FLOAT_ONLY = frozenset({"batch_norm", "tucker_save", "tucker_restore"})
+"""Kinds without an integer form: a layer that has one computes in FP32."""
+PACKED = frozenset({"sign_mask"})
+"""Kinds whose result has a size of its own, whatever the layer computes in."""
 HALF: tuple[DType, ...] = ("fp16", "bf16")
 """Formats of 16 bits, which microcontroller clusters have kernels for and phones here have not."""
 BYTES: dict[DType, int] = {"fp32": 4, "int8": 1, "fp16": 2, "bf16": 2}
@@ -86,7 +89,10 @@ class _Rewriter:
                 item = self._with_layout(item, item.op)
             self.out.append(item)
             for name in item.writes:
-                self._set(name, item.dtype)
+                if item.op.kind in PACKED:
+                    self.dtype[name] = item.dtype
+                else:
+                    self._set(name, item.dtype)
         return self.draft.with_items(self.out)
 
     def _convert(self, name: str, item: Item) -> str:
@@ -122,7 +128,7 @@ class _Rewriter:
 
     def _with_layout(self, item: Item, op: Conv2d) -> Item:
         if item.role is Role.INPUT_GRAD:
-            weight = next(n for n in item.reads if self.buffers[n].resident)
+            weight = item.reads[1]
             turned = self._swap_channels(item, op, weight)
             if op.k_h * op.k_w > 1:
                 rotated = f"{weight}@rotated"

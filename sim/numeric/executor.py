@@ -24,6 +24,7 @@ from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.model import INPUT
 from sim.numeric import (  # noqa: F401  # they register kernels
+    backward_kernels,
     fp32_kernels,
     half_kernels,
     int8_kernels,
@@ -185,11 +186,13 @@ class NumericExecutor:
         """Samples that the logits in a frame classify rightly."""
         return int((_scores(frame, self.logits).argmax(1) == labels).sum())
 
-    def predict(self, images: Floats) -> Floats:
+    def predict(
+        self, images: Floats, seen: Callable[[Item, Frame], None] = lambda item, frame: None
+    ) -> Floats:
         """Logits ``(n, classes)`` float32 of a batch of any size, in evaluation mode.
 
         Every INT8 tensor is scanned for its shift; batch norm uses running statistics; nothing
-        is dropped.
+        is dropped. ``seen`` is told of each item after it was computed.
 
         Raises
         ------
@@ -200,7 +203,9 @@ class NumericExecutor:
         frame = self._frame(self._unsplit, StepInputs(training=False))
         frame.put(INPUT, images)
         for call in self._forward:
-            call.kernel(frame, _with_batch(call.item, len(images)))
+            item = _with_batch(call.item, len(images))
+            call.kernel(frame, item)
+            seen(item, frame)
             for name in call.dead:
                 frame.release(name)
         scores = _scores(frame, self.logits)

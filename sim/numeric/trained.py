@@ -280,6 +280,23 @@ class NitiTrained(Trained):
         self.tensor = quantise_exactly(values)
 
 
+def floats_of(arrays: Arrays) -> Floats:
+    """The weights as float32 from what :meth:`Trained.arrays` gave, in whatever form.
+
+    Raises
+    ------
+    ParameterError
+        Arrays that none of the forms has.
+    """
+    if "weight" in arrays:
+        return np.array(arrays["weight"], np.float32)
+    for name in ("master", "mantissa"):
+        if name in arrays:
+            scaled = np.ldexp(arrays[name].astype(np.float64), int(arrays["exponent"]))
+            return scaled.astype(np.float32)
+    raise ParameterError(f"arrays are {', '.join(arrays)}; allowed: those of a trained tensor")
+
+
 def start_trained(
     values: Floats, dtype: str, kind: str, profile: NumericProfile, hyper: Hyper
 ) -> Trained:

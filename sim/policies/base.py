@@ -73,6 +73,12 @@ class Policy(ABC):
         """Return choices by subject."""
 
 
+class BackwardPolicy(Policy):
+    """Decides by which rule each convolution's gradients are made."""
+
+    aspect = "backward"
+
+
 class PrecisionPolicy(Policy):
     """Decides which layers compute in INT8."""
 

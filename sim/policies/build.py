@@ -51,13 +51,18 @@ class Built:
     adoptions: tuple[Adoption, ...]
 
 
-def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
+def build_plan(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Plan:
     """Make the named plan for a graph on a device.
 
     Parameters
     ----------
     name
         A recipe: ``mandheling``, ``mnn-fp32``, ``dsp-int8``...; see :func:`plan_names`.
+    policies
+        Others, for aspects that the recipe has a policy for (they take its place) or has not: a
+        :class:`~sim.policies.backward.Filtered` makes any recipe train with filtered gradients.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
     PluginError
         A plug-in brings it, and cannot be used.
     """
-    return build(name, graph, device).plan
+    return build(name, graph, device, policies).plan
 
 
 def plan_names(device: Device | None = None) -> tuple[str, ...]:
@@ -97,11 +102,15 @@ def require(recipe: Recipe, device: Device) -> None:
         )
 
 
-def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+def build(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Built:
     """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
     recipe = recipe_of(name)
     require(recipe, device)
-    return made(recipe, graph, device)
+    other = {policy.aspect for policy in policies}
+    kept = [p for p in named_policies(recipe.policies) if p.aspect not in other]
+    return made(replace(recipe, policies=(*kept, *policies)), graph, device)
 
 
 def recipe_of(name: str) -> Recipe:

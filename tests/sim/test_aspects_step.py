@@ -23,7 +23,9 @@ DSP = ("dsp:4", "dsp:3", "dsp:2", "dsp:1")
 
 def test_order_of_rewriting() -> None:
     names = [aspect.name for aspect in ORDER]
-    assert names == ["precision", "batch_split", "rescale", "placement", "grouping"]
+    assert names == [
+        *("backward", "precision", "batch_split", "rescale", "placement", "grouping"),
+    ]
 
 
 def test_units_by_type_and_device() -> None:
