@@ -22,6 +22,7 @@ from cost_models.description import (
     names_in,
 )
 from cost_models.errors import DeviceError, unknown_name
+from cost_models.mcu.description import Mcu
 from cost_models.offload import FastRpc, Prepare
 from cost_models.quantity import (
     ByteRate,
@@ -43,6 +44,7 @@ from cost_models.quantity import (
 )
 
 FOLDER = Path(__file__).parent / "devices"
+MCU_FOLDER = FOLDER / "mcu"
 HALF_HZ = 0.5000001e-6
 """In MHz, with room for the rounding of the division by 10^6."""
 
@@ -206,7 +208,10 @@ class Thermal(Part):
 
 
 class Device(Description):
-    """A phone, board or laptop. ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all.
+    """A phone, board, laptop or microcontroller.
+
+    ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all. With ``mcu``, the pool ``big``
+    is a cluster of RISC-V cores on a scratchpad and ``memory`` is its L2.
 
     Examples
     --------
@@ -217,6 +222,7 @@ class Device(Description):
 
     what: ClassVar[str] = "device"
     error: ClassVar[type[DeviceError]] = DeviceError
+    came_later: ClassVar[tuple[str, ...]] = ("mcu",)
 
     soc: Name
     description: Prose
@@ -229,6 +235,7 @@ class Device(Description):
     prepare: Prepare | None
     static: tuple[Static, ...] = Field(min_length=1)
     thermal: Thermal
+    mcu: Mcu | None = None
 
     @property
     def facts(self) -> dict[str, str]:
@@ -334,8 +341,13 @@ def _rounded(value: float) -> int:
 
 
 def device_names() -> tuple[str, ...]:
-    """Return the names of the devices that come with the sandbox, sorted."""
+    """Return the names of the devices that come with the sandbox, sorted; see also mcu_names."""
     return names_in(FOLDER)
+
+
+def mcu_names() -> tuple[str, ...]:
+    """Return the names of the microcontroller clusters, sorted: they train at batch 1 only."""
+    return names_in(MCU_FOLDER)
 
 
 def load_device(name_or_path: str | Path) -> Device:
@@ -346,4 +358,4 @@ def load_device(name_or_path: str | Path) -> Device:
     DeviceError
         One line: the file, the field, its value, what is allowed, what to do.
     """
-    return load(name_or_path, FOLDER, Device)
+    return load(name_or_path, FOLDER, Device, MCU_FOLDER)

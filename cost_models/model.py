@@ -16,6 +16,7 @@ from cost_models.device import Device, Pool
 from cost_models.dsp import dsp_cost
 from cost_models.gpu import gpu_cost
 from cost_models.library import Library, load_library
+from cost_models.mcu.cost import mcu_cost
 from cost_models.quantity import Quantity
 
 POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}
@@ -135,6 +136,8 @@ class CostModel:
 
     def _ask(self, call: KernelCall, unit: str) -> Cost:
         name, _, count = unit.partition(":")
+        if self.device.mcu is not None and POOLS.get(name) == "big":
+            return mcu_cost(call, int(count), self.device)
         if name in POOLS:
             return cpu_cost(call, POOLS[name], int(count), self.device, self.cpu)
         if name == "dsp":
@@ -144,9 +147,12 @@ class CostModel:
         raise UnsupportedKernelError(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
 
     def calibration_notes(self) -> list[str]:
-        """Return a sentence for each calibration that was fitted on something else."""
+        """Return a sentence for each calibration that was fitted on something else.
+
+        A microcontroller's costs rest on no library.
+        """
         notes = self.device.calibration_notes()
-        for part in (self.cpu, self.gpu, self.dsp):
+        for part in (self.cpu, self.gpu, self.dsp) if self.device.mcu is None else ():
             notes += part.calibration_notes({**self.device.facts, **part.facts})
         return notes
 

@@ -40,6 +40,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "MAC/cycle": (1e-2, 1e6),
     "elements/cycle": (1e-2, 1e5),
     "bytes/cycle": (1e-2, 1e6),
+    "cycles": (1e-2, 1e6),
     "bytes/element": (1e-2, 1e3),
     "pJ/byte": (0, 1e6),
     "degC": (-100, 500),
@@ -147,6 +148,7 @@ SharedByteRate = Annotated[Quantity, _in_unit("MB/s", low=100)]
 MacsPerCycle = Annotated[Quantity, _in_unit("MAC/cycle")]
 ElementsPerCycle = Annotated[Quantity, _in_unit("elements/cycle")]
 BytesPerCycle = Annotated[Quantity, _in_unit("bytes/cycle")]
+Cycles = Annotated[Quantity, _in_unit("cycles")]
 BytesPerElement = Annotated[Quantity, _in_unit("bytes/element")]
 PicojoulesPerByte = Annotated[Quantity, _in_unit("pJ/byte")]
 Celsius = Annotated[Quantity, _in_unit("degC")]

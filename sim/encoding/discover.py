@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, permutations
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS, Aspect
@@ -95,36 +96,31 @@ def _surroundings(
         graph.hash(),
         {k: c for k, c in base.choices if k[0] in (*held, "backward", "precision")},
     )
-    plans = [plain, *_precisions(graph, device, plain, (0b11, 0b00, 0b01, 0b10), held)]
+    plans = [plain, *_precisions(graph, device, plain, held, mixed=True)]
     if "backward" not in held:
         for other in _backwards(graph, device, plain, palettes.get("backward")):
-            plans += [other, *_precisions(graph, device, other, (0b11, 0b00), held)]
+            plans += [other, *_precisions(graph, device, other, held, mixed=False)]
     return plans
 
 
 def _precisions(
-    graph: TrainingGraph,
-    device: Device,
-    plain: Plan,
-    patterns: Sequence[int],
-    held: Sequence[str],
+    graph: TrainingGraph, device: Device, plain: Plan, held: Sequence[str], *, mixed: bool
 ) -> list[Plan]:
-    """``plain`` with layers in INT8 and FP32 in turn, as two bits say; none where that is held."""
+    """``plain`` with all layers in each format; ``mixed``: also with two formats in turn.
+
+    None where precision is held.
+    """
     if "precision" in held:
         return []
     precision = next(a for a in ORDER if a.name == "precision")
     draft = draft_before("precision", graph, plain, device)
     layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    return [
-        plain.update(
-            {
-                ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-                for k, s in enumerate(either)
-            }
-        )
-        for pattern in patterns
-    ]
+    offered = {s: precision.allowed(draft, s, device)[::-1] for s in layers}
+    either = [s for s in layers if len(offered[s]) > 1]
+    formats = tuple(dict.fromkeys(chain.from_iterable(offered[s] for s in either)))
+    pairs = [*zip(formats, formats, strict=True), *(permutations(formats, 2) if mixed else ())]
+    typed = ({("precision", s): pair[k % 2] for k, s in enumerate(either)} for pair in pairs)
+    return [*map(plain.update, typed)]
 
 
 def _backwards(

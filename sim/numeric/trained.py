@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.fp16 import elementwise as half
+from kernels.fp16.formats import FORMATS, HalfFormat, round_to
 from kernels.fp32.update import sgd_update
 from kernels.int8.update import (
     DECAY_UNIT,
@@ -145,6 +147,25 @@ class FloatTrained(Trained):
         """Start again from these weights."""
         self.weight[...] = values
         self.velocity[...] = 0
+
+
+@dataclass(slots=True, eq=False)
+class HalfTrained(FloatTrained):
+    """Weights and velocity in 16-bit floats, without a wide copy: small steps are lost."""
+
+    form: HalfFormat
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """SGD with momentum and decay, every step rounded to the format."""
+        half.sgd_update(
+            self.weight, as_floats(gradient), self.velocity, self.form,
+            rate=rate.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
+            weight_decay=self.hyper.weight_decay,
+        )  # fmt: skip
+
+    def load_floats(self, values: Floats) -> None:
+        """Start again from these weights, rounded to the format."""
+        FloatTrained.load_floats(self, round_to(values, self.form))
 
 
 @dataclass(slots=True, eq=False)
@@ -288,8 +309,12 @@ def start_trained(
     """
     if dtype == "fp32":
         return FloatTrained(values, np.zeros_like(values), hyper)
+    if dtype in FORMATS:
+        form = FORMATS[dtype]
+        return HalfTrained(round_to(values, form), np.zeros_like(values), hyper, form)
     if dtype != "int8":
-        raise ParameterError(f"dtype is {dtype!r}; allowed: fp32 or int8")
+        allowed = ", ".join(("fp32", *FORMATS, "int8"))
+        raise ParameterError(f"dtype is {dtype!r}; allowed: {allowed}")
     if profile.update is UpdateRule.WIDE:
         return WideTrained(wide_start(values), hyper)
     return NitiTrained(quantise_weight(values), profile, kind)

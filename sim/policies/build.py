@@ -87,7 +87,9 @@ def plan_names(device: Device | None = None) -> tuple[str, ...]:
 
 
 def available(recipe: Recipe, device: Device) -> bool:
-    """Whether the device has the unit that a recipe needs."""
+    """Whether the device has what a recipe needs; a microcontroller runs no phone's libraries."""
+    if device.mcu is not None:
+        return recipe.needs == "mcu"
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
@@ -95,7 +97,7 @@ def require(recipe: Recipe, device: Device) -> None:
     """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
         raise PlanError(
-            f"plan {recipe.name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"plan {recipe.name!r} needs a {recipe.needs or 'phone'} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
 
