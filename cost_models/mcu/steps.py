@@ -185,4 +185,6 @@ def phases_of(op: Operator, role: Role, *, one_core_backward: bool) -> tuple[Pha
         return tuple((pointwise_phases if pointwise else conv_phases)(op, role))
     if op.kind == "relu":
         return (relu_phase(prod(op.output), role),)
+    if op.work(role).macs:
+        raise McuError(f"{op.kind} {role}: no such kernel is released; use an exact convolution")
     return (elementwise_phase(op, role),)

@@ -1,7 +1,7 @@
 """Element by element in 16-bit floats: sums of tensors, average pooling, the update of weights.
 
-What neither adds nor multiplies (ReLU, maximum, concatenation) is exact on float32 that carries a
-format: :mod:`kernels.fp32` computes it.
+What only chooses or copies (maximum, concatenation) is exact on float32 that carries a format:
+:mod:`kernels.fp32` computes it. ReLU is here for its zeros and its NaN alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,25 @@ def add(terms: Sequence[Floats], form: HalfFormat) -> Floats:
         for term in terms[1:]:
             total = round_to(total + term, form)
     return total
+
+
+def relu_forward(x: Floats) -> Floats:
+    """``x > 0 ? x : 0``, as the released kernel has it: -0 and NaN become +0.
+
+    Source: pulp-platform/pulp-trainlib, ``lib/sources/pulp_act_fp16.c``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_forward(np.array([2.0, -0.0, np.nan], np.float32))
+    array([2., 0., 0.], dtype=float32)
+    """
+    return np.where(x > 0, x, np.float32(0))
+
+
+def relu_input_grad(error: Floats, y: Floats) -> Floats:
+    """The error where the output ``y`` is above zero, else +0."""
+    return np.where(y > 0, error, np.float32(0))
 
 
 def avg_pool_forward(x: Floats, op: AvgPool2d | GlobalAvgPool, form: HalfFormat) -> Floats:
@@ -74,12 +93,12 @@ def avg_pool_forward(x: Floats, op: AvgPool2d | GlobalAvgPool, form: HalfFormat)
 
 
 def avg_pool_input_grad(error: Floats, op: AvgPool2d | GlobalAvgPool, form: HalfFormat) -> Floats:
-    """Each error shared out over its window, rounded; where windows overlap, summed in FP32."""
+    """Each error shared out over its window; summed in FP32 from +0 on, and rounded once."""
     return round_to(pool.avg_pool_input_grad(error, op, threads=1), form)
 
 
 def max_pool_input_grad(x: Floats, error: Floats, op: MaxPool2d, form: HalfFormat) -> Floats:
-    """Each error goes to its window's maximum; where several meet, they are summed in FP32."""
+    """Each error goes to its window's maximum; summed in FP32 from +0 on, and rounded once."""
     return round_to(pool.max_pool_input_grad(x, error, op, threads=1), form)
 
 

@@ -46,8 +46,11 @@ class Backward(Aspect):
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """``exact``; filters of the usual patches and of the largest that fits the map; full ranks.
 
-        Any whole number up to the largest listed is allowed. Factors are for trained layers.
+        Any whole number up to the largest listed is allowed. Factors are for trained layers. A
+        microcontroller cluster has no kernels but the exact ones.
         """
+        if device.mcu is not None:
+            return (EXACT,)
         op = draft.first(subject).op  # a forward kernel has its layer's name
         if not isinstance(op, Conv2d):
             return (EXACT, MASK)

@@ -32,7 +32,7 @@ class CostTable:
         self._costs: list[I64] = []
         self._array: Costs | None = None
 
-    def row(self, call: KernelCall, kind: str) -> int:
+    def row(self, call: KernelCall) -> int:
         """Return the row of a call, asking the cost model for it on first sight."""
         known = self._rows.get(call)
         if known is None:

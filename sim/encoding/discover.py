@@ -104,14 +104,12 @@ def _surroundings(
 
 
 def _precisions(
-    graph: TrainingGraph,
-    device: Device,
-    plain: Plan,
-    held: Sequence[str],
-    *,
-    mixed: bool,
+    graph: TrainingGraph, device: Device, plain: Plan, held: Sequence[str], *, mixed: bool
 ) -> list[Plan]:
-    """``plain`` with all layers in each precision, ``mixed`` also in two in turn, if not held."""
+    """``plain`` with all layers in each format; ``mixed``: also with two formats in turn.
+
+    None where precision is held.
+    """
     if "precision" in held:
         return []
     precision = next(a for a in ORDER if a.name == "precision")

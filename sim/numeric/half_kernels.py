@@ -23,7 +23,6 @@ from sim.numeric.frame import Frame, Kernel, kernel_for, numeric, rows
 from sim.numeric.values import Floats
 
 _EXACT: tuple[tuple[str, tuple[Role, ...]], ...] = (
-    ("relu", (Role.FORWARD, Role.INPUT_GRAD)),
     ("relu6", (Role.FORWARD, Role.INPUT_GRAD)),
     ("max_pool", (Role.FORWARD,)),
     ("concat", (Role.FORWARD,)),
@@ -106,6 +105,17 @@ def _weight_grad(frame: Frame, item: Item) -> None:
     _put(frame, item, 0, grad)
     if len(item.writes) > 1:
         _put(frame, item, 1, conv.bias_grad(error, rule, threads=frame.threads))
+
+
+@half("relu", Role.FORWARD)
+def _relu(frame: Frame, item: Item) -> None:
+    frame.put(item.writes[0], elementwise.relu_forward(frame.floats(item.reads[0])))
+
+
+@half("relu", Role.INPUT_GRAD)
+def _relu_grad(frame: Frame, item: Item) -> None:
+    error, y = (frame.floats(name) for name in item.reads)
+    frame.put(item.writes[0], elementwise.relu_input_grad(error, y))
 
 
 @half("add", Role.FORWARD, Role.INPUT_GRAD)

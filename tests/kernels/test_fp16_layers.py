@@ -38,13 +38,14 @@ from kernels.fp16.elementwise import (
     avg_pool_forward,
     avg_pool_input_grad,
     max_pool_input_grad,
+    relu_forward,
+    relu_input_grad,
     sgd_update,
 )
 from kernels.fp16.formats import FP16, encode
 from kernels.fp16.linear import linear_forward, linear_input_grad, linear_weight_grad
 from kernels.fp16.loss import cross_entropy_grad
 from kernels.fp16.products import HalfRule
-from kernels.fp32.pointwise import relu_forward, relu_input_grad
 from kernels.linear import Linear
 from kernels.operators import channels_last
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -149,12 +150,14 @@ def numbers(x: Floats) -> Floats:
 
 
 def relu_case(rng: np.random.Generator) -> None:
-    """ReLU adds nothing, so FP32's kernel gives values of the format."""
+    """Any bits, the negative zero and NaN included."""
     form = any_form(rng)
-    x, e = (numbers(values(rng, (2, 3, 3, 2), form)) for _ in range(2))
-    y = relu_forward(x, threads=1)
-    assert_bits(y, np.where(x > 0, x, 0.0), form)
-    assert_bits(relu_input_grad(e, y, threads=1), np.where(x > 0, e, 0.0), form)
+    x, e = (values(rng, (2, 3, 3, 2), form) for _ in range(2))
+    y = relu_forward(x)
+    kept = [value if value > 0 else 0.0 for value in x.reshape(-1).tolist()]
+    assert_bits(y, kept, form)
+    passed = zip(e.reshape(-1).tolist(), x.reshape(-1).tolist(), strict=True)
+    assert_bits(relu_input_grad(e, y), [a if b > 0 else 0.0 for a, b in passed], form)
 
 
 def pool_case(rng: np.random.Generator) -> None:
@@ -179,9 +182,9 @@ def pool_case(rng: np.random.Generator) -> None:
 
 
 def pool_grad_case(rng: np.random.Generator) -> None:
-    """Windows that do not overlap: one division, or one winner each."""
+    """Windows that do not overlap: one division, or one winner each, added to +0."""
     form = any_form(rng)
-    e = numbers(values(rng, (1, 2, 2, 1), form))
+    e = numbers(values(rng, (1, 2, 2, 1), form)) + np.float32(0)  # of zeros, the positive one
     shares = [
         oracle.rounded(oracle.Fraction(v) / 4, form, v) if math.isfinite(v) else v
         for v in e.reshape(-1).tolist()

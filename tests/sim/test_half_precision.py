@@ -80,6 +80,9 @@ def test_formats_are_offered_where_there_are_kernels(graph: TrainingGraph) -> No
     eight = half.update({("precision", "conv1"): "int8"})
     with pytest.raises(PlanError, match=r"'int8' is not allowed; choose one of fp32, fp16, bf16"):
         lowering(graph, eight, GAP9)
+    filtered = half.update({("backward", "conv1"): "filter:2"})
+    with pytest.raises(PlanError, match=r"'filter:2' is not allowed; choose one of exact"):
+        lowering(graph, filtered, GAP9)
     with pytest.raises(PlanError, match="needs a mcu"):
         build_plan("pulp-fp16", graph, PHONE)
 
