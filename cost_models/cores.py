@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cost_models.device import Cluster, Device, Pool
+from cost_models.device import Device
+from cost_models.parts import Cluster, Pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from cost_models.cores import clock_and_power, cores_of
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import cpu_cost
-from cost_models.device import Device, Pool
+from cost_models.device import Device
 from cost_models.dsp import dsp_cost
 from cost_models.gpu import gpu_cost
 from cost_models.library import Library, load_library
 from cost_models.mcu.cost import mcu_cost
+from cost_models.parts import Pool
 from cost_models.quantity import Quantity
 
 POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}

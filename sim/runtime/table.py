@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cost_models.cores import core_count
-from cost_models.device import Device, PowerMode, named
+from cost_models.device import Device, named
 from cost_models.errors import unknown_name
 from cost_models.model import POOLS
+from cost_models.parts import PowerMode
 from sim.aspects import STEP
 from sim.autodiff import inference_graph
 from sim.expected import expect
