@@ -193,7 +193,7 @@ class Nameless(AllCpu):
         (Editor(), r"'editor' .*changed the draft; policies only read it"),
         (Listing(), r"'listing' .*returned \[\('conv1', '1'\)\]; return a mapping"),
         (Numbers(), r"'numbers' .*conv1 = 1 is not allowed; choose one of 4, 2, 1"),
-        (Lost(), r"'lost': aspect is 'colour'; choose one of backward, precision, batch_split"),
+        (Lost(), r"'lost': aspect is 'colour'; choose one of backward, precision"),
         (Nameless(), r"Nameless: name is ''; give it a name"),
         ("cpu", r"'cpu' is no Policy; subclass one of the bases"),
     ],
