@@ -70,15 +70,20 @@ def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None
         with console.status("starting") as status:
             yield lambda run: status.update(progress_line(run, bound_ns))
         return
-    said = -PLAIN_EVERY_S
+    said, unsaid = -PLAIN_EVERY_S, ""
 
     def plainly(run: Run) -> None:
-        nonlocal said
+        nonlocal said, unsaid
+        unsaid = progress_line(run, bound_ns)
         if monotonic() - said >= PLAIN_EVERY_S:
-            said = monotonic()
-            say(progress_line(run, bound_ns))
+            say(unsaid)
+            said, unsaid = monotonic(), ""
 
-    yield plainly
+    try:
+        yield plainly
+    finally:  # the last line is how far it came
+        if unsaid:
+            say(unsaid)
 
 
 def fastest_baseline(result: SearchResult) -> BaselinePlan:
