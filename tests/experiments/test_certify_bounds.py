@@ -29,9 +29,7 @@ def small_model(draws: np.random.Generator) -> ForwardModel:
     x = INPUT
     for _ in range(int(draws.integers(0, 3))):
         start = x
-        x = b.conv(
-            x, int(draws.choice([16, 32, 64])), int(draws.choice([1, 3])), pad=1, stride=1
-        )
+        x = b.conv(x, int(draws.choice([16, 32, 64])), int(draws.choice([1, 3])), pad=1, stride=1)
         kind = draws.integers(0, 5)
         if kind == 0:
             x = b.batch_norm(x)
