@@ -137,7 +137,7 @@ def test_a_shard_that_scored_more_than_its_portion_is_refused(tmp_path: Path) ->
     known = whole().finished[0]
     with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
         journal.add(replace(known, result=replace(known.result, evaluated=2**53)))
-        with pytest.raises(SearchError, match="shard 0: evaluated is 90.*scores at most 12; it"):
+        with pytest.raises(SearchError, match=r"shard 0: evaluated is 90.*scores at most 12; it"):
             search(SMALL, budget(1), backend, journal)
 
 

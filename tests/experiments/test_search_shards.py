@@ -22,6 +22,7 @@ from experiments.search import (
 from experiments.search.exhaustive import Exhaustive
 from experiments.search.objectives import OBJECTIVES, Values
 from experiments.search.protocol import SearcherFactory
+from experiments.search.shard import checked_batch
 from sim import expect
 from sim.encoding import HELD, Genes, Space, SpaceError
 
