@@ -238,7 +238,8 @@ class _Model:
                 on_unit[variant.unit].append((interval, variant.slots))
         for unit, intervals in zip(graph.units, on_unit, strict=True):
             if intervals:
-                model.add_cumulative(*map(list, zip(*intervals, strict=True)), unit.slots)
+                parts, demands = zip(*intervals, strict=True)
+                model.add_cumulative(parts, demands, unit.slots)
 
     def _crosses(self, task: int) -> Any:
         """Whether some predecessor runs on another unit."""

@@ -161,8 +161,12 @@ class _Builder:
                 makers.setdefault(name, []).append(index)
         real = {node.name for node in self.space.graph.nodes}
         for index, item in enumerate(items):
-            wanted = sorted({items[r].layer for w in item.writes for r in readers.get(_plain(w), ())})
-            self._add(item, reads[index], None if item.name in real else Condition(tuple(wanted), "int8"))
+            wanted = sorted(
+                {items[r].layer for w in item.writes for r in readers.get(_plain(w), ())}
+            )
+            self._add(
+                item, reads[index], None if item.name in real else Condition(tuple(wanted), "int8")
+            )
         for name, users in readers.items():
             self._link(name, makers.get(name, []), users)
         for index, item in enumerate(items):
@@ -198,7 +202,8 @@ class _Builder:
 
     def _widest(self) -> Draft:
         """Return the step in which each layer is INT8 that can be: it has all layout items."""
-        chosen = {("precision", l): "int8" for l, types in self.types.items() if "int8" in types}
+        able = [layer for layer, types in self.types.items() if "int8" in types]
+        chosen = {("precision", layer): "int8" for layer in able}
         graph = self.space.graph
         plan = Plan.make("widest", graph.hash(), chosen)
         return draft_before("batch_split", graph, plan, self.space.device)
@@ -214,7 +219,9 @@ class _Builder:
             places = (everywhere, *(p for p in places if p in possible))
         batch = str(space.graph.batch)
         sizes = tuple(int(size) for size in self._open("batch_split", item.subject, batch))
-        return Offer(tuple(dict.fromkeys(places)), sizes, self._open("rescale", item.subject, "every"))
+        return Offer(
+            tuple(dict.fromkeys(places)), sizes, self._open("rescale", item.subject, "every")
+        )
 
     def _open(self, aspect: str, subject: str, default: str) -> tuple[str, ...]:
         if aspect in self.space.held:
@@ -249,7 +256,11 @@ class _Builder:
             return
         writer = self.nodes[makers[0]].layer if makers else ""
         from_types = self.types[writer] if makers else ("fp32",)
-        for wanted, op in (("int8", Quantise(shape)), ("fp32", Dequantise(shape))):
+        conversions: tuple[tuple[DType, Operator], ...] = (
+            ("int8", Quantise(shape)),
+            ("fp32", Dequantise(shape)),
+        )
+        for wanted, op in conversions:
             into = [u for u in users if wanted in self._types_of(u)]
             layers = tuple(sorted({self.nodes[u].layer for u in into} - {writer}))
             if layers and any(t != wanted for t in from_types):

@@ -24,6 +24,7 @@ DEVICE = "snapdragon-865"
 BATCH = 64
 LAYERS = (8, 10, 12, 14, 16, 18, 20)
 INSTANCES = 30
+WORK = 12.0
 
 
 def small_graphs(count: int = INSTANCES) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def large_spaces(networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
         graph = training_graph(load_model(name, batch=BATCH))
         base = build_plan("mandheling", graph, device)
         space = Space.of(graph, device, base)
-        quick, bound = quick_bound(space), lower_bound(space)
+        quick, bound = quick_bound(space), lower_bound(space, work=WORK)
         path = FOLDER / "plans" / f"{name}-{DEVICE}.json"
         best = Plan.read(path) if path.exists() else base
         found = expect(graph, best, device)
@@ -83,7 +84,9 @@ def large_spaces(networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute both tables and write results/certify.json."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.certify.study", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.certify.study", description=__doc__
+    )
     parser.add_argument("--instances", type=int, default=INSTANCES, help="drawn graphs (30)")
     options = parser.parse_args(arguments)
     content = {

@@ -134,15 +134,16 @@ class WayFinder:
     ) -> Way:
         parts = -(-kernel.op.batch // op.batch)
         unit, _, _ = label.partition(":")
-        packing = self._packing(costs, op, kernel.role, parts) if unit == "dsp" else Parts(0, 0, 0, 0)
+        packing = (
+            self._packing(costs, op, kernel.role, parts) if unit == "dsp" else Parts(0, 0, 0, 0)
+        )
         if kernel.dtype == "int8" and has_macs(kernel.op, kernel.role):
             modes = {m: self._run(costs, kernel, op, label, m) for m in _modes(rules)}
             each = [_ruled(modes, rule) for rule in rules]
             best = Parts(*(min(column) for column in zip(*each, strict=True)))
         else:
             best = self._run(costs, kernel, op, label, "none")
-        sums = [a + b for a, b in zip(best, packing, strict=True)]
-        return Way(kernel.dtype, unit, *sums, packing.time_ns)
+        return Way(kernel.dtype, unit, *_sum(best, packing, 1), packing.time_ns)
 
     def _run(
         self, costs: CostModel, kernel: Kernel, op: Operator, label: str, mode: Rescaling
@@ -155,7 +156,9 @@ class WayFinder:
         first = KernelCall(op, role, kernel.dtype, stored)
         total = self._tasks(costs, first, label, 1 if chained else parts)
         if chained:
-            total = _sum(total, self._tasks(costs, first._replace(accumulates=True), label, 1), parts - 1)
+            total = _sum(
+                total, self._tasks(costs, first._replace(accumulates=True), label, 1), parts - 1
+            )
         if wide:
             shape = result_shape(op, role) if role is Role.WEIGHT_GRAD else kernel.result
             passes: list[Operator] = [Requantise(shape)]

@@ -63,7 +63,9 @@ class StepProgram:
         self._choices()
         self._paths()
         self.amounts = {
-            r: [np.array([_amount(w, r) for w in n.ways], np.float64) for n in self.relaxation.nodes]
+            r: [
+                np.array([_amount(w, r) for w in n.ways], np.float64) for n in self.relaxation.nodes
+            ]
             for r in RESOURCES
         }
         for resource in RESOURCES:
@@ -177,7 +179,9 @@ class StepProgram:
             return False
         terms: list[Term] = []
         for index in np.flatnonzero(self._between(first, last)).tolist():
-            for column, way in zip(self.ways[index], self.relaxation.nodes[index].ways, strict=True):
+            for column, way in zip(
+                self.ways[index], self.relaxation.nodes[index].ways, strict=True
+            ):
                 amount = _amount(way, resource)
                 if amount:
                     terms.append((column, -amount))
@@ -214,9 +218,10 @@ class StepProgram:
         for resource in RESOURCES:
             if not self.slots[resource]:
                 continue
-            used = np.array(
-                [f @ a for f, a in zip(fractions, self.amounts[resource], strict=True)]
-            ) / self.slots[resource]
+            used = (
+                np.array([f @ a for f, a in zip(fractions, self.amounts[resource], strict=True)])
+                / self.slots[resource]
+            )
             lack = (reach * used) @ reach - (starts[None, :] - ends[:, None])
             lack[~self.relaxation.reach] = 0
             tails = reach @ used - (point[0] - ends)
@@ -241,7 +246,9 @@ class StepProgram:
             sums[what] = sums.get(what, 0.0) + value
 
         def on_path(index: int, weight: float) -> None:
-            for column, way in zip(self.ways[index], self.relaxation.nodes[index].ways, strict=True):
+            for column, way in zip(
+                self.ways[index], self.relaxation.nodes[index].ways, strict=True
+            ):
                 share = weight * point[column]
                 add(f"path on {way.unit}", share * (way.time_ns - way.repack_ns))
                 add("packing of filters", share * way.repack_ns)
@@ -255,7 +262,9 @@ class StepProgram:
                 if first != SOURCE:
                     on_path(first, weight)
                 begin, end = rows.indptr[row], rows.indptr[row + 1]
-                for column, value in zip(rows.indices[begin:end], rows.data[begin:end], strict=True):
+                for column, value in zip(
+                    rows.indices[begin:end], rows.data[begin:end], strict=True
+                ):
                     if column not in times and column not in own:
                         add("FastRPC", -weight * value * point[column])
         for row, (first, last, resource) in self.windows.items():
