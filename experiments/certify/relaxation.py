@@ -27,7 +27,6 @@ from cost_models.rpc import rpc_latency_ns, rpc_tail
 from experiments.certify.ways import Kernel, Offer, Way, WayFinder, offered
 from kernels.operators import Operator, Role
 from kernels.precision import Dequantise, Quantise
-from sim.aspects import ORDER
 from sim.aspects.placement import default_unit, units_for
 from sim.aspects.precision import LABEL_LIKE
 from sim.draft import NEXT, Buffer, Draft, Item
@@ -35,8 +34,10 @@ from sim.encoding import Space
 from sim.lowering import draft_before
 from sim.plan import Plan
 
-COVERED = {"precision", "batch_split", "rescale", "placement", "grouping"}
-"""Aspects whose effect on a step this relaxation accounts for."""
+COVERED = {"precision", "batch_split", "rescale", "placement", "grouping"} | {
+    *("reuse", "operating_point", "rpc_qos", "dispatch", "library", "input")
+}
+"""Aspects whose effect on a step this relaxation accounts for, or can leave out."""
 
 
 class CertificateError(ValueError):
@@ -114,13 +115,14 @@ def relax(space: Space, *, energy: bool = False) -> Relaxation:
     Raises
     ------
     CertificateError
-        The space searches an aspect whose effect on the step is not accounted for here.
+        The space or its base uses an aspect whose effect is not accounted for here.
     """
-    unknown = {a.name for a in ORDER} - COVERED
+    used = {gene.aspect for gene in space.genes} | {key[0] for key, _ in space.base.choices}
+    unknown = used - COVERED
     if unknown:
         raise CertificateError(
             f"aspect {min(unknown)!r} is not covered by the bound; certify a space without it, or "
-            f"teach experiments.certify.relaxation what it does (covered: {', '.join(COVERED)})"
+            f"teach experiments.certify.relaxation what it does (covered: {', '.join(sorted(COVERED))})"
         )
     return _Builder(space, energy).build()
 
