@@ -1,16 +1,13 @@
 """The schema of samples: what was measured, on what, under which conditions; and how it is read.
 
-A store of samples is a file of JSON lines, each ``{"crc": "<8 hex>", "data": {...}}`` where the
-CRC-32 is that of the data in canonical JSON (sorted keys, no spaces). The first line names the
-schema, a fingerprint line says what the samples after it were measured on, every other line is one
-sample. :class:`hw_bridge.samples.SampleStore` writes it.
+A store of samples is a file of JSON lines with checksums (:mod:`cost_models.lines`). A fingerprint
+line says what the samples after it were measured on, every other line is one sample.
+:class:`hw_bridge.samples.SampleStore` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +15,12 @@ from statistics import median
 from typing import Any, Final, TypeAlias
 
 from cost_models.errors import shown
-from cost_models.reading import read_bytes
+from cost_models.lines import LineFormat, Lines
 
 SCHEMA: Final = "mandheling-samples/1"
 UNITS: Final = ("ns", "packets", "cycles", "instructions", "bytes", "pj", "mw")
 """Units of raw values; all are integers."""
 ID_DIGITS: Final = 12
-LARGEST_FILE: Final = 1 << 30
-"""Bytes of a file of samples that are read: a thousand times those of a campaign."""
 STORED: Final = ("key", "kind", "unit", "raw", "config", "conditions")
 """Fields of a sample in a file."""
 _LARGEST: Final = 1 << 62
@@ -35,6 +30,9 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 
 class SampleError(ValueError):
     """A sample, or a file of samples, that is not one; the message names field and value."""
+
+
+FORMAT: Final = LineFormat(SCHEMA, "samples", SampleError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,22 +187,7 @@ def canonical(data: Mapping[str, Any]) -> str:
     SampleError
         A value that JSON has no spelling for.
     """
-    try:
-        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise SampleError(f"no JSON: {error}; use numbers, text, lists and mappings") from None
-
-
-def line_of(data: Mapping[str, Any]) -> bytes:
-    """Return a whole line of a store.
-
-    Examples
-    --------
-    >>> line_of({"schema": "x"})
-    b'{"crc":"f7edcf5e","data":{"schema":"x"}}\\n'
-    """
-    text = canonical(data)
-    return f'{{"crc":"{zlib.crc32(text.encode()):08x}","data":{text}}}\n'.encode()
+    return FORMAT.canonical(data)
 
 
 def read_samples(path: str | Path) -> StoreContent:
@@ -213,52 +196,25 @@ def read_samples(path: str | Path) -> StoreContent:
     Raises
     ------
     SampleError
-        No such file, not a regular one, more than :data:`LARGEST_FILE` bytes, another schema, or a
+        No such file, not a regular one, more than 1 GiB, another schema, or a
         damaged line before the last; nothing is skipped.
     """
-    content = read_bytes(Path(path), LARGEST_FILE, SampleError)
-    return parse_samples(content, str(path))
+    return content_of(FORMAT.read(Path(path)), str(path))
 
 
 def parse_samples(content: bytes, name: str) -> StoreContent:
     """Read what a file of samples holds; see :func:`read_samples`."""
-    lines = content.splitlines(keepends=True)
-    records, whole = [], 0
-    for number, line in enumerate(lines, 1):
-        data = _data_of(line)
-        if data is None:
-            if number < len(lines):
-                raise SampleError(
-                    f"{name}, line {number}: damaged (its checksum does not fit); "
-                    "restore the file, or cut it before this line and sample the rest again"
-                )
-            break
-        records.append(data)
-        whole += len(line)
-    if records and records[0] != {"schema": SCHEMA}:
-        found = records[0].get("schema", "no schema")
-        raise SampleError(f"{name}, line 1: {found!r}; this version reads {SCHEMA!r}")
-    if not records and not line_of({"schema": SCHEMA}).startswith(content):
-        raise SampleError(f"{name}: is no file of samples; give another name")
+    return content_of(FORMAT.parse(content, name), name)
+
+
+def content_of(lines: Lines, name: str) -> StoreContent:
+    """Read the lines of a file of samples; see :func:`read_samples`."""
     samples: list[Sample] = []
     fingerprints: list[Fingerprint] = []
-    for number, data in enumerate(records[1:], 2):
+    for number, data in enumerate(lines.records, 2):
         _take(f"{name}, line {number}", data, samples, fingerprints)
     _check_unique(name, samples)
-    return StoreContent(tuple(samples), tuple(fingerprints), whole, len(content) - whole)
-
-
-def _data_of(line: bytes) -> dict[str, Any] | None:
-    """What a line holds; None if it is not whole."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        outer = json.loads(line)
-        data = outer["data"]
-        whole = outer["crc"] == f"{zlib.crc32(canonical(data).encode()):08x}"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return data if whole and isinstance(data, dict) else None
+    return StoreContent(tuple(samples), tuple(fingerprints), lines.whole_bytes, lines.torn_bytes)
 
 
 def _take(

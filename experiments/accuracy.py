@@ -105,16 +105,23 @@ def with_rule(planned: Planned, folder: Path) -> TrainConfig:
     """
     if planned.rule is None:
         return planned.config
-    config = planned.config
+    path = folder / f"{planned.name}.plan.json"
+    return with_one_rule(planned.config, RULES[planned.rule], path)
+
+
+def with_one_rule(config: TrainConfig, rule: str, path: Path) -> TrainConfig:
+    """Return settings whose plan, written to ``path``, rescales every tensor by one rule.
+
+    The plan is ``mandheling`` for :data:`DEVICE` otherwise. The folder is made if it is new.
+    """
     graph = training_graph(load_model(config.model, batch=config.batch))
     device = load_device(DEVICE)
     plan = build_plan("mandheling", graph, device)
-    rule = RULES[planned.rule]
     subjects = lowering(graph, plan, device).rules
     plan = plan.update({("rescale", subject): rule for subject in subjects})
-    path = folder / f"{planned.name}.plan.json"
     text = plan.to_json()
     if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text)
     return replace(config, plan=str(path))
 

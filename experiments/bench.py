@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from time import perf_counter
 
+from cost_models.device import Device
 from experiments.bench_engines import COMPILED_RATIO, STATIC_RATIO, measure
 from experiments.bench_figure import Figure, table
 from experiments.bench_numeric import first_step_figures, product_figures, training_figures
+from experiments.bench_search import search_figures
 from experiments.results import FOLDER, versions, write_result
 from sim import build_plan, expect, load_device, load_model, training_graph
+from sim.graph import TrainingGraph
 
 MODEL, DEVICE, BATCH = "vgg16", "snapdragon-865", 64
 HELP_SECONDS = 0.3
@@ -40,10 +43,8 @@ for model in sys.argv[1:]:
 """
 
 
-def engine_figures(rounds: int) -> list[Figure]:
+def engine_figures(graph: TrainingGraph, device: Device, rounds: int) -> list[Figure]:
     """Measure the engines on one training step, interleaved, best of ``rounds``."""
-    graph = training_graph(load_model(MODEL, BATCH))
-    device = load_device(DEVICE)
     step = expect(graph, build_plan("mandheling", graph, device), device).graphs[-1]
     found = measure(step, rounds)
     return [
@@ -111,8 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}; give 1 or more")
     few = max(1, options.rounds // 3)
-    figures = [*engine_figures(options.rounds)]
+    graph, device = training_graph(load_model(MODEL, BATCH)), load_device(DEVICE)
+    figures = [*engine_figures(graph, device, options.rounds)]
     figures += [help_figure(options.rounds), *compare_figures(few)]
+    figures += search_figures(graph, device, options.rounds)
     figures += [*first_step_figures(), *product_figures(options.rounds)]
     figures += training_figures(options.rounds)
     content = {

@@ -27,6 +27,9 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_hw,
         cli_memory,
         cli_plan,
+        cli_plugins,
+        cli_report,
+        cli_search,
         cli_show,
         cli_simulate,
         cli_train,
@@ -109,6 +112,8 @@ def _root(
 
 app.command()(cli_compare.compare)
 app.command()(cli_simulate.simulate)
+app.command()(cli_search.search)
+app.command()(cli_report.report)
 app.command()(cli_train.train)
 app.command()(cli_federated.federated)
 app.command()(cli_plan.explain)
@@ -117,6 +122,7 @@ app.add_typer(cli_plan.app, name="plan")
 app.add_typer(cli_hw.app, name="hw")
 app.command()(cli_show.devices)
 app.command()(cli_show.models)
+app.command()(cli_plugins.plugins)
 app.command()(cli_memory.vtcm)
 app.command()(cli_memory.sweep)
 app.command()(cli_memory.reuse)

@@ -22,6 +22,7 @@ from experiments.cli_common import (
     SeedOption,
     check_target,
     deliver,
+    fail,
     hvx_only,
     integer,
     is_plan_file,
@@ -114,6 +115,10 @@ def compare(
             print_text(f"{HVX_ONLY}\n")
     if output is not None:
         say(f"wrote {output}")
+    for name, reason in found.failed.items():
+        fail(f"plan {name!r} failed, the others are compared: {reason}")
+    if found.failed:
+        raise typer.Exit(1)
 
 
 def _selected(
@@ -128,7 +133,7 @@ def _selected(
     extra: list[Plan] = []
     for text in plans:
         if not is_plan_file(text):
-            load_built(text, graph, device)  # refuses what is unknown or not possible here
+            _refuse_impossible(text, device)
             names.append(text)
             continue
         read = load_built(text, graph, device).plan
@@ -138,6 +143,17 @@ def _selected(
             raise CliError(f"--plan {text}: a plan called {label!r} is there already; rename it")
         extra.append(replace(read, name=label))
     return names, extra
+
+
+def _refuse_impossible(name: str, device: Device) -> None:
+    """Refuse a plan that is unknown or lacks its unit; one that fails is told of later."""
+    from contextlib import suppress
+
+    from sim.plugins import PluginError
+    from sim.policies.build import recipe_of, require
+
+    with suppress(PluginError):
+        require(recipe_of(name), device)
 
 
 def comparison_document(found: Comparison) -> dict[str, Any]:
@@ -151,6 +167,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         "budget_bytes": found.budget_bytes,
         "rows": [row_document(row) for row in found.rows],
         "missing": found.missing,
+        "failed": found.failed,
         "calibration_notes": list(found.notes),
         "waterfalls": [
             {

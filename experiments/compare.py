@@ -15,11 +15,21 @@ from math import exp, log
 
 from cost_models.device import Device
 from cost_models.model import CostModel
+from sim.checks import ConservationError
 from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model
 from sim.plan import Plan, PlanError
-from sim.policies.build import Adoption, adopt_all, available, build, build_plan
+from sim.plugins import PluginError
+from sim.policies.build import (
+    Adoption,
+    Built,
+    adopt_all,
+    available,
+    build,
+    build_plan,
+    recipe_of,
+)
 from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
 from sim.run import sample_steady, simulate
 from sim.uncertainty import Shared, Worlds, evidence_shares, interval, resampled
@@ -30,6 +40,8 @@ WORLDS = 64
 """Worlds behind an interval of one comparison, which answers in two seconds: 3 lie beyond either
 end, which moves by up to a tenth from one set of worlds to another."""
 SAMPLES = 12
+FAILURES = (PlanError, PluginError, ConservationError)
+"""What a policy or plug-in of anybody's may come to; it costs its own plan and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,8 @@ class Comparison:
     rows: tuple[Row, ...]
     missing: dict[str, str] = field(default_factory=dict)
     """Plans that the device cannot run, with the reason."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Plans that could not be made or run, since a policy or plug-in of theirs fails."""
     waterfalls: tuple[Waterfall, ...] = ()
     """The stated order, then the reverse order; empty without a DSP."""
     notes: tuple[str, ...] = ()
@@ -144,22 +158,22 @@ def compare(
     extra
         Further plans for the same graph.
 
+    A named plan whose policies fail is left out and told in ``failed``; the others are compared.
+
     Raises
     ------
     PlanError
-        A plan of ``extra`` does not fit the graph or the device.
+        There is no plan of a name; a plan of ``extra`` does not fit the graph or the device; or
+        the reference fails.
     """
     chosen = list(dict.fromkeys([*(names or plan_list()), reference]))
-    if reference in RECIPES and not available(RECIPES[reference], device):
+    built, missing, failed = _built(chosen, graph, device)
+    if reference in missing:
         raise PlanError(
-            f"reference {reference!r} needs a {RECIPES[reference].needs}: choose another"
+            f"reference {reference!r} needs a {recipe_of(reference).needs}: choose another"
         )
-    missing = {
-        name: f"{device.name} has no {RECIPES[name].needs}"
-        for name in chosen
-        if name in RECIPES and not available(RECIPES[name], device)
-    }
-    built = {n: build(n, graph, device) for n in chosen if n not in missing}
+    if reference in failed:
+        raise PlanError(f"reference {reference!r}: {failed[reference]}")
     plans = {name: one.plan for name, one in built.items()}
     for plan in extra:
         if plan.name in plans or plan.name in RECIPES:
@@ -168,9 +182,14 @@ def compare(
     adoptions = {name: one.adoptions for name, one in built.items()}
     compared = _Compared(graph, device, seed, worlds, samples)
     base = compared.measure(plans[reference])
-    rows = tuple(
-        compared.row(name, plan, base, adoptions.get(name, ())) for name, plan in plans.items()
-    )
+    rows = []
+    for name, plan in plans.items():
+        try:
+            rows.append(compared.row(name, plan, base, adoptions.get(name, ())))
+        except FAILURES as error:
+            if name not in built:
+                raise
+            failed[name] = str(error)
     falls: tuple[Waterfall, ...] = ()
     if with_waterfalls and available(RECIPES[OFFLOAD], device):
         falls = waterfalls(build_plan(OFFLOAD, graph, device), graph, device)
@@ -179,8 +198,37 @@ def compare(
         n for plan in plans.values() for n in compared.costs(plan).calibration_notes()
     )
     return Comparison(
-        graph.name, device.name, graph.batch, budget, rows, missing, falls, tuple(notes)
+        model=graph.name,
+        device=device.name,
+        batch=graph.batch,
+        budget_bytes=budget,
+        rows=tuple(rows),
+        missing=missing,
+        failed=failed,
+        waterfalls=falls,
+        notes=tuple(notes),
     )
+
+
+def _built(
+    names: Sequence[str], graph: TrainingGraph, device: Device
+) -> tuple[dict[str, Built], dict[str, str], dict[str, str]]:
+    """Return the plans of these names, those that the device cannot run, and those that fail."""
+    built: dict[str, Built] = {}
+    missing: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        if name not in RECIPES:
+            recipe_of(name)  # says which there are
+        try:
+            recipe = recipe_of(name)
+            if available(recipe, device):
+                built[name] = build(name, graph, device)
+            else:
+                missing[name] = f"{device.name} has no {recipe.needs}"
+        except FAILURES as error:
+            failed[name] = str(error)
+    return built, missing, failed
 
 
 def waterfalls(naive: Plan, graph: TrainingGraph, device: Device) -> tuple[Waterfall, ...]:

@@ -125,6 +125,10 @@ class Explainer:
         """Return every subject of the placement, in order."""
         return self._draft.subjects()
 
+    def first(self, subject: str) -> Item:
+        """Return the first kernel of a subject, as placed; KeyError if there is none."""
+        return self._draft.first(subject)
+
     def longest(self, count: int) -> list[str]:
         """Return the subjects that take longest on their units, the longest first."""
         times = {s: self.alone(s, self._items[s][0].unit).time_ns for s in self.subjects()}

@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
+
+from experiments.sheet import Sheet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 NS_PER_MS = 1_000_000
 PJ_PER_J = 10**12
-NARROW = 80
-"""Columns that tables try to keep within."""
 DIGITS = 4
 """Significant digits of a shown number."""
 
@@ -86,35 +84,18 @@ def table(
     rows: Iterable[Sequence[str]],
     left: int = 1,
     also_left: Sequence[int] = (),
+    keys: int = 1,
 ) -> Group:
     """Return a titled table whose first ``left`` columns are flush left, the others flush right.
 
-    Columns are two blanks apart, or one where that keeps the table within 80 columns. A cell that
-    is still too wide ends in an ellipsis; no cell breaks over lines. ``also_left`` holds indices
-    of further columns that are flush left.
+    Columns are two blanks apart, or one where that keeps the table within 80 columns. Where the
+    terminal is narrower, texts are folded and, if that is not enough, the columns shown in parts.
+    ``also_left`` holds indices of further columns that are flush left; each part has the first
+    ``keys`` columns.
     """
-    body = [tuple(row) for row in rows]
-    widths = [max(map(len, cells)) for cells in zip(columns, *body, strict=True)]
-    loose = sum(widths) + 2 * (len(widths) - 1) <= NARROW
-    made = Table(
-        box=SIMPLE_HEAD,
-        header_style="bold",
-        padding=(0, int(loose), 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-    for index, column in enumerate(columns):
-        flush = index < left or index in also_left
-        made.add_column(
-            Text(column),
-            justify="left" if flush else "right",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if flush else widths[index],
-        )
-    for row in body:
-        made.add_row(*(Text(cell) for cell in row))
-    return Group(Text(title, style="bold"), made)
+    flush = tuple(k < left or k in also_left for k in range(len(columns)))
+    body = tuple(map(tuple, rows))
+    return Group(Text(title, style="bold"), Sheet(tuple(columns), body, flush, keys))
 
 
 def show(console: Console, *parts: Group | str) -> None:
@@ -123,7 +104,7 @@ def show(console: Console, *parts: Group | str) -> None:
         if isinstance(part, str):
             console.print(Text(part))
         else:
-            console.print(part)
+            console.print(part, crop=False)
         console.print()
 
 

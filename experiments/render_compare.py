@@ -211,6 +211,9 @@ def _remarks(found: Comparison) -> list[str]:
     if found.missing:
         lines = "\n".join(f"  {name}: {reason}" for name, reason in found.missing.items())
         remarks.append(f"Not possible on this device:\n{lines}")
+    if found.failed:
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in found.failed.items())
+        remarks.append(f"Failed, and left out:\n{lines}")
     if found.notes:
         remarks.append(calibrations_note(found.notes))
     remarks.append(

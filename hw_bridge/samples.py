@@ -1,34 +1,29 @@
 """The sample store: append-only, crash-safe, and a campaign of samples that resumes by itself.
 
 A sample is on the disk before :meth:`SampleStore.add` returns. After a crash the last line may be
-torn; opening the store again cuts it off and sampling goes on with what is missing. The format is
-that of :mod:`cost_models.samples`.
+torn; it is cut off when sampling goes on with what is missing. The format is that of
+:mod:`cost_models.samples`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cost_models.reading import read_bytes
+from cost_models.lines import LineFile
 from cost_models.samples import (
-    LARGEST_FILE,
-    SCHEMA,
+    FORMAT,
     Fingerprint,
     Json,
     Sample,
     SampleError,
     StoreContent,
     canonical,
-    line_of,
-    parse_samples,
+    content_of,
     read_samples,
 )
 
@@ -54,11 +49,11 @@ class SampleStore:
     Attributes
     ----------
     torn_bytes
-        What was cut off at the end when the store was opened: the rest of a crash.
+        What is no whole line at the end: the rest of a crash.
     """
 
-    def __init__(self, file: FileIO, path: Path, content: StoreContent, current: str) -> None:
-        self._file, self.path = file, path
+    def __init__(self, file: LineFile, content: StoreContent, current: str) -> None:
+        self._file, self.path = file, file.path
         self._samples = {sample.key: sample for sample in content.samples}
         self._fingerprints = list(content.fingerprints)
         self._current = current
@@ -83,45 +78,26 @@ class SampleStore:
             The file cannot be written, is in use, is no store or no regular file, or was measured
             on something else.
         """
-        path = Path(path)
-        if path.exists() and not path.is_file():  # opening a pipe would block
-            raise SampleError(f"{path}: is not a regular file; give another file")
+        file = LineFile.open(Path(path), FORMAT)
         try:
-            file = path.open("a+b", buffering=0)  # nothing may linger in a buffer
-        except OSError as error:
-            raise SampleError(
-                f"{path}: cannot be written ({error.strerror or error}); give another file"
-            ) from None
-        try:
-            return cls._opened(file, path, fingerprint, mixed)
+            return cls._opened(file, fingerprint, mixed)
         except BaseException:
             file.close()
             raise
 
     @classmethod
-    def _opened(cls, file: FileIO, path: Path, fingerprint: Fingerprint, mixed: bool) -> Self:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SampleError(
-                f"{path}: another process is sampling into it; wait for it, or give another file"
-            ) from None
-        content = parse_samples(read_bytes(path, LARGEST_FILE, SampleError), str(path))
+    def _opened(cls, file: LineFile, fingerprint: Fingerprint, mixed: bool) -> Self:
+        content = content_of(file.found, str(file.path))
         known = content.fingerprints
         if known and fingerprint not in known and not mixed:
             what = "; ".join(fingerprint.differences(known[-1]))
             raise SampleError(
-                f"{path}: was measured on something else ({what}); "
+                f"{file.path}: was measured on something else ({what}); "
                 "each machine has a file of its own: give another file"
             )
-        store = cls(file, path, content, fingerprint.id)
-        if content.torn_bytes:
-            file.truncate(content.whole_bytes)
-        if not content.whole_bytes:
-            store._append({"schema": SCHEMA})
-            _sync_folder(path.absolute().parent)
+        store = cls(file, content, fingerprint.id)
         if not known or known[-1] != fingerprint:
-            store._append({"fingerprint": fingerprint.document()})
+            file.append({"fingerprint": fingerprint.document()})
             store._fingerprints.append(fingerprint)
         return store
 
@@ -184,42 +160,8 @@ class SampleStore:
         """
         if self.done(sample.key):
             raise SampleError(f"{self.path}: sample {sample.key!r} is there already")
-        self._append({"sample": sample.document()})
+        self._file.append({"sample": sample.document()})
         self._samples[sample.key] = replace(sample, fingerprint=self._current)
-
-    def _append(self, data: Mapping[str, object]) -> None:
-        left = memoryview(line_of(data))
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._cut(end)
-            raise SampleError(
-                f"{self.path}: cannot be written ({error.strerror or error}); "
-                "what was sampled before is kept; make space and run the same command again"
-            ) from None
-        except BaseException:  # an interrupt between write and sync
-            self._cut(end)
-            raise
-
-    def _cut(self, end: int) -> None:
-        """Remove what a failed append left; if that fails too, opening again will."""
-        descriptor = self._file.fileno()
-        try:
-            os.ftruncate(descriptor, end)
-        except OSError:
-            return
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def collect(

@@ -9,7 +9,7 @@ then runs again: what was hidden behind something else may not be hidden in that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import exp, log, sqrt
@@ -30,6 +30,8 @@ from sim.taskgraph import I64, TaskGraph
 from sim.timeline import Timeline
 
 Number = TypeVar("Number", int, float)
+Draw = Callable[[str], float]
+"""Standard normal draw of a constant, or of a coefficient that several constants share."""
 
 ONE = 1 << 16
 """Fixed-point 1 of the factors."""
@@ -47,28 +49,37 @@ def factor(path: str, quantities: Mapping[str, Quantity], world: int, seed: int)
     multiply. The exponential is the platform's: on another one a factor may differ by one unit
     in a rare tie of rounding, nothing else does.
     """
+    return _factor(path, quantities, lambda name: _normal_draw(name, world, seed))
+
+
+def _factor(path: str, quantities: Mapping[str, Quantity], draw: Draw) -> int:
     log_factor = 0.0
     for name in path.split(TIMES):
         if name in quantities:
-            log_factor += _log_factor(name, quantities[name], world, seed)
+            log_factor += _log_factor(name, quantities[name], draw)
         else:
-            log_factor += log(UNKNOWN_SPREAD) / Z90 * _normal_draw(name, world, seed)
+            log_factor += log(UNKNOWN_SPREAD) / Z90 * draw(name)
     return max(1, round(ONE * exp(log_factor)))
 
 
-def _log_factor(name: str, quantity: Quantity, world: int, seed: int) -> float:
+def _log_factor(name: str, quantity: Quantity, draw: Draw) -> float:
     """Logarithm of one constant's factor on a time.
 
     Numbers that share a fitted coefficient move together with it; what their spread has beyond
     their coefficients is each number's own. No share goes beyond its limit, the measured peak.
     """
-    shared = sum(slope * _normal_draw(term, world, seed) for term, slope in quantity.common)
-    own = log(quantity.factor) ** 2 - sum(slope**2 for _, slope in quantity.common)
-    rest = sqrt(max(0.0, own)) * _normal_draw(name, world, seed)
+    shared = sum(slope * draw(term) for term, slope in quantity.common)
+    rest = own_spread(quantity) * draw(name)
     found = ((-shared if quantity.is_rate else shared) + rest) / Z90
     if quantity.limit is None:
         return found
     return max(found, log(quantity.value / quantity.limit))
+
+
+def own_spread(quantity: Quantity) -> float:
+    """Half-width, in logs, of what a constant's spread has beyond its shared coefficients."""
+    own = log(quantity.factor) ** 2 - sum(slope**2 for _, slope in quantity.common)
+    return sqrt(max(0.0, own))
 
 
 @lru_cache(maxsize=1 << 18)
@@ -89,11 +100,19 @@ def in_world(
     ddr
         Name of the constant behind ``graph.ddr_rate``.
     """
-    factors = np.array(
-        [factor(p, quantities, world, seed) for p in graph.parameters], dtype=np.int64
-    )
+    return with_draws(graph, quantities, lambda name: _normal_draw(name, world, seed), ddr)
+
+
+def with_draws(
+    graph: TaskGraph, quantities: Mapping[str, Quantity], draw: Draw, ddr: str
+) -> TaskGraph:
+    """Return a task graph as it would be where constants deviate as ``draw`` says.
+
+    :func:`in_world` draws them all; a sensitivity moves one and leaves the others at 0.
+    """
+    factors = np.array([_factor(p, quantities, draw) for p in graph.parameters], dtype=np.int64)
     lead, compute, moved = (factors[graph.groups[:, k]] for k in range(3))
-    shared = factor(ddr, quantities, world, seed)
+    shared = _factor(ddr, quantities, draw)
     return replace(
         graph,
         lead_ns=_scaled(graph.lead_ns, lead),
@@ -153,13 +172,20 @@ def resampled(
     shared: Shared,
     worlds: int,
     seed: int = 0,
+    *,
+    tasks_in_world: Callable[[TaskGraph, int], TaskGraph] | None = None,
 ) -> Worlds:
-    """Return the expected step in each of ``worlds`` worlds."""
+    """Return the expected step in each of ``worlds`` worlds.
+
+    ``tasks_in_world``, given a task graph and the number of a world, changes single tasks before
+    the constants behind them all are changed.
+    """
     times, energies = [], []
     for world in range(worlds):
         time = energy = 0
         for weight, graph in zip(expectation.weights, expectation.graphs, strict=True):
-            changed = in_world(graph, quantities, world, seed, shared.ddr_rate)
+            own = graph if tasks_in_world is None else tasks_in_world(graph, world)
+            changed = in_world(own, quantities, world, seed, shared.ddr_rate)
             timeline = run_engine(changed)
             time += weight * timeline.makespan_ns
             energy += weight * energy_in_world(timeline, quantities, shared, world, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,24 @@ from kernels.gemm.backends import NAMES, available_backends, lacking
 
 # A script that runs the tests in the background ignores Ctrl-C, and every child would with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Install distributions of one module each, found like any other until the test is over."""
+
+    def install(name: str, module: str, text: str, group: str, **entries: str) -> Path:
+        folder = tmp_path / f"site-{name}"
+        about = folder / f"{name.replace('-', '_')}-1.5.dist-info"
+        about.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(text, encoding="utf-8")
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
+        lines = [f"{key} = {module}:{value}" for key, value in entries.items()]
+        (about / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return install
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

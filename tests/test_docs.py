@@ -18,10 +18,11 @@ from pydantic import BaseModel
 
 from cost_models.description import Part
 from cost_models.device import Device
+from cost_models.library import AluKind, Dtype, Library
 from experiments import cli
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.policies.recipes import RECIPES
-from sim.rescaling import RULE_PATTERNS
+from sim.rescaling import RULES, pattern
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -165,12 +166,17 @@ def test_every_field_of_a_device_is_described() -> None:
     assert field_names(Device) <= described
 
 
+def test_every_field_of_a_library_is_described() -> None:
+    described = inline_code(ROOT / "docs/reference/library-format.md")
+    assert field_names(Library) | set(get_args(Dtype)) | set(get_args(AluKind)) <= described
+
+
 def test_every_aspect_choice_and_plan_is_described() -> None:
     described = inline_code(ROOT / "docs/reference/plan-format.md")
     assert {aspect.name for aspect in (*ORDER, *STEP_ASPECTS)} <= described
     assert {choice for aspect in STEP_ASPECTS for choice in aspect.choices} <= described
-    assert set(RULE_PATTERNS) <= described
-    assert set(RECIPES) <= described
+    assert {pattern(name, RULES[name]) for name in RULES.built_in()} <= described
+    assert set(RECIPES.built_in()) <= described
 
 
 if __name__ == "__main__":

@@ -67,4 +67,4 @@ def test_functions_fit_a_screen(path: Path) -> None:
 
 def test_tests_mirror_the_floors() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
-    assert folders - {"__pycache__", "golden"} <= set(FLOORS)
+    assert folders - {"__pycache__", "golden", "examples"} <= set(FLOORS)

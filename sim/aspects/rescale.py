@@ -17,7 +17,8 @@ from kernels.operators import Operator, Role, Shape
 from kernels.precision import Requantise, RescaleScan
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
-from sim.rescaling import RULE_PATTERNS, parse_rule
+from sim.plugins import PluginError
+from sim.rescaling import parse_rule, rule_patterns
 
 
 class Rescale(Aspect):
@@ -32,12 +33,20 @@ class Rescale(Aspect):
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
         """Rules, with their parameters as patterns."""
-        return RULE_PATTERNS
+        return rule_patterns()
 
     def accepts(self, choice: str, allowed: tuple[str, ...]) -> bool:
-        """Whether the choice parses as a rule."""
+        """Whether the choice parses as a rule.
+
+        Raises
+        ------
+        PluginError
+            It is a rule that a plug-in brings, and cannot be used.
+        """
         try:
             parse_rule(choice)
+        except PluginError:
+            raise
         except ValueError:
             return False
         return True

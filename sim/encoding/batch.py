@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.encoding.costs import Costs
 from sim.encoding.event_loops import Rows, build, run_step
-from sim.encoding.frames import Frame, Kernels, Sheet
+from sim.encoding.frames import ON_DSP, ON_GPU, Frame, Kernels, Sheet
 from sim.encoding.groups import Groups, assign, describe, sort_by_level
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
 from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
-from sim.encoding.static_loops import Step, static_step
+from sim.encoding.static_loops import Step, Terms, static_step
 from sim.engines.compiled import empty_state
-from sim.engines.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.taskgraph import I64
+
+I16 = NDArray[np.int16]
 
 EXPECTED, QUIET, STATIC = range(3)
 """Fidelities, as numbers."""
@@ -28,9 +31,9 @@ TIME, ENERGY, MEMORY = range(3)
 class Meaning(NamedTuple):
     """How genes are read.
 
-    ``number`` has a row per gene and a column per choice: the option of a placement, 1 for a cut,
-    the place of a rule or operating point among all. The four others are genes, or ``-1 - number``
-    where the space holds that choice.
+    ``number`` has a row per gene and a column per choice: the place of a rule or operating point
+    among all (placements and cuts are read by kernel). The four others are genes, or
+    ``-1 - number`` where the space holds that choice.
     """
 
     number: I64
@@ -48,6 +51,8 @@ class Scratch(NamedTuple):
     step: Step
     rows: Rows
     lives: Lives
+    sums: I64
+    """Shape ``(4,)``: time and energy, each in whole parts and remainders."""
 
 
 def make_scratch(frame: Frame, machine: Machine) -> Scratch:
@@ -61,18 +66,20 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
         return np.zeros(shape, np.int64)
 
     per_kernel = dict.fromkeys(Groups._fields, n + 1)
-    per_kernel |= {"level_count": n + 3, "stamp": 1}
+    per_kernel |= {"level_count": n + 3, "stamp": 1, "gpu": 1}
     per_kernel |= dict.fromkeys(("cpu_read", "cpu_written", "inside", "counted"), buffers)
     per_step = dict.fromkeys(Step._fields, n + 1)
     per_step |= dict.fromkeys(("order", "ready_ns", "following", "end_ns"), items)
     per_step |= {"level_count": n + 3, "slot_free": slots, "slot_vtcm": slots}
+    per_step |= {"sums": 2}
     per_step |= dict.fromkeys(("unit_start", "unit_floor", "unit_slot"), units)
     per_row = dict.fromkeys(Rows._fields[:-1], rows)
-    per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4, "stamp": 1}
+    per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4}
+    per_row |= {"stamp": 1, "moved": 1}
     per_row |= {"level_count": n + 3, "member_ptr": n + 2}
     cache = {name: zeros(n + 1) for name in Cache._fields}
     cache |= {"miss": zeros(LONGEST, n + 1), "seen": zeros(LONGEST + 1)}
-    cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(2 * n + 1), "total": zeros(1)}
+    cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(4 * n + 4), "total": zeros(1)}
     state = empty_state(rows, per_row["pred"], units, slots)
     return Scratch(
         Groups(**{name: zeros(size) for name, size in per_kernel.items()}),
@@ -80,29 +87,29 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
         Step(**{name: zeros(size) for name, size in per_step.items()}),
         Rows(**{name: zeros(size) for name, size in per_row.items()}, state=state),
         Lives(*(zeros(tensors) for _ in Lives._fields)),
+        zeros(4),
     )
 
 
 @inlined
-def _choice(gene: int, row: I64, meaning: Meaning) -> int:
+def _choice(gene: int, row: I16, meaning: Meaning) -> int:
     """Number of a gene's choice, or of the one that is held."""
     return meaning.number[gene, row[gene]] if gene >= 0 else -1 - gene
 
 
 @inlined
-def _place(row: I64, meaning: Meaning, kernels: Kernels, machine: Machine, s: Groups) -> None:
-    """Read placements and cuts; a unit without a kernel becomes the default one."""
+def _place(row: I16, kernels: Kernels, s: Groups) -> None:
+    """Read placements and cuts."""
+    gpu = 0
     for k in range(len(kernels.before)):
         gene = kernels.place_gene[k]
-        option = kernels.place_fixed[k]
-        if gene >= 0:
-            option = meaning.number[gene, row[gene]]
-            if kernels.allowed[k, option] == 0:
-                option = 0
-        s.option[k] = option
-        s.on_dsp[k] = machine.option_dsp[option]
+        option = kernels.options[k, row[gene]] if gene >= 0 else kernels.options[k, 0]
+        gpu |= option
+        s.option[k] = option & (ON_DSP - 1)
+        s.on_dsp[k] = 1 if option & ON_DSP else 0
         gene = kernels.cut_gene[k]
-        s.cut[k] = meaning.number[gene, row[gene]] if gene >= 0 else kernels.cut_fixed[k]
+        s.cut[k] = kernels.cuts[k, row[gene]] if gene >= 0 else kernels.cuts[k, 0]
+    s.gpu[0] = 1 if gpu & ON_GPU else 0
 
 
 @inlined
@@ -147,9 +154,18 @@ def _prepared(subgraphs: int, rule: int, distinct: int, machine: Machine, s: Gro
     return max(largest, min(distinct, machine.dsp_memory))
 
 
+@inlined
+def _add(found: tuple[int, int], weight: int, whole: int, sums: I64) -> None:
+    """Add a step's share, in whole parts and remainders, so that no sum wraps."""
+    sums[0] += weight * (found[0] // whole)
+    sums[1] += weight * (found[0] % whole)
+    sums[2] += weight * (found[1] // whole)
+    sums[3] += weight * (found[1] % whole)
+
+
 @compiled
 def score(
-    batch: I64,
+    batch: I16,
     first: int,
     last: int,
     fidelity: int,
@@ -162,78 +178,46 @@ def score(
     out: I64,
 ) -> None:
     """Score rows ``first <= b < last`` of a batch, all of one frame, into ``out[b]``."""
-    kernels = frame.kernels
     sheets = len(frame.weights)
+    begin = 0 if fidelity == EXPECTED else sheets - 1
     for b in range(first, last):
         row = batch[b]
-        _place(row, meaning, kernels, machine, s.groups)
-        subgraphs = assign(kernels, s.groups)
-        sort_by_level(kernels, subgraphs, s.groups)
-        describe(kernels, subgraphs, s.groups)
         rule = _choice(meaning.reuse, row, meaning)
         dispatch = _choice(meaning.dispatch, row, meaning)
         cpu_point = _choice(meaning.cpu_point, row, meaning)
         dsp_point = _choice(meaning.dsp_point, row, meaning)
+        batch_cost, serial = frame.input_cost, frame.input_serial
+        terms = Terms(costs, machine, cpu_point, dsp_point, batch_cost, serial)
+        _place(row, frame.kernels, s.groups)
+        subgraphs = assign(frame.kernels, s.groups)
+        sort_by_level(frame.kernels, subgraphs, s.groups)
+        describe(frame.kernels, subgraphs, s.groups)
         keys, sizes = s.groups.key, s.groups.memory_bytes
-        steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, s.cache)
-        begin = 0
+        steps = settle(rule, keys, sizes, subgraphs, machine.dsp_memory, memory, s.cache)
         if fidelity != EXPECTED:
             s.cache.chosen[0] = worst(steps, subgraphs, s.cache)
             steps = 1
-            begin = sheets - 1
         whole = 0
         for number in range(begin, sheets):
             whole += steps * (frame.weights[number] if fidelity == EXPECTED else 1)
-        time = 0
-        energy = 0
-        time_left = 0
-        energy_left = 0
+        s.sums[:] = 0
         most = 0
         for number in range(begin, sheets):
             weight = frame.weights[number] if fidelity == EXPECTED else 1
-            if weight == 0:
-                continue
             sheet = _sheet(number, frame)
-            for at in range(steps):
+            for at in range(steps if weight > 0 else 0):
                 miss = s.cache.miss[s.cache.chosen[at]]
                 if fidelity == STATIC:
-                    found = static_step(
-                        sheet,
-                        costs,
-                        machine,
-                        cpu_point,
-                        dsp_point,
-                        frame.input_cost,
-                        frame.input_serial,
-                        miss,
-                        subgraphs,
-                        s.groups,
-                        s.step,
-                    )
+                    found = static_step(sheet, terms, miss, subgraphs, s.groups, s.step)
                 else:
-                    rows, moved = build(
-                        sheet,
-                        costs,
-                        machine,
-                        cpu_point,
-                        dsp_point,
-                        frame.input_cost,
-                        frame.input_serial,
-                        miss,
-                        subgraphs,
-                        s.groups,
-                        s.rows,
-                    )
-                    found = run_step(dispatch, rows, moved, machine, s.rows)
+                    rows = build(sheet, terms, miss, subgraphs, s.groups, s.rows)
+                    found = run_step(dispatch, rows, machine, s.rows)
                     if memory == 1:
                         distinct = s.cache.total[0]
                         held = _prepared(subgraphs, rule, distinct, machine, s.groups)
                         resident = frame.weight_bytes[number] + held
                         most = max(most, peak(resident, sheet, s.rows, s.lives))
-                time += weight * (found[0] // whole)  # in parts, so that no sum wraps
-                time_left += weight * (found[0] % whole)
-                energy += weight * (found[1] // whole)
-                energy_left += weight * (found[1] % whole)
-        out[b, TIME] = time + time_left // whole
-        out[b, ENERGY] = energy + energy_left // whole
+                _add(found, weight, whole, s.sums)
+        out[b, TIME] = s.sums[0] + s.sums[1] // whole
+        out[b, ENERGY] = s.sums[2] + s.sums[3] // whole
         out[b, MEMORY] = most

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
@@ -15,19 +13,12 @@ from sim.encoding.machine import POINTS, options_of
 from sim.lowering import Lowering
 from sim.taskgraph import I64
 
-FIELDS = ("slots", "lead_ns", "ddr_bytes", "rate_cap", "vtcm_bytes")
+SLOTS, LEAD, BYTES, CAP, VTCM, COMPUTE, POWER, LASTS = range(8)
+"""Columns of a cost: slots, lead_ns, ddr_bytes, rate_cap, vtcm_bytes, compute_ns, power_mw, and the
+duration in ns without contention. Eight integers are one cache line."""
 
-
-class Costs(NamedTuple):
-    """Costs of calls on options, int64.
-
-    ``fixed`` is ``(calls, options, 5)``: slots, lead_ns, ddr_bytes, rate_cap, vtcm_bytes.
-    ``clocked`` is ``(calls, options, POINTS, 3)``: compute_ns, power_mw, and the duration in ns
-    without contention. A call that an option has no kernel for has 0 slots.
-    """
-
-    fixed: I64
-    clocked: I64
+Costs = I64
+"""``(calls, options, POINTS, 8)``; a call that an option has no kernel for has 0 slots."""
 
 
 class CostTable:
@@ -37,9 +28,8 @@ class CostTable:
         self.costs = costs
         self.options = options_of(costs.device)
         self._rows: dict[object, int] = {}
-        self._fixed: list[I64] = []
-        self._clocked: list[I64] = []
-        self._arrays: Costs | None = None
+        self._costs: list[I64] = []
+        self._array: Costs | None = None
 
     def row(self, call: KernelCall, kind: str) -> int:
         """Return the row of a call, asking the cost model for it on first sight."""
@@ -49,21 +39,21 @@ class CostTable:
         return known
 
     def _add(self, key: object, costs: list[Cost | None]) -> int:
-        fixed = np.zeros((len(self.options), len(FIELDS)), np.int64)
-        clocked = np.zeros((len(self.options), POINTS, 3), np.int64)
+        row = np.zeros((len(self.options), POINTS, LASTS + 1), np.int64)
         for k, (option, cost) in enumerate(zip(self.options, costs, strict=True)):
             if cost is not None:
                 points = DSP_POINTS if option.startswith("dsp") else CPU_POINTS
                 for p, point in enumerate(points):
                     timed = self.costs.at_clock(cost, option, point)
                     transfer = -(-timed.ddr_bytes * 1000 // timed.rate_cap)
-                    whole = timed.lead_ns + max(timed.compute_ns, transfer)
-                    clocked[k, p] = timed.compute_ns, timed.power_mw, whole
-                fixed[k] = [getattr(timed, name) for name in FIELDS]
-        self._fixed.append(fixed)
-        self._clocked.append(clocked)
-        self._rows[key] = len(self._fixed) - 1
-        self._arrays = None
+                    row[k, p, SLOTS], row[k, p, LEAD] = timed.slots, timed.lead_ns
+                    row[k, p, BYTES], row[k, p, CAP] = timed.ddr_bytes, timed.rate_cap
+                    row[k, p, VTCM], row[k, p, COMPUTE] = timed.vtcm_bytes, timed.compute_ns
+                    row[k, p, POWER] = timed.power_mw
+                    row[k, p, LASTS] = timed.lead_ns + max(timed.compute_ns, transfer)
+        self._costs.append(row)
+        self._rows[key] = len(self._costs) - 1
+        self._array = None
         return self._rows[key]
 
     def _cost(self, call: KernelCall, option: str) -> Cost | None:
@@ -89,8 +79,8 @@ class CostTable:
         return self._rows[key], int(mode == "serial")
 
     @property
-    def arrays(self) -> Costs:
+    def array(self) -> Costs:
         """All rows so far."""
-        if self._arrays is None:
-            self._arrays = Costs(np.stack(self._fixed), np.stack(self._clocked))
-        return self._arrays
+        if self._array is None:
+            self._array = np.stack(self._costs)
+        return self._array

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim.encoding.discover import SpaceError
 from sim.encoding.scores import Scores
-from sim.encoding.space import Genes, Space, SpaceError
+from sim.encoding.space import Genes, Space
 from sim.encoding.tables import Tables
 
 FIDELITIES = ("expected", "quiet", "static")
@@ -45,7 +46,8 @@ class Evaluator:
     >>> device = load_device("snapdragon-865")
     >>> plan = build_plan("mandheling", graph, device)
     >>> space = Space.of(graph, device, plan)
-    >>> int(Evaluator(space)(space.encode(plan)[None]).time_ns[0]) == expected_ns(graph, plan, device)
+    >>> scores = Evaluator(space)(space.encode(plan)[None])
+    >>> int(scores.time_ns[0]) == expected_ns(graph, plan, device)
     True
     """
 
@@ -72,7 +74,7 @@ class Evaluator:
         PlanError
             A held choice is not allowed in the surroundings of a row.
         """
-        rows = self.space.checked(batch).astype(np.int64)
+        rows = self.space.checked(batch).astype(np.int16, copy=False)
         number = FIDELITIES.index(self.fidelity)
         out = np.zeros((len(rows), 3), np.int64)
         for places, ready in self._tables.by_frame(rows):

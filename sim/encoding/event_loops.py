@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.dispatch import DISPATCH_RULES
-from sim.encoding.costs import Costs
+from sim.encoding.costs import BYTES, CAP, COMPUTE, LEAD, POWER, SLOTS, VTCM
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
-from sim.encoding.static_loops import order_items
+from sim.encoding.static_loops import Terms, batch_option, gpu_lead, order_items
 from sim.engines.compiled import State, link, simulate
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 _CRITICAL, _UNBLOCK = (DISPATCH_RULES.index(n) for n in ("critical-path", "unblock-dsp"))
@@ -28,7 +28,8 @@ class Rows(NamedTuple):
     subgraph), ``member`` (items sorted by subgraph) and ``inner`` (1: another of its subgraph
     reads it). By row: ``power_mw``, ``row_mark``, ``lasts_ns``, ``behind_ns`` and ``pred_ptr``
     (one more). ``pred`` by dependency. By subgraph: ``call_row``, ``left``, ``member_ptr`` (one
-    more). ``level_count`` as in ``static_loops.Step``. ``stamp`` has one element.
+    more). ``level_count`` as in ``static_loops.Step``. ``stamp`` and ``moved`` (bytes) have one
+    element.
     """
 
     order: I64
@@ -47,6 +48,7 @@ class Rows(NamedTuple):
     left: I64
     member_ptr: I64
     stamp: I64
+    moved: I64
     state: State
     """Arrays of the engine, longer than needed."""
 
@@ -131,124 +133,139 @@ def _sort_members(sheet: Sheet, subgraphs: int, groups: Groups, r: Rows) -> int:
     return total
 
 
-@compiled
-def build(
+@inlined
+def _call_rows(
+    group: int,
+    miss: int,
+    rows: int,
+    waits_for: int,
     sheet: Sheet,
-    costs: Costs,
-    machine: Machine,
-    cpu_point: int,
-    dsp_point: int,
-    batch_cost: int,
-    batch_serial: int,
-    miss: I64,
-    subgraphs: int,
+    terms: Terms,
     groups: Groups,
     r: Rows,
-) -> tuple[int, int]:
-    """Make the rows of a step; returns how many, and the bytes that they move."""
-    n = len(sheet.kernel)
+) -> int:
+    """Rows that prepare a subgraph if it must be, call it, and pack its filters again."""
+    machine = terms.machine
+    edges = r.pred_ptr[rows]
+    waits = 0
+    for at in range(r.member_ptr[group], r.member_ptr[group + 1]):
+        member = r.member[at]
+        waits |= sheet.reads_input[member]
+        for e in range(sheet.pred_ptr[member], sheet.pred_ptr[member + 1]):
+            p = sheet.pred[e]
+            if groups.group[sheet.kernel[p]] != group:
+                edges = _edge(r.seen[p], edges, r)
+    if waits == 1 and waits_for >= 0:
+        edges = _edge(waits_for, edges, r)
+    if miss == 1:
+        lead = prepare_ns(groups.kernels[group], groups.weight_bytes[group], machine)
+        power = machine.one_context_mw[terms.dsp_point]
+        rows = _row(rows, machine.dsp, 1, 0, lead, 0, 0, 1, power, edges, r)
+        edges = _edge(rows - 1, edges, r)
+    there = call_ns(groups.bytes_io[group], machine) // 2 + machine.call_tail_ns
+    rows = _row(rows, machine.rpc, 1, 0, there, 0, 0, 1, 0, edges, r)
+    r.lasts_ns[rows - 1] = there - machine.call_tail_ns  # priorities know of no tails
+    size = 2 * groups.filter_bytes[group]
+    if size > 0:
+        edges = _edge(rows - 1, edges, r)
+        power = machine.all_contexts_mw[terms.dsp_point]
+        cap, slots = machine.repack_rate, machine.dsp_slots
+        rows = _row(rows, machine.dsp, slots, 0, 0, 0, size, cap, power, edges, r)
+        r.moved[0] += size
+    r.call_row[group] = rows - 1
+    return rows
+
+
+@inlined
+def _item_row(
+    i: int,
+    group: int,
+    rows: int,
+    waits_for: int,
+    sheet: Sheet,
+    terms: Terms,
+    groups: Groups,
+    r: Rows,
+) -> int:
+    """Row of an item."""
+    machine = terms.machine
+    option = groups.option[sheet.kernel[i]]
+    point = terms.dsp_point if machine.option_dsp[option] == 1 else terms.cpu_point
+    cost = terms.costs[sheet.cost[i], option, point]
+    edges = r.pred_ptr[rows]
+    for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
+        p = sheet.pred[e]
+        if group >= 0 and groups.group[sheet.kernel[p]] == group:
+            r.inner[p] = 1
+            edges = _edge(r.row[p], edges, r)
+        else:
+            edges = _edge(r.seen[p], edges, r)
+    if waits_for >= 0 and sheet.reads_input[i] == 1:
+        edges = _edge(waits_for, edges, r)
+    if group >= 0:
+        edges = _edge(r.call_row[group], edges, r)
+    lead = cost[LEAD]
+    if groups.gpu[0] == 1:
+        lead += gpu_lead(i, sheet, machine, groups)
+    r.moved[0] += cost[BYTES]
+    r.row[i] = rows
+    r.seen[i] = rows
+    return _row(
+        rows,
+        machine.option_unit[option],
+        cost[SLOTS],
+        cost[VTCM],
+        lead,
+        cost[COMPUTE],
+        cost[BYTES],
+        cost[CAP],
+        cost[POWER],
+        edges,
+        r,
+    )
+
+
+@inlined
+def _return_row(group: int, rows: int, machine: Machine, groups: Groups, r: Rows) -> int:
+    """Row in which a subgraph returns: after those of its items that no other of them reads."""
+    edges = r.pred_ptr[rows]
+    for at in range(r.member_ptr[group], r.member_ptr[group + 1]):
+        member = r.member[at]
+        r.seen[member] = rows
+        if r.inner[member] == 0:
+            edges = _edge(r.row[member], edges, r)
+    whole = call_ns(groups.bytes_io[group], machine)
+    return _row(rows, machine.rpc, 1, 0, whole - whole // 2, 0, 0, 1, 0, edges, r)
+
+
+@compiled
+def build(sheet: Sheet, terms: Terms, miss: I64, subgraphs: int, groups: Groups, r: Rows) -> int:
+    """Make the rows of a step; returns how many. ``moved`` holds the bytes that they move."""
     order_items(sheet, groups.level, r.order, r.level_count)
     _sort_members(sheet, subgraphs, groups, r)
-    gpu = 0
-    for k in range(len(groups.group)):
-        gpu |= machine.option_gpu[groups.option[k]]
-    rows = 0
-    edges = 0
-    moved = 0
     r.pred_ptr[0] = 0
+    r.moved[0] = 0
     r.stamp[0] += 1
+    rows = 0
     waits_for = -1
-    if batch_cost >= 0:
-        option = 0
-        while costs.fixed[batch_cost, option, 0] == 0:
-            option += 1
-        clocked = costs.clocked[batch_cost, option, cpu_point]
-        unit = machine.option_unit[option]
-        if batch_serial == 1:
+    if terms.batch_cost >= 0:
+        option = batch_option(terms)
+        cost = terms.costs[terms.batch_cost, option, terms.cpu_point]
+        unit = terms.machine.option_unit[option]
+        if terms.batch_serial == 1:
             waits_for = 0
-        rows = _row(0, unit, 1, 0, 0, clocked[0], 0, 1, clocked[1], edges, r)
-    for place in range(n):
+        rows = _row(0, unit, 1, 0, 0, cost[COMPUTE], 0, 1, cost[POWER], 0, r)
+    for place in range(len(sheet.kernel)):
         i = r.order[place]
-        kernel = sheet.kernel[i]
-        group = groups.group[kernel]
+        group = groups.group[sheet.kernel[i]]
         if group >= 0 and r.call_row[group] < 0:
-            waits = 0
-            for at in range(r.member_ptr[group], r.member_ptr[group + 1]):
-                member = r.member[at]
-                waits |= sheet.reads_input[member]
-                for e in range(sheet.pred_ptr[member], sheet.pred_ptr[member + 1]):
-                    p = sheet.pred[e]
-                    if groups.group[sheet.kernel[p]] != group:
-                        edges = _edge(r.seen[p], edges, r)
-            if waits == 1 and waits_for >= 0:
-                edges = _edge(waits_for, edges, r)
-            if miss[group] == 1:
-                lead = prepare_ns(groups.kernels[group], groups.weight_bytes[group], machine)
-                power = machine.one_context_mw[dsp_point]
-                rows = _row(rows, machine.dsp, 1, 0, lead, 0, 0, 1, power, edges, r)
-                edges = _edge(rows - 1, edges, r)
-            there = call_ns(groups.bytes_io[group], machine) // 2 + machine.call_tail_ns
-            rows = _row(rows, machine.rpc, 1, 0, there, 0, 0, 1, 0, edges, r)
-            r.lasts_ns[rows - 1] = there - machine.call_tail_ns  # priorities know of no tails
-            size = 2 * groups.filter_bytes[group]
-            if size > 0:
-                edges = _edge(rows - 1, edges, r)
-                power = machine.all_contexts_mw[dsp_point]
-                cap = machine.repack_rate
-                slots = machine.dsp_slots
-                rows = _row(rows, machine.dsp, slots, 0, 0, 0, size, cap, power, edges, r)
-                moved += size
-            r.call_row[group] = rows - 1
-        option = groups.option[kernel]
-        point = dsp_point if machine.option_dsp[option] == 1 else cpu_point
-        fixed = costs.fixed[sheet.cost[i], option]
-        clocked = costs.clocked[sheet.cost[i], option, point]
-        lead = fixed[1]
-        for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
-            p = sheet.pred[e]
-            if group >= 0 and groups.group[sheet.kernel[p]] == group:
-                r.inner[p] = 1
-                edges = _edge(r.row[p], edges, r)
-            else:
-                edges = _edge(r.seen[p], edges, r)
-        if gpu == 1:
-            here = machine.option_gpu[option]
-            for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
-                if machine.option_gpu[groups.option[sheet.kernel[sheet.pred[e]]]] != here:
-                    lead = fixed[1] + machine.gpu_launch_ns
-        if waits_for >= 0 and sheet.reads_input[i] == 1:
-            edges = _edge(waits_for, edges, r)
+            rows = _call_rows(group, miss[group], rows, waits_for, sheet, terms, groups, r)
+        rows = _item_row(i, group, rows, waits_for, sheet, terms, groups, r)
         if group >= 0:
-            edges = _edge(r.call_row[group], edges, r)
-        moved += fixed[2]
-        unit = machine.option_unit[option]
-        r.row[i] = rows
-        r.seen[i] = rows
-        rows = _row(
-            rows,
-            unit,
-            fixed[0],
-            fixed[4],
-            lead,
-            clocked[0],
-            fixed[2],
-            fixed[3],
-            clocked[1],
-            edges,
-            r,
-        )
-        if group < 0:
-            continue
-        r.left[group] -= 1
-        if r.left[group] == 0:
-            for at in range(r.member_ptr[group], r.member_ptr[group + 1]):
-                member = r.member[at]
-                r.seen[member] = rows
-                if r.inner[member] == 0:
-                    edges = _edge(r.row[member], edges, r)
-            whole = call_ns(groups.bytes_io[group], machine)
-            rows = _row(rows, machine.rpc, 1, 0, whole - whole // 2, 0, 0, 1, 0, edges, r)
-    return rows, moved
+            r.left[group] -= 1
+            if r.left[group] == 0:
+                rows = _return_row(group, rows, terms.machine, groups, r)
+    return rows
 
 
 @inlined
@@ -273,23 +290,9 @@ def _rank(rule: int, rows: int, state: State, machine: Machine, r: Rows) -> None
             state.task[row].rank = -(r.lasts_ns[row] if on_dsp else behind)
 
 
-@compiled
-def run_step(rule: int, rows: int, moved: int, machine: Machine, r: Rows) -> tuple[int, int]:
-    """Run the rows of :func:`build`; returns makespan in ns and energy in pJ."""
-    whole = r.state
-    state = State(
-        whole.task[:rows],
-        whole.unit,
-        whole.event,
-        whole.ready,
-        whole.stream,
-        whole.succ,
-        whole.dispatch,
-        whole.tally,
-    )
-    link(state.task, r.pred_ptr[: rows + 1], r.pred[: r.pred_ptr[rows]], state.succ)
-    if rule == _CRITICAL or rule == _UNBLOCK:
-        _rank(rule, rows, state, machine, r)
+@inlined
+def _reset(rows: int, state: State, machine: Machine) -> None:
+    """Units free, nothing ready, no event."""
     for unit in range(len(machine.unit_slots)):
         state.unit[unit].ready = 0
         state.unit[unit].started = 0
@@ -309,9 +312,29 @@ def run_step(rule: int, rows: int, moved: int, machine: Machine, r: Rows) -> tup
     state.tally[0].streams_changed = 0
     state.tally[0].started = 0
     state.tally[0].ended = 0
+
+
+@compiled
+def run_step(rule: int, rows: int, machine: Machine, r: Rows) -> tuple[int, int]:
+    """Run the rows of :func:`build`; returns makespan in ns and energy in pJ."""
+    whole = r.state
+    state = State(
+        whole.task[:rows],
+        whole.unit,
+        whole.event,
+        whole.ready,
+        whole.stream,
+        whole.succ,
+        whole.dispatch,
+        whole.tally,
+    )
+    link(state.task, r.pred_ptr[: rows + 1], r.pred[: r.pred_ptr[rows]], state.succ)
+    if rule in (_CRITICAL, _UNBLOCK):
+        _rank(rule, rows, state, machine, r)
+    _reset(rows, state, machine)
     simulate(state, machine.ddr_rate, True, False)
     makespan = 0
-    energy = moved * machine.pj_per_byte
+    energy = r.moved[0] * machine.pj_per_byte
     for row in range(rows):
         ended = state.task[row].end_ns
         makespan = max(makespan, ended)

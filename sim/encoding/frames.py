@@ -1,7 +1,7 @@
 """Frames: tables of what a plan computes, made once for all plans that differ in schedule alone.
 
-The choices of precision, micro-batch, rescale rule (and of any aspect before placement) decide which
-kernels there are. A :class:`Frame` holds those kernels as arrays, taken from the very drafts
+The choices of precision, micro-batch, rescale rule (and of any aspect before placement) decide
+which kernels there are. A :class:`Frame` holds those kernels as arrays, taken from the very drafts
 that lowering makes, so that the compiled evaluator only places, groups and times them.
 A *sheet* is one of the steps that the expected step is a mixture of: the kernels with the scans and
 requantises of that step.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ from sim.lowering import draft_before, lowering
 from sim.plan import Plan
 from sim.taskgraph import I64
 
+ON_DSP, ON_GPU = 1 << 16, 1 << 17
+
 
 class Kernels(NamedTuple):
     """Kernels of a frame (items with a placement of their own), in the order of the draft.
@@ -37,13 +39,15 @@ class Kernels(NamedTuple):
     """
 
     place_gene: I64
-    """Gene of the placement, -1 where it is fixed at ``place_fixed`` (index of an option)."""
-    place_fixed: I64
-    allowed: I64
-    """``(kernels, options)``: 1 where the unit has the kernel."""
+    """Gene of the placement, -1 where it is held."""
+    options: I64
+    """``(kernels, choices)``: option that each choice of that gene comes to here; a unit without
+    the kernel becomes the default one. What is held stands in the first column. ``ON_DSP`` and
+    ``ON_GPU`` are added to the options of those units."""
     cut_gene: I64
-    """Gene of the cut, of a subject's first kernel; -1 where it is fixed at ``cut_fixed``."""
-    cut_fixed: I64
+    """Gene of the cut, of a subject's first kernel; -1 where it is fixed."""
+    cuts: I64
+    """``(kernels, 2)``: whether each choice of that gene is a cut; what is fixed comes first."""
     before: I64
     """The micro-batch before it, -1 for none."""
     pred_ptr: I64
@@ -152,10 +156,12 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
     preds = _kernel_preds(draft, own, number, by_subject)
     before = [-1] * len(own)
     for parts in by_subject.values():
-        for one, other in zip(parts, parts[1:], strict=False):
+        for one, other in pairwise(parts):
             before[other] = one
     options = options_of(device)
     place = {o: k for k, o in enumerate(options)}
+    marks = {"dsp": ON_DSP, "gpu": ON_GPU}
+    code = [k | marks.get(o.partition(":")[0], 0) for k, o in enumerate(options)]
     fixed_units, fixed_cuts = _fixed(space, plan, draft)
     genes = {g.key: k for k, g in enumerate(space.genes)}
     first = {parts[0] for parts in by_subject.values()}
@@ -164,18 +170,30 @@ def _kernels(space: Space, plan: Plan, draft: Draft) -> Kernels:
     reads, writes = _buffers(draft, by_subject, number, buffers)
     made = {b for mine in writes for b in mine}
     held = [_held(items[index]) for index in own]
-    allowed = np.zeros((len(own), len(options)), np.int64)
-    for k, index in enumerate(own):
-        allowed[k, [place[u] for u in units_for(items[index], device)]] = 1
+    placed = [genes.get(("placement", s), -1) for s in subjects]
+    table = np.zeros((len(own), int(space.counts.max(initial=1))), np.int64)
+    for k, (index, gene) in enumerate(zip(own, placed, strict=True)):
+        allowed = {place[u] for u in units_for(items[index], device)}
+        if gene < 0:
+            table[k, 0] = code[place[fixed_units.get(subjects[k], default_unit(device))]]
+        else:
+            wanted = [place[u] for u in space.genes[gene].choices]
+            table[k, : len(wanted)] = [code[o if o in allowed else 0] for o in wanted]
+    cut_genes = [
+        genes.get(("grouping", s), -1) if k in first else -1 for k, s in enumerate(subjects)
+    ]
+    cuts = np.zeros((len(own), 2), np.int64)
+    for k, gene in enumerate(cut_genes):
+        if gene >= 0:
+            cuts[k] = [choice == "cut" for choice in space.genes[gene].choices]
+        else:
+            cuts[k, 0] = k in first and fixed_cuts.get(subjects[k]) == "cut"
     chained = [sorted({*p, b} - {-1}) for p, b in zip(preds, before, strict=True)]
     return Kernels(
-        place_gene=_i64(genes.get(("placement", s), -1) for s in subjects),
-        place_fixed=_i64(place[fixed_units.get(s, default_unit(device))] for s in subjects),
-        allowed=allowed,
-        cut_gene=_i64(
-            genes.get(("grouping", s), -1) if k in first else -1 for k, s in enumerate(subjects)
-        ),
-        cut_fixed=_i64(k in first and fixed_cuts.get(s) == "cut" for k, s in enumerate(subjects)),
+        place_gene=_i64(placed),
+        options=table,
+        cut_gene=_i64(cut_genes),
+        cuts=cuts,
         before=_i64(before),
         pred_ptr=_pointers(preds),
         pred=_i64(chain.from_iterable(preds)),

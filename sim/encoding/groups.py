@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from sim.aspects.grouping import NODE_BYTES
 from sim.encoding.frames import Kernels
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
 
 HASH_PRIME = 1_099_511_628_211
@@ -54,6 +54,8 @@ class Groups(NamedTuple):
     counted: I64
     stamp: I64
     """Shape ``(1,)``: stamps used so far."""
+    gpu: I64
+    """Shape ``(1,)``: 1 if anything is on the GPU."""
 
 
 @inlined
@@ -132,8 +134,8 @@ def _joined(k: int, count: int, kernels: Kernels, s: Groups) -> int:
     """Newest subgraph among the producers' that admits the ``found`` kernels, or -1."""
     before = kernels.before[k]
     if before >= 0 and s.floating[before] == 0:
-        group = s.group[before]
-        return group if _admits(group, count, kernels, s) else -1
+        joins: int = s.group[before]
+        return joins if _admits(joins, count, kernels, s) else -1
     below = len(s.group) + 1
     while True:
         group = -1

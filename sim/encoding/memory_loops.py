@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sim.encoding.event_loops import Rows
 from sim.encoding.frames import Sheet
-from sim.engines.jit import compiled, inlined
+from sim.encoding.jit import compiled, inlined
 from sim.taskgraph import I64
 
 

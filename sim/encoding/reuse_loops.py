@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.engines.jit import compiled, inlined
+from sim.encoding.jit import compiled, inlined
 from sim.lowering import CYCLE_STEPS
 from sim.reuse import RULES
 from sim.taskgraph import I64
@@ -31,7 +31,8 @@ class Cache(NamedTuple):
     ident: I64
     """Number of a subgraph's key among the distinct ones."""
     table: I64
-    """Open hash table from key to number, at least twice as long; 0 for empty, else 1 + number."""
+    """Open hash table from key to number: a power of two, at least twice as many; 0 for empty,
+    else 1 + number."""
     size: I64
     """Bytes of each distinct key; likewise the three below are by distinct key."""
     name: I64
@@ -49,14 +50,17 @@ class Cache(NamedTuple):
 @inlined
 def _identify(keys: I64, sizes: I64, visits: int, c: Cache) -> int:
     """Number the distinct keys; how many they are."""
-    length = len(c.table)
-    for at in range(length):
+    last = 1
+    while last < 2 * visits:
+        last *= 2
+    last -= 1
+    for at in range(last + 1):
         c.table[at] = 0
     distinct = 0
     for visit in range(visits):
-        place = keys[visit] % length
+        place = keys[visit] & last
         while c.table[place] > 0 and c.name[c.table[place] - 1] != keys[visit]:
-            place = (place + 1) % length
+            place = (place + 1) & last
         if c.table[place] == 0:
             c.name[distinct] = keys[visit]
             c.size[distinct] = sizes[visit]
@@ -137,8 +141,13 @@ def _digest(held: int, c: Cache) -> int:
 
 
 @compiled
-def settle(rule: int, keys: I64, sizes: I64, visits: int, budget: int, c: Cache) -> int:
-    """Fill ``miss`` and ``chosen`` with the steps of the settled cycle; how many were chosen."""
+def settle(
+    rule: int, keys: I64, sizes: I64, visits: int, budget: int, summed: int, c: Cache
+) -> int:
+    """Fill ``miss`` and ``chosen`` with the steps of the settled cycle; how many were chosen.
+
+    ``total`` is only filled in if ``summed`` is 1.
+    """
     c.chosen[0] = 0
     c.total[0] = 0
     if visits == 0:
@@ -146,6 +155,13 @@ def settle(rule: int, keys: I64, sizes: I64, visits: int, budget: int, c: Cache)
     if rule == _NONE:
         for visit in range(visits):
             c.miss[0, visit] = 1
+        return 1
+    total = 0
+    for visit in range(visits):
+        total += sizes[visit]
+    if total <= budget and summed == 0:
+        for visit in range(visits):
+            c.miss[0, visit] = 0
         return 1
     distinct = _identify(keys, sizes, visits, c)
     total = 0
@@ -183,7 +199,7 @@ def settle(rule: int, keys: I64, sizes: I64, visits: int, budget: int, c: Cache)
 @compiled
 def worst(count: int, visits: int, c: Cache) -> int:
     """Row of ``miss`` with the most misses among those chosen; ties as tuples compare."""
-    best = c.chosen[0]
+    best: int = c.chosen[0]
     most = -1
     for at in range(count):
         row = c.chosen[at]

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS, Aspect
-from sim.draft import Draft
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.discover import SpaceError, found_choices, held_choices
+from sim.encoding.repair import repaired
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.memo import Memo
@@ -52,10 +53,6 @@ SCHEDULE = ("placement", "grouping")
 """Aspects that decide who computes and in which calls."""
 FRAME = tuple(a.name for a in ORDER if a.name not in SCHEDULE)
 """Aspects that decide what is computed."""
-
-
-class SpaceError(ValueError):
-    """A space, or a plan in it, cannot be used; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,8 @@ class Space:
         Raises
         ------
         SpaceError
-            An aspect is unknown, or a palette holds what an aspect does not allow.
+            An aspect is unknown, a palette holds what an aspect does not allow, or placement
+            is held and precision is not.
         PlanError
             ``base`` does not fit the graph or the device.
 
@@ -136,7 +134,13 @@ class Space:
                 raise SpaceError(
                     f"aspect {name!r} is unknown; aspects are {', '.join(sorted(known))}"
                 )
-        found = _found(graph, device, base, held, palettes)
+        follows = [name for name in SCHEDULE if name in held]
+        if follows and "precision" not in held:
+            raise SpaceError(
+                f"{follows[0]} is held while precision is searched, and which kernels there are "
+                "to place depends on precision; hold 'precision' too"
+            )
+        found = found_choices(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)
         index = {g.key: k for k, g in enumerate(genes)}
@@ -176,7 +180,9 @@ class Space:
                 f"plan {plan.name!r} is for another graph than this space; make it again for "
                 "this model, batch and image size"
             )
-        here, there = (_held_choices(p, self) for p in (self.base, plan))
+        here, there = (
+            held_choices(p, self.graph, self.device, self.held) for p in (self.base, plan)
+        )
         for key, choice in there.items():
             if choice != here.get(key, choice):
                 raise SpaceError(
@@ -233,17 +239,8 @@ class Space:
         """
         chosen = self.chosen(row)
         kept: dict[Key, str] = {k: c for k, c in self.base.choices if k[0] in self.held}
-        plan = Plan.make(name, self.graph.hash(), kept)
-        for aspect in ORDER:
-            if aspect.name not in self.held and aspect.name not in leave:
-                draft = draft_before(aspect.name, self.graph, plan, self.device)
-                plan = plan.update(_effective(aspect, draft, self.device, chosen))
-        step_choices: dict[Key, str] = {}
-        for step in STEP_ASPECTS:
-            choice = chosen.get((step.name, step.subject))
-            if choice is not None and choice != step.default and step.name not in leave:
-                step_choices[step.name, step.subject] = choice
-        return plan.update(step_choices)
+        chosen = {key: choice for key, choice in chosen.items() if key[0] not in leave}
+        return repaired(name, self.graph, self.device, chosen, kept)
 
     def chosen(self, row: Genes) -> dict[Key, str]:
         """Return the choice of every gene in a row; raises as :meth:`decode`."""
@@ -295,93 +292,6 @@ class Space:
         """Return uniformly drawn rows, shape ``(plans, genes)``; the same for the same seed."""
         draws = np.random.default_rng(np.random.SeedSequence(seed))
         return draws.integers(0, self.counts, size=(plans, len(self.genes))).astype(np.int16)
-
-
-def _held_choices(plan: Plan, space: Space) -> dict[Key, str]:
-    """Choices, defaults included, of the aspects that a space holds."""
-    found: dict[Key, str] = {}
-    for aspect in ORDER:
-        if aspect.name in space.held:
-            draft = draft_before(aspect.name, space.graph, plan, space.device)
-            resolved = aspect.resolve(draft, plan, space.device)
-            found |= {(aspect.name, subject): choice for subject, choice in resolved.items()}
-    for step in STEP_ASPECTS:
-        if step.name in space.held:
-            found[step.name, step.subject] = step.resolve(plan, space.device)
-    return found
-
-
-def _effective(
-    aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
-) -> dict[Key, str]:
-    """Choices of one aspect that this draft has a subject for, allows, and does not default to."""
-    found: dict[Key, str] = {}
-    for subject in aspect.subjects(draft, device):
-        choice = chosen.get((aspect.name, subject))
-        if choice is None or choice == aspect.default(draft, subject, device):
-            continue
-        if aspect.matters(draft, subject, choice) and aspect.accepts(
-            choice, aspect.allowed(draft, subject, device)
-        ):
-            found[aspect.name, subject] = choice
-    return found
-
-
-def _found(
-    graph: TrainingGraph,
-    device: Device,
-    base: Plan,
-    held: Sequence[str],
-    palettes: Mapping[str, Sequence[str]],
-) -> dict[Key, tuple[str, ...]]:
-    """Choices of every decision that exists in some surroundings, in the order of rewriting."""
-    found: dict[Key, tuple[str, ...]] = {}
-    surroundings = _surroundings(graph, device, base, held)
-    for aspect in ORDER:
-        if aspect.name in held:
-            continue
-        for plan in surroundings:
-            draft = draft_before(aspect.name, graph, plan, device)
-            for subject in aspect.subjects(draft, device):
-                allowed = aspect.allowed(draft, subject, device)
-                options = tuple(palettes.get(aspect.name, allowed))
-                for option in options:
-                    if aspect.name in palettes and not aspect.accepts(option, allowed):
-                        raise SpaceError(
-                            f"palette of {aspect.name}: {option!r} is not allowed for {subject}; "
-                            f"choose of {', '.join(allowed)}"
-                        )
-                before = found.get((aspect.name, subject), ())
-                found[aspect.name, subject] = tuple(dict.fromkeys((*before, *options)))
-    for step in STEP_ASPECTS:
-        if step.name not in held:
-            offered = step.offered(device)
-            narrowed = tuple(palettes.get(step.name, offered))
-            found[step.name, step.subject] = narrowed
-    return {key: choices for key, choices in found.items() if len(choices) > 1}
-
-
-def _surroundings(
-    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
-) -> list[Plan]:
-    """Plans that bring up every subject: all layers alike, and neighbours that differ."""
-    plain = Plan.make(
-        base.name, graph.hash(), {k: c for k, c in base.choices if k[0] in (*held, "precision")}
-    )
-    if "precision" in held:
-        return [plain]
-    precision = next(a for a in ORDER if a.name == "precision")
-    draft = draft_before("precision", graph, plain, device)
-    layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    plans = [plain]
-    for pattern in (0b11, 0b00, 0b01, 0b10):
-        types = {
-            ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-            for k, s in enumerate(either)
-        }
-        plans.append(plain.update(types))
-    return plans
 
 
 _SPACES: Memo[Space] = Memo(8)

@@ -1,20 +1,46 @@
 """The static fidelity, compiled: places, groups and times a step in one pass over its items.
 
 Nothing is built: each item starts as soon as units, slots and VTCM allow, in the order of the
-rows that lowering would make, without contention. Equal to :func:`sim.engines.static_times` of those
-rows in their own order.
+rows that lowering would make, without contention. Equal to :func:`sim.engines.static_times` of
+those rows in their own order.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.encoding.costs import Costs
+from sim.encoding.costs import BYTES, LASTS, POWER, SLOTS, VTCM, Costs
 from sim.encoding.frames import Sheet
 from sim.encoding.groups import Groups, call_ns, prepare_ns
+from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
-from sim.engines.jit import compiled, inlined
 from sim.taskgraph import I64
+
+ENERGY, MOVED = range(2)
+"""What is summed over a step: pJ of tasks, and bytes."""
+
+
+class Terms(NamedTuple):
+    """On what a step is timed: costs, machine, operating points, and the input's task.
+
+    ``batch_cost`` is the cost row of that task or -1, ``batch_serial`` 1 if the step waits for it.
+    """
+
+    costs: Costs
+    machine: Machine
+    cpu_point: int
+    dsp_point: int
+    batch_cost: int
+    batch_serial: int
+
+
+@inlined
+def batch_option(terms: Terms) -> int:
+    """Option on whose unit a batch is made ready: the first one with a cost."""
+    option = 0
+    while terms.costs[terms.batch_cost, option, terms.cpu_point, SLOTS] == 0:
+        option += 1
+    return option
 
 
 class Step(NamedTuple):
@@ -41,6 +67,8 @@ class Step(NamedTuple):
     """By unit: start of its last task, end of the last task that took all slots, first slot."""
     unit_floor: I64
     unit_slot: I64
+    sums: I64
+    """Shape ``(2,)``"""
 
 
 @compiled
@@ -94,16 +122,12 @@ def _start(
             s.slot_vtcm[place] = 0
         s.slot_vtcm[at - 1] = vtcm
     s.unit_start[unit] = start
-    return until
+    ended: int = until
+    return ended
 
 
 @inlined
-def _transfer(size: int, cap: int) -> int:
-    return -(-size * 1000 // cap)
-
-
-@inlined
-def _gpu_lead(i: int, sheet: Sheet, machine: Machine, groups: Groups) -> int:
+def gpu_lead(i: int, sheet: Sheet, machine: Machine, groups: Groups) -> int:
     """Latency of mapping buffers where an item meets the GPU's border."""
     here = machine.option_gpu[groups.option[sheet.kernel[i]]]
     for e in range(sheet.pred_ptr[i], sheet.pred_ptr[i + 1]):
@@ -126,120 +150,140 @@ def _tell(i: int, when: int, sheet: Sheet, groups: Groups, s: Step) -> None:
             s.group_ready[group] = max(s.group_ready[group], when)
 
 
-@compiled
-def static_step(
-    sheet: Sheet,
-    costs: Costs,
-    machine: Machine,
-    cpu_point: int,
-    dsp_point: int,
-    batch_cost: int,
-    batch_serial: int,
-    miss: I64,
-    subgraphs: int,
-    groups: Groups,
-    s: Step,
-) -> tuple[int, int]:
-    """Time a step; returns makespan in ns and energy in pJ.
-
-    ``miss`` says for each subgraph whether it must be prepared; ``batch_cost`` is the row of the
-    input task or -1, and ``batch_serial`` whether this step waits for it.
-    """
-    n = len(sheet.kernel)
-    order_items(sheet, groups.level, s.order, s.level_count)
+@inlined
+def _begin(sheet: Sheet, machine: Machine, subgraphs: int, groups: Groups, s: Step) -> None:
+    """Everything free, nothing there, and every item of a subgraph still to come."""
     slot = 0
     for unit in range(len(machine.unit_slots)):
         s.unit_slot[unit] = slot
         s.unit_start[unit] = 0
         s.unit_floor[unit] = 0
-        for at in range(slot, slot + machine.unit_slots[unit]):
-            s.slot_free[at] = 0
-            s.slot_vtcm[at] = 0
         slot += machine.unit_slots[unit]
+    for at in range(slot):
+        s.slot_free[at] = 0
+        s.slot_vtcm[at] = 0
     for group in range(subgraphs):
         s.group_ready[group] = 0
         s.group_call[group] = -1
         s.left[group] = 0
-    gpu = 0
-    for i in range(n):
+    for i in range(len(sheet.kernel)):
         s.ready_ns[i] = 0
-        kernel = sheet.kernel[i]
-        gpu |= machine.option_gpu[groups.option[kernel]]
-        if groups.group[kernel] >= 0:
-            s.left[groups.group[kernel]] += 1
-    makespan = 0
-    energy = 0
-    moved = 0
-    if batch_cost >= 0:
-        option = 0
-        while costs.fixed[batch_cost, option, 0] == 0:
-            option += 1
-        clocked = costs.clocked[batch_cost, option, cpu_point]
-        ended = _start(machine.option_unit[option], 1, 0, clocked[2], 0, machine, s)
-        energy += clocked[1] * clocked[2]
-        makespan = ended
-        if batch_serial == 1:
-            for i in range(n):
-                if sheet.reads_input[i] == 1:
-                    s.ready_ns[i] = ended
-                    group = groups.group[sheet.kernel[i]]
-                    if group >= 0:
-                        s.group_ready[group] = ended
-    for place in range(n):
-        i = s.order[place]
-        kernel = sheet.kernel[i]
-        group = groups.group[kernel]
-        if group >= 0 and s.group_call[group] < 0:
-            ready = s.group_ready[group]
-            if miss[group] == 1:
-                lead = prepare_ns(groups.kernels[group], groups.weight_bytes[group], machine)
-                energy += lead * machine.one_context_mw[dsp_point]
-                ready = _start(machine.dsp, 1, 0, lead, ready, machine, s)
-            whole = call_ns(groups.bytes_io[group], machine)
-            there = whole // 2 + machine.call_tail_ns
-            ready = _start(machine.rpc, 1, 0, there, ready, machine, s)
-            size = 2 * groups.filter_bytes[group]
-            if size > 0:
-                lasts = _transfer(size, machine.repack_rate)
-                ready = _start(machine.dsp, machine.dsp_slots, 0, lasts, ready, machine, s)
-                energy += lasts * machine.all_contexts_mw[dsp_point]
-                moved += size
-            s.group_call[group] = ready
-            s.head[group] = -1
-        option = groups.option[kernel]
-        point = dsp_point if machine.option_dsp[option] == 1 else cpu_point
-        fixed = costs.fixed[sheet.cost[i], option]
-        clocked = costs.clocked[sheet.cost[i], option, point]
-        lasts = clocked[2]
-        if gpu == 1:
-            lasts += _gpu_lead(i, sheet, machine, groups)
-        ready = s.ready_ns[i]
+        group = groups.group[sheet.kernel[i]]
         if group >= 0:
-            ready = max(ready, s.group_call[group])
-        unit = machine.option_unit[option]
-        ended = _start(unit, fixed[0], fixed[4], lasts, ready, machine, s)
-        energy += lasts * clocked[1]
-        moved += fixed[2]
+            s.left[group] += 1
+    s.sums[ENERGY] = 0
+    s.sums[MOVED] = 0
+
+
+@inlined
+def _make_batch(sheet: Sheet, terms: Terms, groups: Groups, s: Step) -> int:
+    """Time the task that makes a batch ready, if there is one; its end."""
+    if terms.batch_cost < 0:
+        return 0
+    option = batch_option(terms)
+    cost = terms.costs[terms.batch_cost, option, terms.cpu_point]
+    unit = terms.machine.option_unit[option]
+    ended = _start(unit, 1, 0, cost[LASTS], 0, terms.machine, s)
+    s.sums[ENERGY] += cost[POWER] * cost[LASTS]
+    if terms.batch_serial == 1:
+        for i in range(len(sheet.kernel)):
+            if sheet.reads_input[i] == 1:
+                s.ready_ns[i] = ended
+                group = groups.group[sheet.kernel[i]]
+                if group >= 0:
+                    s.group_ready[group] = ended
+    return ended
+
+
+@inlined
+def _call(group: int, miss: int, terms: Terms, groups: Groups, s: Step) -> None:
+    """Prepare a subgraph if it must be, call it, and pack its filters again."""
+    machine = terms.machine
+    ready = s.group_ready[group]
+    if miss == 1:
+        lead = prepare_ns(groups.kernels[group], groups.weight_bytes[group], machine)
+        s.sums[ENERGY] += lead * machine.one_context_mw[terms.dsp_point]
+        ready = _start(machine.dsp, 1, 0, lead, ready, machine, s)
+    whole = call_ns(groups.bytes_io[group], machine)
+    there = whole // 2 + machine.call_tail_ns
+    ready = _start(machine.rpc, 1, 0, there, ready, machine, s)
+    size = 2 * groups.filter_bytes[group]
+    if size > 0:
+        lasts = -(-size * 1000 // machine.repack_rate)
+        ready = _start(machine.dsp, machine.dsp_slots, 0, lasts, ready, machine, s)
+        s.sums[ENERGY] += lasts * machine.all_contexts_mw[terms.dsp_point]
+        s.sums[MOVED] += size
+    s.group_call[group] = ready
+    s.head[group] = -1
+
+
+@inlined
+def _compute(i: int, group: int, sheet: Sheet, terms: Terms, groups: Groups, s: Step) -> int:
+    """Time the kernel of an item; its end."""
+    machine = terms.machine
+    option = groups.option[sheet.kernel[i]]
+    point = terms.dsp_point if machine.option_dsp[option] == 1 else terms.cpu_point
+    cost = terms.costs[sheet.cost[i], option, point]
+    lasts = cost[LASTS]
+    if groups.gpu[0] == 1:
+        lasts += gpu_lead(i, sheet, machine, groups)
+    ready = s.ready_ns[i]
+    if group >= 0:
+        ready = max(ready, s.group_call[group])
+    s.sums[ENERGY] += lasts * cost[POWER]
+    s.sums[MOVED] += cost[BYTES]
+    return _start(machine.option_unit[option], cost[SLOTS], cost[VTCM], lasts, ready, machine, s)
+
+
+@inlined
+def _leave(i: int, group: int, ended: int, sheet: Sheet, groups: Groups, s: Step) -> None:
+    """An item of a subgraph has ended: tell the others in it."""
+    for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
+        later = sheet.succ[e]
+        if groups.group[sheet.kernel[later]] == group:
+            s.ready_ns[later] = max(s.ready_ns[later], ended)
+    s.following[i] = s.head[group]
+    s.head[group] = i
+    s.tail[group] = ended if s.following[i] < 0 else max(s.tail[group], ended)
+    s.left[group] -= 1
+
+
+@inlined
+def _return(group: int, sheet: Sheet, machine: Machine, groups: Groups, s: Step) -> int:
+    """Return from a subgraph, and tell all who wait for its results; when that is over."""
+    whole = call_ns(groups.bytes_io[group], machine)
+    ended = _start(machine.rpc, 1, 0, whole - whole // 2, s.tail[group], machine, s)
+    member = s.head[group]
+    while member >= 0:
+        _tell(member, ended, sheet, groups, s)
+        member = s.following[member]
+    return ended
+
+
+@compiled
+def static_step(
+    sheet: Sheet, terms: Terms, miss: I64, subgraphs: int, groups: Groups, s: Step
+) -> tuple[int, int]:
+    """Time a step; returns makespan in ns and energy in pJ.
+
+    ``miss`` says for each subgraph whether it must be prepared.
+    """
+    machine = terms.machine
+    order_items(sheet, groups.level, s.order, s.level_count)
+    _begin(sheet, machine, subgraphs, groups, s)
+    makespan = _make_batch(sheet, terms, groups, s)
+    for place in range(len(sheet.kernel)):
+        i = s.order[place]
+        group = groups.group[sheet.kernel[i]]
+        if group >= 0 and s.group_call[group] < 0:
+            _call(group, miss[group], terms, groups, s)
+        ended = _compute(i, group, sheet, terms, groups, s)
         if group < 0:
-            makespan = max(makespan, ended)
             _tell(i, ended, sheet, groups, s)
-            continue
-        for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
-            later = sheet.succ[e]
-            if groups.group[sheet.kernel[later]] == group:
-                s.ready_ns[later] = max(s.ready_ns[later], ended)
-        s.following[i] = s.head[group]
-        s.head[group] = i
-        s.tail[group] = ended if s.following[i] < 0 else max(s.tail[group], ended)
-        s.left[group] -= 1
-        if s.left[group] == 0:
-            whole = call_ns(groups.bytes_io[group], machine)
-            back = whole - whole // 2
-            ended = _start(machine.rpc, 1, 0, back, s.tail[group], machine, s)
-            makespan = max(makespan, ended)
-            member = s.head[group]
-            while member >= 0:
-                _tell(member, ended, sheet, groups, s)
-                member = s.following[member]
-    energy += makespan * machine.static_mw + moved * machine.pj_per_byte
-    return makespan, energy
+        else:
+            _leave(i, group, ended, sheet, groups, s)
+            if s.left[group] == 0:
+                ended = _return(group, sheet, machine, groups, s)
+        makespan = max(makespan, ended)
+    energy = s.sums[ENERGY] + makespan * machine.static_mw
+    return makespan, energy + s.sums[MOVED] * machine.pj_per_byte

@@ -14,8 +14,8 @@ from sim.dispatch import DISPATCH_RULES
 from sim.encoding.batch import Meaning, Scratch, make_scratch, score
 from sim.encoding.costs import CostTable
 from sim.encoding.frames import Frame, make_frame
-from sim.encoding.machine import machine_of, options_of
-from sim.encoding.space import Space
+from sim.encoding.machine import machine_of
+from sim.encoding.space import Genes, Space
 from sim.lowering import cost_model
 from sim.memo import Memo
 from sim.reuse import RULES
@@ -23,8 +23,8 @@ from sim.taskgraph import I64
 
 FAST = ("placement", "grouping", "reuse", "dispatch", "operating_point")
 """Aspects that the compiled evaluator decides for each plan; a frame is made for all others."""
-TILE = 4
-"""Plans that a thread takes at least."""
+TURNS = 4
+"""Blocks of a batch that each thread takes: handing one over costs as much as some plans."""
 FRAMES = 64
 """Frames that are remembered: some hundred kilobytes each."""
 
@@ -45,9 +45,11 @@ class Ready:
         self.frame, self.machine, self._costs = frame, ground.machine, ground.costs
         self._spare: deque[Scratch] = deque()
 
-    def score(self, rows: I64, fidelity: int, memory: bool, meaning: Meaning, threads: int) -> I64:
+    def score(
+        self, rows: Genes, fidelity: int, memory: bool, meaning: Meaning, threads: int
+    ) -> I64:
         """Return time, energy and memory of rows of this frame, int64 of shape ``(rows, 3)``."""
-        costs = self._costs.arrays
+        costs = self._costs.array
         out = np.zeros((len(rows), 3), np.int64)
 
         def some(first: int, last: int) -> None:
@@ -70,7 +72,7 @@ class Ready:
             )
             self._spare.append(scratch)
 
-        over_rows(some, len(rows), TILE, threads)
+        over_rows(some, len(rows), -(-len(rows) // (TURNS * threads)) or 1, threads)
         return out
 
 
@@ -89,7 +91,7 @@ class Tables:
         """Return the tables of a space, shared by its evaluators."""
         return _TABLES.get(space.sha256, lambda: cls(space))
 
-    def by_frame(self, rows: I64) -> Iterator[tuple[I64, Ready]]:
+    def by_frame(self, rows: Genes) -> Iterator[tuple[I64, Ready]]:
         """Go through the frames of a batch: places of their rows, and the frame."""
         kinds = rows[:, self._slow]
         if (kinds == kinds[:1]).all():
@@ -100,11 +102,11 @@ class Tables:
         for k, row in enumerate(first):
             yield np.flatnonzero(inverse.reshape(-1) == k), self.ready(rows[row])
 
-    def ready(self, row: I64) -> Ready:
+    def ready(self, row: Genes) -> Ready:
         """Return the frame of a row."""
         return self._frames.get(row[self._slow].tobytes(), lambda: self._make(row))
 
-    def _make(self, row: I64) -> Ready:
+    def _make(self, row: Genes) -> Ready:
         space = self.space
         plan = space.decode(row, leave=FAST)
         settings = {a.key: a.resolve(plan, space.device) for a in STEP_ASPECTS}
@@ -121,8 +123,6 @@ _TABLES: Memo[Tables] = Memo(8)
 def _meaning(space: Space) -> Meaning:
     """Return what the genes that are decided for each plan mean."""
     numbers: dict[str, tuple[str, ...]] = {
-        "placement": options_of(space.device),
-        "grouping": ("join", "cut"),
         "reuse": RULES,
         "dispatch": DISPATCH_RULES,
         "operating_point.cpu": CPU_POINTS,

@@ -41,3 +41,23 @@ def compiled(function: _Function) -> _Function:
 def inlined(function: _Function) -> _Function:
     """Compile a function into each of its callers."""
     return cast(_Function, njit(**_OPTIONS, inline="always")(function))
+
+
+def stamped(stamp: str) -> Callable[[_Function], _Function]:
+    """Compile as :func:`compiled` does, with a cache that also ends when ``stamp`` changes.
+
+    For functions that call compiled code in other files: a digest of those files. Where this Numba
+    keeps its stamp elsewhere than known here, nothing is cached.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        made = compiled(function)
+        if made is function:  # NUMBA_DISABLE_JIT
+            return made
+        file = getattr(getattr(made, "_cache", None), "_cache_file", None)
+        if file is None or not hasattr(file, "_source_stamp"):
+            return cast(_Function, njit(**{**_OPTIONS, "cache": False})(function))
+        file._source_stamp = file._source_stamp, stamp
+        return made
+
+    return decorate

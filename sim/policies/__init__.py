@@ -5,21 +5,24 @@ from sim.policies.base import (
     GroupingPolicy,
     PlacementPolicy,
     Policy,
+    PolicyError,
     PrecisionPolicy,
     RescalePolicy,
     Situation,
 )
 from sim.policies.build import build, build_plan, decide, plan_names
-from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES, Recipe
+from sim.policies.recipes import BASELINES, POLICIES, RECIPES, TECHNIQUES, Recipe
 
 __all__ = [
     "BASELINES",
+    "POLICIES",
     "RECIPES",
     "TECHNIQUES",
     "BatchSplitPolicy",
     "GroupingPolicy",
     "PlacementPolicy",
     "Policy",
+    "PolicyError",
     "PrecisionPolicy",
     "Recipe",
     "RescalePolicy",

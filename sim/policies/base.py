@@ -22,8 +22,13 @@ from cost_models.device import Device
 from cost_models.model import CostModel
 from sim.aspects.placement import default_unit, units_for
 from sim.draft import Draft, Item
+from sim.plan import PlanError
 
 NS = 1_000_000_000
+
+
+class PolicyError(PlanError):
+    """A policy raised, or returned what makes no plan; names policy, model, device and rule."""
 
 
 @dataclass(frozen=True, slots=True)

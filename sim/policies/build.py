@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import TypeVar
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP, STEP_ASPECTS
+from cost_models.errors import shown
+from sim.aspects import ORDER, STEP, STEP_ASPECTS, Aspect
 from sim.draft import Draft
 from sim.expected import expected_ns, quiet_ns
 from sim.graph import TrainingGraph
 from sim.lowering import cost_model, draft_before
 from sim.memo import Memo
 from sim.plan import Key, Plan, PlanError
-from sim.policies.base import Policy, Situation
+from sim.plugins import Plugins, described
+from sim.policies.base import Policy, PolicyError, Situation
 from sim.policies.coschedule import coschedule
 from sim.policies.numeric import CostSplit, OneRule, VtcmSplit
 from sim.policies.placing import CutToFit
-from sim.policies.recipes import ADAPTIVE, RECIPES, Recipe
+from sim.policies.recipes import ADAPTIVE, BASELINES, POLICIES, RECIPES, Recipe
+
+Named = TypeVar("Named")
 
 REUSE_PARTS = (2, 8)
 """Into how many parts of the DSP memory budget subgraphs are cut when reuse is proposed."""
@@ -58,13 +63,22 @@ def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
     ------
     PlanError
         There is no such recipe, or the device lacks the unit that it needs.
+    PolicyError
+        A policy of it raised, or chose what is not allowed.
+    PluginError
+        A plug-in brings it, and cannot be used.
     """
     return build(name, graph, device).plan
 
 
 def plan_names(device: Device | None = None) -> tuple[str, ...]:
-    """Return the names of the recipes, or of those that a device can run."""
-    return tuple(n for n, r in RECIPES.items() if device is None or available(r, device))
+    """Return the names of the recipes, or of those that a device can run; baselines first.
+
+    Those of plug-ins that cannot be used are left out.
+    """
+    usable = RECIPES.usable()
+    names = [name for name in dict.fromkeys((*BASELINES, *usable)) if name in usable]
+    return tuple(n for n in names if device is None or available(usable[n], device))
 
 
 def available(recipe: Recipe, device: Device) -> bool:
@@ -72,43 +86,70 @@ def available(recipe: Recipe, device: Device) -> bool:
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
-def build(name: str, graph: TrainingGraph, device: Device) -> Built:
-    """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
-    recipe = RECIPES.get(name)
-    if recipe is None:
-        close = get_close_matches(name, RECIPES, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise PlanError(f"plan {name!r} is unknown{hint}; choose one of {', '.join(RECIPES)}")
+def require(recipe: Recipe, device: Device) -> None:
+    """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
         raise PlanError(
-            f"plan {name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"plan {recipe.name!r} needs a {recipe.needs} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
-    plan = decide(name, graph, device, recipe.policies, recipe.settings)
+
+
+def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+    """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
+    recipe = recipe_of(name)
+    require(recipe, device)
+    return made(recipe, graph, device)
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe of that name; raises as :func:`build_plan`, with all names that work."""
+    return _named(name, RECIPES, plan_names())
+
+
+def made(recipe: Recipe, graph: TrainingGraph, device: Device) -> Built:
+    """Make the plan of a recipe, which need not be among the named ones; see :func:`build`."""
+    plan = decide(recipe.name, graph, device, recipe.policies, recipe.settings)
     return adopt_all(plan, graph, device, recipe.techniques)
+
+
+def _named(name: str, known: Plugins[Named], usable: Sequence[str]) -> Named:
+    """Return what has a name among plans or policies, or say which there are."""
+    found = known.get(name)
+    if found is None:
+        close = get_close_matches(name, known, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise PlanError(
+            f"{known.noun} {name!r} is unknown{hint}; choose one of {', '.join(usable)}"
+        )
+    return found
 
 
 def decide(
     name: str,
     graph: TrainingGraph,
     device: Device,
-    policies: Sequence[Policy],
+    policies: Sequence[Policy | str],
     settings: Mapping[str, str] | None = None,
 ) -> Plan:
     """Make a plan from policies of your own, one for each aspect that should not be default.
 
     Parameters
     ----------
+    policies
+        Policies, or names of :data:`sim.policies.POLICIES` (``int8``, ``heft``...).
     settings
         Choices about the step as a whole: ``{"reuse": "mru", "operating_point.cpu": "75%"}``...
 
     Raises
     ------
     PlanError
-        A policy decides no aspect or one that another decides; a setting or choice is unknown.
+        A policy decides no aspect or one that another decides; a setting or name is unknown.
+    PolicyError
+        A policy raised, or chose what is not allowed.
     """
     by_aspect: dict[str, Policy] = {}
-    for policy in policies:
+    for policy in named_policies(policies):
         if policy.aspect not in {aspect.name for aspect in ORDER}:
             raise PlanError(f"policy {policy.name!r} decides {policy.aspect!r}, which is no aspect")
         if policy.aspect in by_aspect:
@@ -119,10 +160,48 @@ def decide(
     situation = _situation(plan, device)
     for aspect in ORDER:
         if aspect.name in by_aspect:
-            draft = draft_before(aspect.name, graph, plan, device)
-            picks = by_aspect[aspect.name].decide(draft, situation)
-            plan = plan.update({(aspect.name, s): choice for s, choice in picks.items()})
+            plan = _decided(by_aspect[aspect.name], aspect, graph, plan, situation)
     return plan
+
+
+def named_policies(policies: Iterable[Policy | str]) -> list[Policy]:
+    """Return policies, those given by name looked up; :class:`PlanError` where there is none."""
+    return [
+        _named(given, POLICIES, tuple(POLICIES.usable())) if isinstance(given, str) else given
+        for given in policies
+    ]
+
+
+def _decided(
+    policy: Policy, aspect: Aspect, graph: TrainingGraph, plan: Plan, situation: Situation
+) -> Plan:
+    """Return a plan with what a policy chose, after making sure that it may."""
+    device = situation.device
+
+    def refusal(what: str) -> PolicyError:
+        return PolicyError(
+            f"plan {plan.name!r} for {graph.name} on {device.name}: policy {policy.name!r} "
+            f"({aspect.name}) {what}"
+        )
+
+    shared = draft_before(aspect.name, graph, plan, device)
+    own = shared.marked(shared.items)  # others get the shared one
+    try:
+        picks = policy.decide(own, situation)
+    except Exception as error:  # a policy is anybody's code
+        raise refusal(f"raised {described(error)}") from error
+    if own.items != shared.items or own.buffers != shared.buffers:
+        raise refusal("changed the draft; policies only read it")
+    if not (
+        isinstance(picks, Mapping) and all(isinstance(t, str) for i in picks.items() for t in i)
+    ):
+        raise refusal(f"returned {shown(picks)}; return a mapping from subjects to choices, texts")
+    chosen = plan.update({(aspect.name, s): choice for s, choice in picks.items()})
+    try:
+        aspect.resolve(shared, chosen, device)
+    except PlanError as error:
+        raise refusal(f"chose what is not allowed: {error}") from error
+    return chosen
 
 
 def _step_choices(settings: Mapping[str, str]) -> dict[Key, str]:

@@ -9,6 +9,8 @@ Call :func:`check_policy` in a test of your own::
 
 It asks the policy for its choices on several small networks and devices, in FP32 and in INT8, and
 verifies what :mod:`sim.policies.base` promises to everyone who runs the policy.
+:func:`check_recipe` does the same for a named plan, with all its policies;
+:func:`sim.policies.rule_conformance.check_rule` for a rescale rule.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from sim.graph import TrainingGraph
 from sim.lowering import cost_model, draft_before
 from sim.model import INPUT, ModelBuilder
 from sim.plan import Plan, PlanError
+from sim.plugins import described
 from sim.policies.base import Policy, Situation
-from sim.policies.build import decide
+from sim.policies.build import available, decide, made, named_policies
 from sim.policies.numeric import AllInt8
 from sim.policies.placing import AllDsp
+from sim.policies.recipes import Recipe
 from sim.run import simulate
 from sim.zoo import load_model
 
@@ -92,6 +96,45 @@ def check_policy(
     first = [case.check() for case in cases]
     for case, choices in zip(cases, first, strict=True):
         case.check_same(choices, case.ask(), "asked again after other models and devices")
+
+
+def check_recipe(
+    recipe: Recipe,
+    graphs: Iterable[TrainingGraph] | None = None,
+    devices: Iterable[Device] | None = None,
+) -> None:
+    """Verify that a named plan may be used by anyone, on any model and device that has its unit.
+
+    Each of its policies passes :func:`check_policy`; made twice, the plan is the same; the plan
+    can be lowered, and its timelines pass all conservation checks.
+
+    Raises
+    ------
+    PolicyConformanceError
+        The first rule that is broken, where, and by which value.
+
+    Examples
+    --------
+    >>> from sim.policies import RECIPES
+    >>> check_recipe(RECIPES["mnn-fp32"])
+    """
+    if not isinstance(recipe, Recipe):
+        raise PolicyConformanceError(f"{recipe!r} is no Recipe; make one of sim.policies.Recipe")
+    models = default_graphs() if graphs is None else tuple(graphs)
+    targets = tuple(map(load_device, DEVICES)) if devices is None else tuple(devices)
+    for policy in named_policies(recipe.policies):
+        check_policy(policy, models, targets)
+    for graph in models:
+        for device in (each for each in targets if available(recipe, each)):
+            where = f"plan {recipe.name!r} ({graph.name} on {device.name})"
+            try:
+                plan, again = (made(recipe, graph, device).plan for _ in range(2))
+                for timeline in simulate(graph, plan, device, steps=STEPS).timelines:
+                    check(timeline)
+            except (PlanError, ConservationError) as error:
+                raise PolicyConformanceError(f"{where}: it cannot be run: {error}") from error
+            if plan != again:
+                raise PolicyConformanceError(f"{where}: made twice, it is not the same")
 
 
 def default_graphs() -> tuple[TrainingGraph, ...]:
@@ -159,7 +202,11 @@ class _Case:
     def ask(self) -> dict[str, str]:
         """Return the policy's choices, after making sure of their type and of the draft."""
         draft, before = self.draft(), self.draft()
-        choices = self.policy.decide(draft, Situation(self.device, cost_model(self.device, "mnn")))
+        situation = Situation(self.device, cost_model(self.device, "mnn"))
+        try:
+            choices = self.policy.decide(draft, situation)
+        except Exception as error:  # a policy is anybody's code
+            raise self.fail(f"it raised {described(error)}") from error
         if draft.items != before.items or draft.buffers != before.buffers:
             raise self.fail("it changed the draft; policies only read it")
         if not isinstance(choices, Mapping):

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from kernels.operators import Role
 from sim.aspects.base import STEP
 from sim.dispatch import DISPATCH_RULES
 from sim.draft import Draft, Item
@@ -52,7 +51,7 @@ def families(draft: Draft, situation: Situation) -> list[Family]:
     members: dict[str, list[Item]] = {}
     for item in deciders(draft):
         if dsp_unit(item, situation) is not None:
-            members.setdefault(_family_of(item), []).append(item)
+            members.setdefault(family_of(item.subject), []).append(item)
     micro = _micro_counts(draft)
     found = []
     for items in members.values():
@@ -66,15 +65,15 @@ def families(draft: Draft, situation: Situation) -> list[Family]:
     return sorted(found, key=lambda f: (f.cpu_ns / max(1, f.dsp_ns), f.subjects))
 
 
-def _family_of(item: Item) -> str:
-    """Name of the family: the kernel that an auxiliary item serves, or the item itself."""
-    base, _, step = item.subject.rpartition(".")
-    return base if step.startswith(("transpose_", "rotate_")) else _apart(item)
+def family_of(subject: str) -> str:
+    """Name of the family of a subject: the kernel that auxiliary work serves, or itself.
 
-
-def _apart(item: Item) -> str:
-    """A dX stays where it is while the work on its weights moves; all else moves as one."""
-    return f"{item.subject} itself" if item.role is Role.INPUT_GRAD else item.subject
+    A dX stays where it is while the work on its weights moves; all else moves as one.
+    """
+    base, _, step = subject.rpartition(".")
+    if step.startswith(("transpose_", "rotate_")):
+        return base
+    return f"{subject} itself" if step == "input_grad" else subject
 
 
 def _micro_counts(draft: Draft) -> dict[str, int]:

@@ -4,6 +4,9 @@ A recipe lists a policy per aspect and choices for the step. ``dsp-int8`` is the
 INT8, all that can on the DSP, rescaling in each step, no split, every subgraph prepared each time.
 Mandheling is that plan with four techniques adopted one after the other; each is adopted only
 where it lowers the expected step time, and says so when it is not.
+
+Recipes and policies of other distributions join by the entry points ``mandheling.plans`` and
+``mandheling.policies``, as these do (:mod:`sim.plugins`).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sim.plugins import Plugins
 from sim.policies.base import Policy
 from sim.policies.numeric import AllInt8, OneRule, VtcmSplit
 from sim.policies.placing import AllCpu, AllDsp, AllGpu, Faster, Heft, Released
@@ -29,7 +33,8 @@ class Recipe:
 
     name: str
     summary: str
-    policies: tuple[Policy, ...] = ()
+    policies: tuple[Policy | str, ...] = ()
+    """One for each aspect that should not be default; a text names one of :data:`POLICIES`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     techniques: tuple[str, ...] = ()
     needs: str = ""
@@ -51,6 +56,11 @@ def _offload(name: str, summary: str, *techniques: str) -> Recipe:
     return Recipe(name, summary, _OFFLOAD, techniques=techniques, needs="dsp")
 
 
+def _alone(technique: str) -> Recipe:
+    summary = f"the naive offload with {TECHNIQUES[technique]} alone"
+    return _offload(f"dsp-int8+{technique}", summary, technique)
+
+
 def _placed(name: str, summary: str, placement: Policy, dispatch: str = "topological") -> Recipe:
     """All techniques but co-scheduling, with another placement policy in its place."""
     return Recipe(
@@ -62,33 +72,55 @@ def _placed(name: str, summary: str, placement: Policy, dispatch: str = "topolog
     )
 
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("tflite-fp32", "TFLite, FP32, all big cores", (AllCpu(),), {"library": "tflite"}),
-        Recipe("mnn-fp32", "MNN, FP32, all big cores", (AllCpu(),)),
-        Recipe("mnn-fp32-gpu", "MNN, FP32, OpenCL on the GPU", (AllGpu(),), needs="gpu"),
-        Recipe(
-            "mnn-int8",
-            "MNN, INT8 (NITI) on all big cores, rescaling in each step",
-            (AllInt8(), AllCpu(), OneRule("every")),
-        ),
-        _offload("dsp-int8", "INT8 on the DSP without any of the techniques"),
-        *(
-            _offload(f"dsp-int8+{key}", f"the naive offload with {text} alone", key)
-            for key, text in TECHNIQUES.items()
-        ),
-        _offload("mandheling", "all four techniques", *TECHNIQUES),
-        _placed("released", "Mandheling with the released engine's placement rules", Released()),
-        _placed("latency", "Mandheling with the faster unit for each kernel alone", Faster()),
-        _placed("heft", "Mandheling with HEFT placement", Heft(), "critical-path"),
-        _placed(
-            "unblock-dsp",
-            "Mandheling with the faster unit for each kernel, most unblocking CPU work first",
-            Faster(),
-            "unblock-dsp",
-        ),
-    )
-}
+TFLITE_FP32 = Recipe(
+    "tflite-fp32", "TFLite, FP32, all big cores", (AllCpu(),), {"library": "tflite"}
+)
+MNN_FP32 = Recipe("mnn-fp32", "MNN, FP32, all big cores", (AllCpu(),))
+MNN_FP32_GPU = Recipe("mnn-fp32-gpu", "MNN, FP32, OpenCL on the GPU", (AllGpu(),), needs="gpu")
+MNN_INT8 = Recipe(
+    "mnn-int8",
+    "MNN, INT8 (NITI) on all big cores, rescaling in each step",
+    (AllInt8(), AllCpu(), OneRule("every")),
+)
+DSP_INT8 = _offload("dsp-int8", "INT8 on the DSP without any of the techniques")
+DSP_INT8_REUSE = _alone("reuse")
+DSP_INT8_RESCALE = _alone("rescale")
+DSP_INT8_SPLIT = _alone("split")
+DSP_INT8_COSCHEDULE = _alone("coschedule")
+MANDHELING = _offload("mandheling", "all four techniques", *TECHNIQUES)
+RELEASED = _placed("released", "Mandheling with the released engine's placement rules", Released())
+LATENCY = _placed("latency", "Mandheling with the faster unit for each kernel alone", Faster())
+HEFT = _placed("heft", "Mandheling with HEFT placement", Heft(), "critical-path")
+UNBLOCK_DSP = _placed(
+    "unblock-dsp",
+    "Mandheling with the faster unit for each kernel, most unblocking CPU work first",
+    Faster(),
+    "unblock-dsp",
+)
+
+
+def _accept(name: str, given: object) -> Recipe:
+    if not isinstance(given, Recipe):
+        raise TypeError(f"{given!r} is no Recipe; make one of sim.policies.Recipe")
+    if given.name != name:
+        raise ValueError(f"the recipe calls itself {given.name!r}; give both one name")
+    return given
+
+
+RECIPES: Plugins[Recipe] = Plugins("mandheling.plans", "plan", _accept)
+"""Recipes by name: those above and those of other distributions, by their entry points."""
 
 BASELINES = ("tflite-fp32", "mnn-fp32", "mnn-fp32-gpu", "mnn-int8")
+
+
+def _accept_policy(name: str, given: object) -> Policy:
+    policy = given if isinstance(given, Policy) or not callable(given) else given()
+    if not isinstance(policy, Policy):
+        raise TypeError(f"{policy!r} is no Policy; subclass one of the bases in sim.policies.base")
+    if policy.name != name:
+        raise ValueError(f"the policy calls itself {policy.name!r}; give both one name")
+    return policy
+
+
+POLICIES: Plugins[Policy] = Plugins("mandheling.policies", "policy", _accept_policy)
+"""Policies by name, each made without arguments."""

@@ -52,6 +52,7 @@ def compared() -> dict[str, Any]:
 def test_compare_has_the_documented_keys(compared: dict[str, Any]) -> None:
     assert set(compared) == {
         *("note", "model", "device", "batch", "reference", "budget_bytes", "rows", "missing"),
+        "failed",
         *("waterfalls", "calibration_notes", "manifest", "fairness", "hvx_only"),
     }
     assert compared["note"] == "predicted, not measured"

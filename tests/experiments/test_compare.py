@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from cost_models.device import load_device
+from experiments import cli
 from experiments.compare import (
     Comparison,
     Waterfall,
@@ -20,10 +26,11 @@ from sim.expected import expect, expected_ns
 from sim.lowering import cost_model
 from sim.plan import PlanError
 from sim.policies.build import build_plan
-from sim.policies.recipes import TECHNIQUES
+from sim.policies.recipes import RECIPES, TECHNIQUES
 from sim.uncertainty import Shared, interval, resampled
 from sim.zoo import load_model
 
+CapSys = pytest.CaptureFixture[str]
 PHONE = load_device("snapdragon-865")
 GRAPH = training_graph(load_model("lenet", batch=8))
 
@@ -153,3 +160,43 @@ def test_two_halves_of_the_worlds_print_one_interval() -> None:
     gains = ratios(base, ours)
     first, second = (interval(gains[: WORLDS // 2]), interval(gains[WORLDS // 2 :]))
     assert first == pytest.approx(second, abs=0.1)
+
+
+BROKEN = """
+from sim.policies import PlacementPolicy, Recipe
+class Raises(PlacementPolicy):
+    name = "raises"
+    def decide(self, draft, situation):
+        raise RuntimeError("out of ideas")
+MINE = Recipe("raising", "", (Raises(),))
+"""
+
+
+def test_a_plan_that_fails_costs_no_other(installed: Callable[..., Path]) -> None:
+    installed("broken", "compare_broken", BROKEN, RECIPES.group, raising="MINE")
+    installed("absent", "compare_absent", "import nowhere", RECIPES.group, lacking="MINE")
+    names = ["raising", "lacking", "dsp-int8"]
+    found = compare(GRAPH, PHONE, names=names, worlds=2, samples=1, with_waterfalls=False)
+    assert {row.name for row in found.rows} == {"dsp-int8", "mnn-fp32"}
+    assert (
+        "policy 'raises' (placement) raised RuntimeError: out of ideas" in found.failed["raising"]
+    )
+    assert "plan 'lacking' of absent 1.5 cannot be imported" in found.failed["lacking"]
+    with pytest.raises(PlanError, match=r"reference 'raising': .* out of ideas"):
+        compare(GRAPH, PHONE, names=["dsp-int8"], reference="raising", worlds=2, samples=1)
+
+
+def test_the_command_tells_which_plan_failed(
+    installed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: CapSys
+) -> None:
+    installed("broken", "compare_broken", BROKEN, RECIPES.group, raising="MINE")
+    words = "compare -m lenet -b 4 -d snapdragon-865 -p raising -p mnn-int8 --json"
+    monkeypatch.setattr(sys, "argv", ["mandheling", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert {row["name"] for row in document["rows"]} == {"mnn-fp32", "mnn-int8"}
+    assert "out of ideas" in document["failed"]["raising"]
+    assert told.err.startswith("error: plan 'raising' failed, the others are compared: plan 'rais")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cost_models.samples import Fingerprint, Sample, SampleError, line_of, read_samples
+from cost_models.samples import FORMAT, Fingerprint, Sample, SampleError, read_samples
 from experiments.cli import app
 from experiments.host.measured import MeasuredPlan
 from experiments.host.stored import check_plans
@@ -188,6 +188,6 @@ def test_measuring_does_not_begin_on_a_store_of_other_samples(tmp_path: Path) ->
 def test_a_key_that_hides_its_line_is_refused(tmp_path: Path) -> None:
     path = store_of(tmp_path / "s.jsonl", (HERE, []))
     with path.open("ab") as file:
-        file.write(line_of({"sample": {**ONE.document(), "key": "a\n\x1b[2K"}}))
+        file.write(FORMAT.line({"sample": {**ONE.document(), "key": "a\n\x1b[2K"}}))
     told = refused("validate", "--samples", str(path))
     assert r"line 3: sample.key is 'a\n\x1b[2K'; give a printable name" in told

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.samples import LARGEST_FILE, SampleError, line_of
+from cost_models.lines import LARGEST_FILE
+from cost_models.samples import FORMAT, SampleError
 from hw_bridge.samples import Fingerprint, Sample, SampleStore, collect, read_samples
 
 HERE = Fingerprint("host", {"cpu": "model 1", "governor": "performance"})
@@ -139,7 +140,7 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     with (
         SampleStore.open(path, HERE),
-        pytest.raises(SampleError, match="another process is sampling"),
+        pytest.raises(SampleError, match="another process is writing samples"),
     ):
         SampleStore.open(path, HERE)
 
@@ -153,7 +154,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, limits[1]))
         try:
-            with pytest.raises(SampleError, match="what was sampled before is kept"):
+            with pytest.raises(SampleError, match="what was written before is kept"):
                 store.add(a_sample("b"))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -245,7 +246,7 @@ def test_files_that_are_no_stores_are_refused(
     tmp_path: Path, lines: list[dict[str, object]], message: str
 ) -> None:
     path = tmp_path / "s.jsonl"
-    path.write_bytes(b"".join(map(line_of, lines)))
+    path.write_bytes(b"".join(map(FORMAT.line, lines)))
     with pytest.raises(SampleError, match=message):
         read_samples(path)
 

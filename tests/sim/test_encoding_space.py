@@ -71,6 +71,8 @@ def test_refusals(graph: TrainingGraph, space: Space) -> None:
     base = space.base
     with pytest.raises(SpaceError, match="aspect 'placements' is unknown"):
         Space.of(graph, DEVICE, base, held=("placements",))
+    with pytest.raises(SpaceError, match="hold 'precision' too"):
+        Space.of(graph, DEVICE, base, held=("placement",))
     with pytest.raises(SpaceError, match="'sometimes' is not allowed"):
         Space.of(graph, DEVICE, base, palettes={"rescale": ("sometimes",)})
     with pytest.raises(SpaceError, match="fixed:5"):

@@ -15,11 +15,18 @@ from sim.policies.base import (
     GroupingPolicy,
     PlacementPolicy,
     Policy,
+    PolicyError,
     PrecisionPolicy,
     RescalePolicy,
     Situation,
 )
-from sim.policies.conformance import PolicyConformanceError, check_policy, default_graphs
+from sim.policies.build import decide
+from sim.policies.conformance import (
+    PolicyConformanceError,
+    check_policy,
+    check_recipe,
+    default_graphs,
+)
 from sim.policies.numeric import AllInt8, CostSplit, OneRule, VtcmSplit
 from sim.policies.placing import (
     AllCpu,
@@ -32,6 +39,7 @@ from sim.policies.placing import (
     Released,
     deciders,
 )
+from sim.policies.recipes import Recipe
 from sim.zoo import load_model
 
 PHONE = load_device("snapdragon-865")
@@ -59,7 +67,9 @@ def test_our_policies_conform(policy: Policy) -> None:
 
 
 def test_every_policy_of_a_recipe_is_among_them() -> None:
-    used = {type(p) for recipe in recipes.RECIPES.values() for p in recipe.policies}
+    recipe = [recipes.RECIPES[name] for name in recipes.RECIPES.built_in()]
+    named = [recipes.POLICIES[name] for name in recipes.POLICIES.built_in()]
+    used = {type(p) for p in (*named, *(p for each in recipe for p in each.policies))}
     assert used <= {type(policy) for policy in OURS}
 
 
@@ -150,6 +160,16 @@ class Lost(Policy):
         return {}
 
 
+class Presuming(PlacementPolicy):
+    """Takes it that there is a DSP."""
+
+    name = "presuming"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        assert situation.device.dsp is not None, "where is the DSP?"
+        return {}
+
+
 class Nameless(AllCpu):
     """Has no name."""
 
@@ -176,6 +196,43 @@ class Nameless(AllCpu):
 def test_broken_policies_are_told_what_is_wrong(policy: Policy, message: str) -> None:
     with pytest.raises(PolicyConformanceError, match=message):
         check_policy(policy, SMALL, [PHONE])
+
+
+def test_a_policy_that_breaks_on_a_device_without_a_dsp() -> None:
+    check_policy(Presuming(), SMALL, [PHONE])
+    wanted = (
+        r"'presuming' \(placement; lenet on laptop, FP32 .*\): it raised AssertionError: where is"
+    )
+    with pytest.raises(PolicyConformanceError, match=wanted):
+        check_policy(Presuming(), SMALL, [PHONE, load_device("laptop")])
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Stranger(), r"policy 'stranger' \(grouping\) chose what is .*conv99 is no sub"),
+        (Optimist(), r"policy 'optimist' \(placement\) chose .*conv1 = 'dsp:1' is not allowed"),
+        (Editor(), r"policy 'editor' \(precision\) changed the draft; policies only read it"),
+        (Listing(), r"policy 'listing' \(batch_split\) returned \[\('conv1', '1'\)\]; return"),
+        (Numbers(), r"policy 'numbers' \(batch_split\) returned {'conv1': 1}; return a mapping"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_no_plan_is_made_of_broken_choices(policy: Policy, message: str) -> None:
+    before = decide("mine", SMALL[0], PHONE, ["int8", "all-dsp"])
+    with pytest.raises(PolicyError, match=rf"plan 'mine' for lenet on snapdragon-865: {message}"):
+        decide("mine", SMALL[0], PHONE, [policy])
+    assert decide("mine", SMALL[0], PHONE, ["int8", "all-dsp"]) == before
+
+
+def test_recipes_conform_or_say_what_is_wrong() -> None:
+    check_recipe(recipes.RECIPES["heft"], SMALL, [PHONE, load_device("laptop")])
+    with pytest.raises(PolicyConformanceError, match=r"policy 'optimist' .*conv1 = 'dsp:1' is not"):
+        check_recipe(Recipe("mine", "", (Optimist(),)), SMALL, [PHONE])
+    with pytest.raises(PolicyConformanceError, match=r"plan 'mine' .lenet on .*setting 'colour'"):
+        check_recipe(Recipe("mine", "", (), {"colour": "red"}), SMALL, [PHONE])
+    with pytest.raises(PolicyConformanceError, match=r"'mine' is no Recipe"):
+        check_recipe("mine", SMALL, [PHONE])  # type: ignore[arg-type]
 
 
 def test_state_kept_between_devices_is_found() -> None:

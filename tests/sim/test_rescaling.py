@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cost_models.cost import Rescaling
-from sim.rescaling import RULE_PATTERNS, UNKNOWN, Adaptive, Delayed, Every, parse_rule
+from sim.rescaling import RULES, UNKNOWN, Adaptive, Delayed, Every, parse_rule, rule_patterns
 
 Trace = list[tuple[Rescaling, int]]
 """Mode of each step, and the shift in force after it."""
@@ -120,10 +120,23 @@ def test_parsing() -> None:
     ["", "never", "every:2", "fixed", "fixed:1:2", "adaptive:4", "adaptive:8:4", "hindsight:1"],
 )
 def test_malformed_rules(text: str) -> None:
-    with pytest.raises(ValueError, match=r"choose one of every, fixed:N, adaptive:LOW:HIGH") as e:
+    with pytest.raises(ValueError, match=r"choose one of adaptive:LOW:HIGH, delayed:K, every") as e:
         parse_rule(text)
     assert repr(text) in str(e.value)
-    assert all(pattern in str(e.value) for pattern in RULE_PATTERNS)
+    assert all(pattern in str(e.value) for pattern in rule_patterns())
+
+
+def test_patterns_name_the_parameters_of_each_rule() -> None:
+    ours = {"every", "fixed:N", "adaptive:LOW:HIGH", "hindsight", "delayed:K"}
+    assert ours <= set(rule_patterns())
+    assert set(RULES.built_in()) == {pattern.partition(":")[0] for pattern in ours}
+
+
+def test_what_is_wrong_with_parameters_is_said() -> None:
+    with pytest.raises(ValueError, match="'adaptive:4': write it as adaptive:LOW:HIGH;"):
+        parse_rule("adaptive:4")
+    with pytest.raises(ValueError, match=r"'adaptive:8:4' .* LOW must not exceed HIGH"):
+        parse_rule("adaptive:8:4")
 
 
 @pytest.mark.parametrize(

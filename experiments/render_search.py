@@ -1,0 +1,174 @@
+"""What a search shows: a line while it runs, tables when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from experiments.cli_common import say
+from experiments.render import counted, joules, mib, ms, number, percent, table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from experiments.search.drive import Run
+    from experiments.search.projection import Projection
+    from experiments.search.result import BaselinePlan, FrontPlan, Measures, SearchResult
+    from experiments.search.robustness import Robustness
+    from experiments.search.verify import Verification
+
+PLAIN_EVERY_S = 5.0
+"""Seconds between lines of progress where there is no terminal."""
+SHOWN = 12
+"""Plans of a front that are listed."""
+TITLES = {"time": "ms", "energy": "J", "risk": "risk ppm", "memory": "MiB"}
+SHOWS: dict[str, Callable[[int], str]] = {"time": ms, "energy": joules, "risk": str, "memory": mib}
+UNITS = {"time": " ms", "energy": " J", "risk": " ppm", "memory": " MiB"}
+
+
+def value(objective: str, amount: int) -> str:
+    """Return a measure with its unit."""
+    return SHOWS[objective](amount) + UNITS[objective]
+
+
+def gap(best: int, bound: int) -> str:
+    """Return by how much of it the best may still shrink, at most."""
+    return f"{100 * max(0.0, 1 - bound / best):.1f} %"
+
+
+def progress_line(run: Run, bound_ns: int | None) -> str:
+    """Return how far a search is, in one line."""
+    objectives, best = run.problem.objectives, run.best
+    parts = []
+    if best is not None:
+        from experiments.search.objectives import places
+
+        values = [best.values[place] for place in places(objectives)]
+        parts.append(f"best {value(objectives[0], values[0])}")
+        if bound_ns is not None and objectives[0] == "time":
+            parts.append(f"bound {ms(bound_ns)} ms, gap {gap(values[0], bound_ns)}")
+    if len(objectives) > 1:
+        parts.append(f"front of {len(run.front)}")
+    rate = run.evaluations / run.seconds if run.seconds else 0
+    parts.append(f"{number(rate, 3)} plans/s")
+    parts.append(f"{counted(len(run.finished), 'shard')} of {run.budget}, {run.seconds:.0f} s")
+    return "; ".join(parts)
+
+
+@contextmanager
+def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None]]:
+    """Give what shows the progress on stderr: a live line, or now and then a plain one."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda run: None
+        return
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield lambda run: status.update(progress_line(run, bound_ns))
+        return
+    said = -PLAIN_EVERY_S
+
+    def plainly(run: Run) -> None:
+        nonlocal said
+        if monotonic() - said >= PLAIN_EVERY_S:
+            said = monotonic()
+            say(progress_line(run, bound_ns))
+
+    yield plainly
+
+
+def fastest_baseline(result: SearchResult) -> BaselinePlan:
+    """Return the quickest built-in plan; there is always the one of the space."""
+    return min(result.baselines, key=lambda plan: plan.time_ns)
+
+
+def plans_table(result: SearchResult) -> Group:
+    """Return baselines and front, all measures of each."""
+    names = ("time", "energy", "memory", "risk")
+    problem, fastest = result.manifest.problem, fastest_baseline(result)
+    rows = []
+    for one in sorted(result.baselines, key=lambda plan: plan.time_ns):
+        rows.append((one.name, *_cells(one, names), ""))
+    rows.append(("found:", *[""] * len(names), ""))
+    for plan in _listed(result.front):
+        saved = percent(1 - plan.time_ns / fastest.time_ns)
+        mark = " *" if plan.id == result.chosen else ""
+        rows.append((plan.id + mark, *_cells(plan, names), saved))
+    title = f"{problem['model']}, batch {problem['batch']}, {problem['device']}: predicted"
+    return table(title, ("plan", *(TITLES[n] for n in names), "faster %"), rows)
+
+
+def _listed(front: Sequence[FrontPlan]) -> list[FrontPlan]:
+    """Return the front, or where it is long, plans spread over it, the ends included."""
+    if len(front) <= SHOWN:
+        return list(front)
+    places = [round(k * (len(front) - 1) / (SHOWN - 1)) for k in range(SHOWN)]
+    return [front[place] for place in places]
+
+
+def _cells(plan: Measures, names: Sequence[str]) -> list[str]:
+    columns = {"time": "time_ns", "energy": "energy_pj", "memory": "memory_bytes"}
+    return [SHOWS[n](getattr(plan, columns.get(n, "risk_ppm"))) for n in names]
+
+
+def summary(result: SearchResult, projection: Projection | None) -> str:
+    """Return in sentences what was searched, how far the optimum may be, and what more costs."""
+    manifest, run = result.manifest, result.run
+    fastest = fastest_baseline(result).name
+    lines = [
+        f"*: best in {result.objectives[0]}. faster %: than {fastest}, the quickest built-in plan."
+        + (f" {len(result.front)} plans in all." if len(result.front) > SHOWN else "")
+    ]
+    if result.bound is not None:
+        bound = int(result.bound["time_ns"])
+        quickest = min(plan.time_ns for plan in result.front)
+        lines.append(
+            f"no plan of the space takes less than {ms(bound)} ms ({result.bound['method']}): the "
+            f"quickest found is at most {gap(quickest, bound)} from the optimum"
+        )
+    lines.append(
+        f"{manifest.evaluations} plans in {counted(manifest.shards, 'shard')}; front "
+        f"{manifest.front_sha256[:16]}; {run.seconds:.1f} s now, {counted(run.workers, 'worker')}"
+    )
+    if run.workers_lost:
+        lines.append(f"workers were lost {run.workers_lost} times; their shards were run again")
+    if projection is not None:
+        lines.append(
+            f"10^9 plans would take {number(projection.core_hours, 3)} core-hours at "
+            f"{number(projection.plans_per_second, 3)} plans per second and core"
+        )
+    return "\n".join(lines)
+
+
+def robustness_text(found: Robustness, chosen: str) -> str:
+    """Return how the chosen plan fares against the others over drawn worlds."""
+    lines = [f"over {found.worlds} draws of what is not known exactly:"]
+    for one in found.gains:
+        if one.plan == chosen:
+            lines.append(
+                f"  P(faster than {one.rival}) {one.wins:.3f}; saves {100 * one.low:.1f} to "
+                f"{100 * one.high:.1f} %: {one.verdict}"
+            )
+    return "\n".join(lines)
+
+
+def verified_table(found: Verification) -> Group:
+    """Return what real training says of the finalists."""
+    rows = [
+        (
+            ", ".join(one.plans),
+            f"{100 * one.accuracy:.2f}",
+            f"{100 * one.low:.2f}-{100 * one.high:.2f}",
+            f"{100 * one.difference:+.2f}",
+            "yes" if one.clear else "no",
+        )
+        for one in found.rows
+    ]
+    settings = found.settings
+    title = f"trained for real: {settings['model']} on {settings['dataset']}, test accuracy"
+    columns = ("plans of equal numerics", "%", "95 %", f"to {found.base}", "clear")
+    return table(title, columns, rows)

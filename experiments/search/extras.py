@@ -1,0 +1,104 @@
+"""What is worth knowing of a front once it is there: proofs, doubts and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.search.drive import Outcome
+from experiments.search.ground import Ground
+from experiments.search.objectives import OBJECTIVES
+from experiments.search.result import built_in
+from sim.plan import Plan
+
+if TYPE_CHECKING:
+    from experiments.search.problem import Problem
+    from experiments.search.robustness import Robustness
+    from experiments.search.verify import Verification
+    from experiments.search.why import Change
+
+RIVALS = 3
+"""Quickest built-in plans that the chosen one is compared with, besides that of the space."""
+
+
+def chosen_plan(outcome: Outcome) -> Plan:
+    """Return the plan that is best in the first objective, then in the others."""
+    return outcome.problem.ground().space.decode(outcome.front[0].row, "searched P1")
+
+
+def rivals(ground: Ground) -> Mapping[str, Plan]:
+    """Return the quickest built-in plans, and the one that the space is built around."""
+    found = sorted(built_in(ground), key=lambda pair: pair[1].values)
+    kept = [plan for plan, _ in found[:RIVALS]]
+    base = [plan for plan, _ in found[RIVALS:] if plan.name == ground.space.base.name]
+    return {plan.name: plan for plan in (*kept, *base)}
+
+
+def robustness_of(outcome: Outcome) -> Robustness:
+    """Compare the chosen plan with built-in ones over drawn worlds."""
+    from experiments.search.robustness import compare_plans
+
+    ground, chosen = outcome.problem.ground(), chosen_plan(outcome)
+    plans = {chosen.name: chosen, **rivals(ground)}
+    return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
+
+
+def quick_bound_of(problem: Problem) -> int | None:
+    """Return a bound for a line of progress, ns; ``None`` where none can be proven."""
+    from experiments.certify.bounds import quick_bound
+    from experiments.certify.relaxation import CertificateError
+
+    try:
+        return quick_bound(problem.space()).time_ns
+    except CertificateError:
+        return None
+
+
+def bound_of(outcome: Outcome) -> dict[str, Any]:
+    """Prove a lower bound on the time of every plan of the space, and say how far one is from it.
+
+    Raises
+    ------
+    CertificateError
+        The space searches an aspect that no bound is known for.
+    """
+    from experiments.certify.bounds import lower_bound
+
+    bound = lower_bound(outcome.problem.space())
+    time = OBJECTIVES.index("time")
+    gap = bound.gap(min(found.values[time] for found in outcome.front))
+    return {**asdict(bound), "gap": round(gap, 6)}
+
+
+def why_of(outcome: Outcome) -> Change:
+    """Explain what the chosen plan does differently from the one the space is built around."""
+    from experiments.search.why import explain_change
+
+    ground = outcome.problem.ground()
+    return explain_change(ground.graph, ground.device, ground.space.base, chosen_plan(outcome))
+
+
+def verified_of(
+    outcome: Outcome, finalists: int, dataset: str, data: str | None, epochs: int, out: Path
+) -> Verification:
+    """Train the first plans of the front for real, beside the one the space is built around."""
+    from experiments.search.verify import verify_top
+    from experiments.training.config import TrainConfig
+
+    problem, space = outcome.problem, outcome.problem.ground().space
+    plans = [
+        space.decode(found.row, f"searched P{number}")
+        for number, found in enumerate(outcome.front[:finalists], 1)
+    ]
+    config = TrainConfig(
+        model=problem.model,
+        dataset=dataset,
+        data=data,
+        device=problem.device,
+        epochs=epochs,
+        batch=problem.batch,
+        seed=problem.seed,
+    )
+    return verify_top(plans, finalists, base=space.base, config=config, out=out)

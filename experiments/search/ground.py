@@ -1,0 +1,155 @@
+"""What a search stands on: the graph, the device, the space of plans, its starts and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cost_models.device import Device
+from experiments.search.front import Found
+from experiments.search.measuring import Measurer
+from experiments.search.objectives import OBJECTIVES, SearchError, Values, places
+from experiments.search.starts import Start, built_in_starts, crosses, repriced
+from sim.encoding import Genes, Space
+from sim.graph import TrainingGraph
+from sim.plan import Plan
+from sim.policies.build import build_plan, plan_names
+
+REFERENCE = "mandheling"
+"""Plan that the space is built around, and whose risk no plan found exceeds by default."""
+WITHOUT_DSP = "mnn-int8"
+"""The same on a device that has no DSP."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """Made from a :class:`~experiments.search.problem.Problem` in any process, always alike.
+
+    Attributes
+    ----------
+    limits
+        Largest value of each limited objective, the default one of risk included.
+    starts
+        Built-in plans, crosses of them, and the quickest of these with other rescale rules.
+    values
+        All measures of the starts by the expected step, shape ``(starts, measures)``.
+    """
+
+    graph: TrainingGraph
+    device: Device
+    space: Space
+    measurer: Measurer
+    objectives: tuple[str, ...]
+    limits: Mapping[str, int]
+    starts: tuple[Start, ...]
+    values: Values
+
+    @classmethod
+    def of(
+        cls,
+        space: Space,
+        objectives: tuple[str, ...],
+        limits: Mapping[str, int],
+    ) -> Ground:
+        """Build the ground of a search in ``space``: make the starts and score them."""
+        built_in = built_in_starts(space)
+        starts = (*built_in, *crosses(space, built_in))
+        measurer = Measurer.of(space)
+        values = measurer(_rows(starts), "expected", memory=True)
+        reference = [s.name for s in starts].index(space.base.name)
+        default = {"risk": int(values[reference, OBJECTIVES.index("risk")])}
+        limits = {**default, **limits}
+        more = repriced(space, starts, values, limits["risk"])
+        if more:
+            values = np.concatenate([values, measurer(_rows(more), "expected", memory=True)])
+            starts = (*starts, *more)
+        return cls(
+            space.graph,
+            space.device,
+            space,
+            measurer,
+            objectives,
+            limits,
+            starts,
+            values,
+        )
+
+    @property
+    def prepared(self) -> Prepared:
+        """What of it takes long to make: plans and their values."""
+        return Prepared(self.space.base, self.objectives, self.limits, self.starts, self.values)
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether memory is an objective or limited."""
+        return "memory" in self.objectives or "memory" in self.limits
+
+    def excess_ppm(self, values: Values) -> NDArray[np.int64]:
+        """Return by how much each row of measures exceeds the limits, summed, parts per million.
+
+        0 is within all limits.
+        """
+        total = np.zeros(len(values), dtype=np.int64)
+        for name, limit in self.limits.items():
+            over = np.maximum(values[:, OBJECTIVES.index(name)] - limit, 0)
+            share = np.minimum(over.astype(np.float64) / max(limit, 1), 1e3) * 1e6
+            total += np.ceil(share).astype(np.int64)
+        return total
+
+    @property
+    def feasible(self) -> tuple[Found, ...]:
+        """Starts within all limits."""
+        inside = self.excess_ppm(self.values) == 0
+        pairs = zip(self.starts, self.values, inside, strict=True)
+        return tuple(Found.of(start.row, values) for start, values, ok in pairs if ok)
+
+    def chosen(self, values: Values) -> Values:
+        """Return the columns of the objectives, shape ``(plans, objectives)``."""
+        return np.ascontiguousarray(values[:, places(self.objectives)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A ground without graph, device and tables: small enough to be sent to a worker."""
+
+    base: Plan
+    objectives: tuple[str, ...]
+    limits: Mapping[str, int]
+    starts: tuple[Start, ...]
+    values: Values
+
+    def ground(self, space: Space) -> Ground:
+        """Return the ground in a space around ``base``."""
+        return Ground(
+            space.graph,
+            space.device,
+            space,
+            Measurer.of(space),
+            self.objectives,
+            self.limits,
+            self.starts,
+            self.values,
+        )
+
+
+def base_plan_name(device: Device) -> str:
+    """Return the name of the plan that spaces on a device are built around."""
+    names = plan_names(device)
+    for name in (REFERENCE, WITHOUT_DSP):
+        if name in names:
+            return name
+    raise SearchError(
+        f"device {device.name} can run neither {REFERENCE} nor {WITHOUT_DSP}; give one that can"
+    )
+
+
+def space_around(graph: TrainingGraph, device: Device, held: tuple[str, ...]) -> Space:
+    """Return the space of a search: everything but ``held``, which stays as in the base plan."""
+    return Space.of(graph, device, build_plan(base_plan_name(device), graph, device), held=held)
+
+
+def _rows(starts: tuple[Start, ...]) -> Genes:
+    return np.stack([start.row for start in starts])

@@ -1,0 +1,183 @@
+"""A search as data: everything that its result follows from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import sqrt
+from typing import Any
+
+from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
+from experiments.search.feasible import made_feasible
+from experiments.search.ground import Ground, Prepared, space_around
+from experiments.search.objectives import SearchError, check_limits, check_objectives
+from experiments.search.registry import check_searcher_name
+from experiments.values import short, whole
+from sim.encoding import HELD, Space
+from sim.graph import TrainingGraph
+from sim.memo import Memo
+
+EVALUATION_LIMIT = 10_000_000
+GENERATION_LIMIT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What to search, how, and in which portions.
+
+    Attributes
+    ----------
+    model
+        Name of a model, or an ``.onnx`` file.
+    batch, image
+        Samples per step; rows and columns of the images, ``None`` for the model's own.
+    device
+        Name of a device, or a ``.yaml`` file.
+    objectives
+        Of ``time``, ``energy``, ``risk`` and ``memory``.
+    limits
+        Largest value of an objective: nanoseconds, picojoules, parts per million, bytes.
+        The risk is limited by that of Mandheling's own plan unless a limit is given here.
+    held
+        Aspects that stay as in Mandheling's plan.
+    searcher
+        Name of an entry point in ``mandheling.searchers``.
+    seed
+        Of every random draw.
+    evaluations_per_shard
+        Plans that each shard scores by a quiet step; 0 for as many as take a second or so, by the
+        size of the network (:attr:`evaluations`).
+    generation
+        Shards that start from the same plans; the next ones start from what these found.
+
+    Raises
+    ------
+    SearchError
+        A value is not allowed.
+    """
+
+    model: str
+    batch: int = 64
+    image: int | None = None
+    device: str = "snapdragon-865"
+    objectives: tuple[str, ...] = ("time",)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[str, ...] = HELD
+    searcher: str = "annealing"
+    seed: int = 0
+    evaluations_per_shard: int = 0
+    generation: int = 8
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("batch", 1, BATCH_LIMIT),
+            ("seed", 0, SEED_LIMIT),
+            ("evaluations_per_shard", 0, EVALUATION_LIMIT),
+            ("generation", 1, GENERATION_LIMIT),
+        ):
+            _check_whole(name, getattr(self, name), low, high)
+        if self.image is not None:
+            _check_whole("image", self.image, 1, IMAGE_LIMIT)
+        object.__setattr__(self, "objectives", check_objectives(self.objectives))
+        object.__setattr__(self, "limits", check_limits(self.limits))
+        object.__setattr__(self, "held", tuple(sorted(set(self.held))))
+        check_searcher_name(self.searcher)
+
+    @property
+    def evaluations(self) -> int:
+        """Plans that each shard scores.
+
+        By default it falls with the kernels of the step to the power of 5/4, as a plan's cost
+        grows: a second or so of one core, for each objective alike.
+        """
+        if self.evaluations_per_shard:
+            return self.evaluations_per_shard
+        relative = 100 / len(self.space().graph.nodes)
+        units = 128 * relative * sqrt(sqrt(relative)) / len(self.objectives)
+        return 64 * min(512, max(4, round(units)))
+
+    def ground(self, prepared: Prepared | None = None) -> Ground:
+        """Return what the search stands on; remembered by content.
+
+        Parameters
+        ----------
+        prepared
+            What another process made of the same problem: it spares building the plans again.
+
+        Raises
+        ------
+        SearchError, SpaceError, ValueError
+            The model, the device or a held aspect is unknown; no plan is within the limits.
+        """
+        parts = (self.objectives, tuple(self.limits.items()))
+
+        def make() -> Ground:
+            if prepared is not None:
+                graph, device = self._graph(), load_device(self.device)
+                space = Space.of(graph, device, prepared.base, held=self.held)
+                return prepared.ground(_SPACES.get(self._space_key(), lambda: space))
+            return made_feasible(Ground.of(self.space(), self.objectives, self.limits))
+
+        return _GROUNDS.get((self._space_key(), parts), make)
+
+    def space(self) -> Space:
+        """Return the space of the search; remembered by content."""
+
+        def make() -> Space:
+            return space_around(self._graph(), load_device(self.device), self.held)
+
+        return _SPACES.get(self._space_key(), make)
+
+    def _graph(self) -> TrainingGraph:
+        return load_graph(self.model, self.batch, self.image)
+
+    def _space_key(self) -> tuple[object, ...]:
+        return self.model, self.batch, self.image, self.device, self.held
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the problem and of what its names stand for: journals are kept under it."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(f"{text}\0{self.space().sha256}".encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the problem as JSON values, by the names of its fields."""
+        document = asdict(self)
+        return {**document, "objectives": list(self.objectives), "held": list(self.held)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Problem:
+        """Read what :meth:`to_json` gives.
+
+        Raises
+        ------
+        SearchError
+            A key is unknown or missing, or a value is not allowed.
+        """
+        known = {f.name for f in fields(cls)}
+        for key in sorted(document.keys() ^ known):
+            what = "missing" if key in known else "unknown"
+            raise SearchError(f"problem: {short(key)} is {what}; it has {', '.join(sorted(known))}")
+        for key, kind in (("model", str), ("device", str), ("searcher", str), ("limits", dict)):
+            if not isinstance(document[key], kind):
+                raise SearchError(
+                    f"problem: {key} is {short(document[key])}; give a {kind.__name__}"
+                )
+        for key in ("objectives", "held"):
+            listed = document[key]
+            if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+                raise SearchError(f"problem: {key} is {short(listed)}; give a list of names")
+        lists = {key: tuple(document[key]) for key in ("objectives", "held")}
+        return cls(**{**document, **lists})
+
+
+_GROUNDS: Memo[Ground] = Memo(4)
+_SPACES: Memo[Space] = Memo(4)
+"""Pure results, remembered: a worker gets many shards of one problem."""
+
+
+def _check_whole(name: str, value: object, low: int, high: int) -> None:
+    if whole(value, low, high) is None:
+        raise SearchError(f"{name} is {short(value)}; give a whole number from {low} to {high}")

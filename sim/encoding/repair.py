@@ -1,0 +1,43 @@
+"""Repair: a valid plan from choices that need not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cost_models.device import Device
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.discover import effective_choices
+from sim.graph import TrainingGraph
+from sim.lowering import draft_before
+from sim.plan import Key, Plan
+
+
+def repaired(
+    name: str,
+    graph: TrainingGraph,
+    device: Device,
+    chosen: Mapping[Key, str],
+    kept: Mapping[Key, str],
+) -> Plan:
+    """Return a valid plan of choices that need not go together.
+
+    Parameters
+    ----------
+    chosen
+        Choices by decision; one that is not allowed beside the earlier ones, or has no effect
+        there, is left out.
+    kept
+        Choices that are taken as they are.
+    """
+    plan = Plan.make(name, graph.hash(), dict(kept))
+    decided = {aspect for aspect, _ in chosen} - {aspect for aspect, _ in kept}
+    for aspect in ORDER:
+        if aspect.name in decided:
+            draft = draft_before(aspect.name, graph, plan, device)
+            plan = plan.update(effective_choices(aspect, draft, device, chosen))
+    step_choices: dict[Key, str] = {}
+    for step in STEP_ASPECTS:
+        choice = chosen.get((step.name, step.subject))
+        if choice is not None and choice != step.default:
+            step_choices[step.name, step.subject] = choice
+    return plan.update(step_choices)
