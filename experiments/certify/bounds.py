@@ -36,7 +36,8 @@ class Bound:
         How it was found.
     parts
         Nanoseconds of the bound by what binds there: time on the critical path by unit, load of a
-        unit that must do the work between two points, FastRPC, packing of filters; and what whole
+        unit that must do the work between two points, FastRPC and mapping for the GPU, packing of
+        filters; and what whole
         choices add to the linear program. They add up to ``time_ns`` but for rounding.
     seconds
         Wall time that it took.

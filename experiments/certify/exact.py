@@ -22,7 +22,7 @@ from experiments.certify.relaxation import CertificateError
 
 DESCENTS = 24
 """Local searches for a good choice before the proof begins."""
-WORK = 16.0
+WORK = 32.0
 """Default limit of a proof; graphs of 60 tasks that are proven take a tenth of it or so."""
 
 

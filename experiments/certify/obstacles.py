@@ -2,9 +2,9 @@
 
 The gap has two parts. *Schedule*: what the plan takes beyond its **own** bound, that of the space
 in which all of its choices are fixed; here the bound leaves something out. *Choice*: what its own
-bound lies above that of the whole space; there may be better plans, or ways that the bound mixes and
-no plan can. What the schedule's part consists of shows when the plan is run again without contention,
-without the latency of FastRPC, or without packing: by how much its own time falls.
+bound lies above that of the whole space; there may be better plans, or ways that the bound mixes
+and no plan can. What the schedule's part consists of shows when the plan is run again without
+contention, without the latency of FastRPC, or without packing: by how much its own time falls.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def obstacles(space: Space, plan: Plan, bound_ns: int) -> Obstacles:
 
 
 def only(space: Space, plan: Plan) -> Space:
-    """Return the space that holds this plan alone; raises :class:`SpaceError` if it is not in it."""
+    """Return the space of this plan alone; raises :class:`SpaceError` if it is not in ``space``."""
     row = space.encode(plan).tolist()
     genes = tuple(
         Gene(gene.aspect, gene.subject, (gene.choices[value],))

@@ -3,8 +3,8 @@
 It has one node per node of the training graph and one per conversion or layout item that some
 choice of precision brings (an *optional* node). Nodes have ways (:mod:`experiments.certify.ways`)
 and edges. Left out, since they only make a step longer: subgraphs that are prepared again, the
-order in which units take their tasks, contention for DDR beyond its total rate, mapping buffers
-for the GPU, the input pipeline, and waiting for the whole of a subgraph.
+order in which units take their tasks, contention for DDR beyond its total rate, the input
+pipeline, and waiting for the whole of a subgraph.
 
 Notes
 -----
@@ -98,6 +98,9 @@ class Relaxation:
         ``reach[a, b]``: node ``b`` cannot start before ``a`` has ended. Shape ``(nodes, nodes)``.
     call_ns, return_ns
         Least latency of a FastRPC call and of its way back.
+    mapping_ns
+        Latency at the start of a node that is on the GPU where one that it reads from is not, or
+        the other way round.
     """
 
     space: Space
@@ -107,6 +110,7 @@ class Relaxation:
     reach: NDArray[np.bool_]
     call_ns: int
     return_ns: int
+    mapping_ns: int
 
 
 def relax(space: Space, *, energy: bool = False) -> Relaxation:
@@ -122,7 +126,8 @@ def relax(space: Space, *, energy: bool = False) -> Relaxation:
     if unknown:
         raise CertificateError(
             f"aspect {min(unknown)!r} is not covered by the bound; certify a space without it, or "
-            f"teach experiments.certify.relaxation what it does (covered: {', '.join(sorted(COVERED))})"
+            "teach experiments.certify.relaxation what it does "
+            f"(covered: {', '.join(sorted(COVERED))})"
         )
     return _Builder(space, energy).build()
 
@@ -179,6 +184,7 @@ class _Builder:
                             self._edge(reader, index, 0)
         self._around_optional()
         call, back = self._rpc(0)
+        gpu = self.space.device.gpu
         order = _topological(len(self.nodes), self.edges)
         return Relaxation(
             self.space,
@@ -188,6 +194,7 @@ class _Builder:
             _closure(order, self.edges),
             call,
             back,
+            round(gpu.launch_us.value * 1000) if gpu is not None else 0,
         )
 
     # -- what plans may choose ----------------------------------------------------------------
