@@ -60,7 +60,7 @@ def certify(
     as_json: JsonOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Bound the step time of every plan from below; how far is this one?"""
+    """Prove how much faster than this plan any other can be."""
     check_target("--output", output)
     phone = load_device(device)
     graph = load_graph(model, batch, image)
