@@ -91,7 +91,7 @@ def _without(tasks: TaskGraph, categories: tuple[str, ...]) -> TaskGraph:
     """Return the tasks with those of some categories taking no time."""
     gone = np.isin(tasks.category, [CATEGORIES.index(name) for name in categories])
 
-    def kept(column: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def kept(column: np.ndarray) -> np.ndarray:
         return np.where(gone, 0, column)
 
     return replace(

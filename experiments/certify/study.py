@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import process_time
 from typing import Any
 
@@ -93,7 +93,10 @@ def large_spaces(networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
     return rows
 
 
-PARTS = {"large": large_spaces, "small": small_graphs}
+PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "large": large_spaces,
+    "small": small_graphs,
+}
 
 
 def table(content: dict[str, Any]) -> str:
