@@ -12,10 +12,10 @@ from math import ceil
 
 from cost_models.cores import core_count, cores_of
 from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
-from cost_models.device import Device, Pool
+from cost_models.device import Device
 from cost_models.library import Library
+from cost_models.parts import Pool
 from kernels.conv import Conv2d
-from kernels.linear import Linear
 from kernels.operators import Operator, Role
 
 GATHER_KINDS = frozenset({"transpose", "rotate180"})
@@ -34,6 +34,10 @@ def moved_bytes(call: KernelCall) -> int:
         return sum(work.reads) * ITEM_BYTES["int32"]
     if kind == "requantise":
         return sum(work.reads) * ITEM_BYTES["int32"] + work.writes
+    if kind == "sign_mask":  # bits lie in bytes, whatever the data type
+        return sum(work.reads) * size + work.writes
+    if kind == "masked_grad":
+        return (work.reads[0] + work.writes) * size + work.reads[1]
     if kind == "quantise":  # one pass finds the range, one converts
         return 2 * sum(work.reads) * ITEM_BYTES["fp32"] + work.writes
     if kind == "dequantise":
@@ -64,11 +68,13 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
     rests_on = (
         [f"{library.name}.parallel_efficiency.{library.listed_threads(slots)}"] if slots > 1 else []
     )
-    if work.macs and isinstance(op, Conv2d | Linear):
+    if work.macs:
         share, paths = mac_share(call, library)
         cycles = work.macs / (cores.macs_per_cycle(dtype) * speed * share)
         if call.rescaling == "inline":
             cycles += work.writes / (library.alu_elements("int32") * speed)
+        if op.kind == "tucker_save":  # the eigenproblems between its products
+            cycles += work.alu_ops / alu
         slowest = cores.clusters[-1][0]
         rests_on += [*paths, f"{device.name}.cpu.clusters.{slowest}.{dtype}_macs_per_cycle"]
     elif op.kind in GATHER_KINDS:
@@ -113,7 +119,7 @@ def mac_share(call: KernelCall, library: Library) -> tuple[float, list[str]]:
 
 
 def family(op: Operator) -> str:
-    """Kernel family whose share of peak applies: conv, depthwise or linear."""
+    """Kernel family whose share of peak applies: conv, depthwise or linear (any matrix product)."""
     if isinstance(op, Conv2d):
         return "depthwise" if op.depthwise else "conv"
     return "linear"

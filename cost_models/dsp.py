@@ -16,8 +16,9 @@ from math import ceil, prod
 
 from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import GATHER_KINDS, alu_kind, mac_share
-from cost_models.device import Device, Dsp
+from cost_models.device import Device
 from cost_models.library import Library
+from cost_models.parts import Dsp
 from cost_models.vtcm import DEPTH_ALIGN, conv_slice_bytes, round_up
 from kernels.conv import Conv2d
 from kernels.linear import Linear
@@ -41,9 +42,23 @@ DSP_KINDS = frozenset(
         "transpose",
         "rotate180",
         "sgd_update",
+        "patch_sum",
+        "patch_mean",
+        "patch_expand",
+        "tap_sum",
+        "tap_broadcast",
+        "channel_sum",
+        "sign_mask",
+        "masked_grad",
     }
 )
-"""Operators with an INT8 kernel on the DSP. Batch norm and the loss stay on the CPU."""
+"""Operators with an INT8 kernel on the DSP. Batch norm and the loss stay on the CPU.
+
+Those of filtered gradients are assumed to be written like its pooling and its copies.
+"""
+
+UNPADDED_KINDS = GATHER_KINDS | {"sgd_update", "tap_sum", "tap_broadcast"}
+"""Kernels on weights, or on bytes as they lie: nothing is padded to D32."""
 
 SHALLOW_DEPTH = 4
 """Depth up to which hexagon_nn has short-depth kernels that pad channels to 4, not 32."""
@@ -208,7 +223,7 @@ def _pointwise(op: Operator, role: Role, library: Library) -> tuple[int, int]:
     shapes = (*op.inputs, op.output)
     logical = sum(prod(shape) for shape in shapes)
     padding = sum(d32_elements(shape) for shape in shapes) / max(1, logical)
-    if op.kind in GATHER_KINDS or op.kind == "sgd_update":
+    if op.kind in UNPADDED_KINDS:
         return work.elements, work.elements
     elements = d32_elements(op.inputs[0])
     passes = library.int32_passes

@@ -16,7 +16,9 @@ from cost_models.library import Library
 from kernels.conv import Conv2d
 from kernels.linear import Linear
 
-CPU_ONLY_KINDS = frozenset({"quantise", "dequantise", "rescale_scan", "requantise"})
+CPU_ONLY_KINDS = frozenset(
+    {"quantise", "dequantise", "rescale_scan", "requantise", "tucker_save", "tucker_restore"}
+)
 
 
 def gpu_cost(call: KernelCall, device: Device, library: Library) -> Cost:

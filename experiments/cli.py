@@ -29,6 +29,7 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_plan,
         cli_plugins,
         cli_report,
+        cli_reproduce,
         cli_search,
         cli_show,
         cli_simulate,
@@ -129,6 +130,7 @@ app.command()(cli_memory.reuse)
 app.command()(cli_caches.caches)
 app.command()(cli_calibrate.calibrate)
 app.command()(cli_validate.validate)
+app.command()(cli_reproduce.reproduce)
 app.command()(cli_compare.demo)
 
 

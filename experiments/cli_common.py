@@ -114,17 +114,29 @@ def is_own(error: BaseException) -> bool:
 # -- what names and files mean ----------------------------------------------------------------
 
 
-def load_graph(model: str, batch: int, image: int | None = None) -> TrainingGraph:
-    """Return the training graph of a model by name, or of an ``.onnx`` file."""
-    from sim.autodiff import training_graph
+def load_graph(
+    model: str,
+    batch: int,
+    image: int | None = None,
+    *,
+    classes: int | None = None,
+    last: int | None = None,
+) -> TrainingGraph:
+    """Return the training graph of a model by name, or of an ``.onnx`` file.
+
+    ``classes`` is for models by name; ``last``: how many of the last convolutions are trained.
+    """
+    from sim.autodiff import before_last, training_graph
     from sim.onnx_import import import_onnx
     from sim.zoo import load_model
 
     if not model.endswith(".onnx"):
-        return training_graph(load_model(model, batch, image))
-    if image is not None:
+        forward = load_model(model, batch, image, classes)
+    elif image is not None:
         raise CliError(f"--image {image}: {model} fixes its own image size; leave --image out")
-    return training_graph(import_onnx(Path(model), batch))
+    else:
+        forward = import_onnx(Path(model), batch)
+    return training_graph(forward, () if last is None else before_last(forward, last))
 
 
 def load_device(name: str) -> Device:

@@ -127,6 +127,18 @@ def train(
     backend: Annotated[
         str | None, text_option("--backend", "NAME", "Of INT8 products; the result is the same.")
     ] = None,
+    last: Annotated[
+        int | None,
+        count_option("--last", 1, 1000, "Train only this many of the last convolutions."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        text_option("--start", "DIR", "Start from the chosen weights of the run in a folder."),
+    ] = None,
+    part: Annotated[
+        str | None,
+        text_option("--part", "NAME", "source or target: the first or last classes only."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -169,6 +181,9 @@ def train(
             threads=threads,
             backend=backend,
             checkpoint_every=checkpoint_every,
+            last=last,
+            start=start,
+            part=part,
         )
         folder = out or RUNS / "-".join((Path(model).stem, dataset, Path(plan).stem, f"s{seed}"))
     _run(config, folder, quiet, as_json)

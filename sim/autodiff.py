@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from kernels.conv import Conv2d
 from kernels.layout import Concat
 from kernels.loss import SoftmaxCrossEntropy
 from kernels.operators import Operand, Operator, Role, Shape
@@ -37,6 +38,47 @@ def training_graph(model: ForwardModel, frozen: Collection[str] = ()) -> Trainin
         For a frozen name that is no layer with parameters, or when nothing is left to train.
     """
     return _Builder(model, frozenset(frozen)).build()
+
+
+def inference_graph(model: ForwardModel) -> TrainingGraph:
+    """The forward pass of ``model`` alone: what a device runs that does not train.
+
+    Its nodes and tensors are named as in the training graph; it has no labels and no loss.
+
+    Examples
+    --------
+    >>> from sim.zoo import load_model
+    >>> [node.name for node in inference_graph(load_model("lenet", batch=1)).nodes][-1]
+    'linear2'
+    """
+    return _Builder(model, frozenset()).forward_only()
+
+
+def before_last(model: ForwardModel, last: int) -> tuple[str, ...]:
+    """Names of the layers with parameters that lie before the ``last`` last convolutions.
+
+    Frozen, they leave these convolutions to train, and all that comes after the first of them.
+
+    Raises
+    ------
+    GraphError
+        The model has fewer convolutions, or ``last`` is below 1.
+
+    Examples
+    --------
+    >>> from sim.zoo import load_model
+    >>> model = load_model("vgg11", batch=8)
+    >>> graph = training_graph(model, frozen=before_last(model, 2))
+    >>> [node.layer for node in graph.nodes if node.role is Role.WEIGHT_GRAD]
+    ['fc', 'conv5_2', 'conv5_1']
+    """
+    weighted = [layer.name for layer in model.layers if layer.op.weights]
+    convs = [layer.name for layer in model.layers if isinstance(layer.op, Conv2d)]
+    if not 1 <= last <= len(convs):
+        raise GraphError(
+            f"last = {last}: {model.name} has {len(convs)} convolutions; give 1 to {len(convs)}"
+        )
+    return tuple(weighted[: weighted.index(convs[-last])])
 
 
 class _Builder:
@@ -78,6 +120,13 @@ class _Builder:
         for layer in reversed(layers):
             self.backward(layer)
         return TrainingGraph(model.name, model.batch, tuple(self.nodes), self.tensors)
+
+    def forward_only(self) -> TrainingGraph:
+        """Run the forward pass."""
+        self.tensor(INPUT, self.model.input_shape, "input")
+        for layer in self.model.layers:
+            self.forward(layer)
+        return TrainingGraph(self.model.name, self.model.batch, tuple(self.nodes), self.tensors)
 
     def tensor(self, name: str, shape: Shape, kind: TensorKind) -> str:
         self.tensors[name] = Tensor(name, shape, kind)

@@ -35,7 +35,7 @@ from sim.lowering import draft_before
 from sim.plan import Plan
 
 COVERED = {"precision", "batch_split", "rescale", "placement", "grouping"} | {
-    *("reuse", "operating_point", "rpc_qos", "dispatch", "library", "input")
+    *("reuse", "operating_point", "gpu_clock", "rpc_qos", "dispatch", "library", "input")
 }
 """Aspects whose effect on a step this relaxation accounts for, or can leave out."""
 

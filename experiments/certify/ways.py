@@ -106,7 +106,8 @@ class WayFinder:
         device = self.space.device
         self.costs = tuple(cost_model(device, name) for name in offered(self.space, "library"))
         cpu, dsp = (offered(self.space, "operating_point", unit) for unit in ("cpu", "dsp"))
-        self.points = {"cpu": cpu, "little": cpu, "dsp": dsp, "gpu": cpu}
+        gpu = offered(self.space, "gpu_clock")
+        self.points = {"cpu": cpu, "little": cpu, "dsp": dsp, "gpu": gpu}
         self.slots = capacities(self.space)
 
     def ways(self, kernel: Kernel, offer: Offer) -> tuple[Way, ...]:

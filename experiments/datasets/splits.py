@@ -67,6 +67,52 @@ def split_validation(dataset: Dataset, part: float | int, seed: int = 0) -> tupl
     return dataset.take(rest), dataset.take(validation, split="validation")
 
 
+def class_part(dataset: Dataset, part: str, *, shared: bool = True) -> Dataset:
+    """Take the images of some classes: two parts to pre-train on one and fine-tune on the other.
+
+    The first six of ten classes are of ``source``, the last six of ``target`` (of another number
+    of classes three fifths, rounded up). Where images of ``shared`` classes must not be in both,
+    every other one of a class goes to either part: no image is in two parts.
+
+    Parameters
+    ----------
+    dataset
+        A training or test split.
+    part
+        ``source`` or ``target``.
+    shared
+        True for a test split: both parts are tested on all images of a class that both have.
+
+    Returns
+    -------
+    Dataset
+        In the old order, with the old labels, mean and deviation.
+
+    Raises
+    ------
+    DatasetError
+        Another part, fewer than two classes, or no image is left.
+    """
+    classes = len(dataset.classes)
+    if part not in ("source", "target") or classes < 2:
+        raise DatasetError(
+            f"part: {short(part)} of {classes} classes; allowed: source or target of 2 or more"
+        )
+    width = -(-3 * classes // 5)
+    low = dataset.labels < width
+    high = dataset.labels >= classes - width
+    chosen = low if part == "source" else high
+    if not shared:
+        rank = np.zeros(len(dataset), np.int64)
+        for label in range(classes - width, width):
+            own = np.flatnonzero(dataset.labels == label)
+            rank[own] = np.arange(len(own))
+        chosen = chosen & (~(low & high) | (rank % 2 == (part == "target")))
+    if not chosen.any():
+        raise DatasetError(f"part: {part} holds no image of {dataset.name}; take more images")
+    return dataset.take(np.flatnonzero(chosen))
+
+
 def non_iid(
     dataset: Dataset, clients: int, alpha: float, seed: int = 0, least: int = 1
 ) -> list[Indices]:

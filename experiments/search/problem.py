@@ -68,7 +68,7 @@ class Problem:
     searcher: str = "annealing"
     seed: int = 0
     evaluations_per_shard: int = 0
-    generation: int = 8
+    generation: int = 4
 
     def __post_init__(self) -> None:
         for name, low, high in (

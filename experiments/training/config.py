@@ -11,21 +11,24 @@ from experiments.values import short, whole
 
 SCHEDULES = ("one-cycle", "step", "constant")
 AUGMENTATIONS = ("crop", "flip")
+PARTS = ("source", "target")
 Q24 = 1 << 24
 """Unit of learning rates: they are integers from here on."""
 INDIFFERENT = ("data", "threads", "backend", "checkpoint_every")
 """Settings that change no bit of the result, so a run may be continued with others."""
+FINE_TUNING = ("last", "start", "part")
+"""Settings that only a fine-tuning has."""
 IMAGES = 1_000_000
 """Images of one split, at most; :data:`experiments.datasets.dataset.MOST_IMAGES` says why."""
 INTEGERS = (
     *(("epochs", 1, 100_000), ("batch", 1, 4096), ("warmup", 0, 100)),
     *(("seed", 0, 2**63 - 1), ("checkpoint_every", 1, 10**9)),
 )
-OPTIONAL_INTEGERS = (("validation", 0, IMAGES), ("threads", 1, 1024))
+OPTIONAL_INTEGERS = (("validation", 0, IMAGES), ("threads", 1, 1024), ("last", 1, 1000))
 NUMBERS = (("rate", 16.0), ("momentum", 1.0), ("weight_decay", 2.0**-8))
 """Each from 0 to below this."""
 TEXTS = ("model", "dataset", "plan", "device", "profile", "schedule", "engine", "scenario")
-OPTIONAL_TEXTS = ("data", "backend")
+OPTIONAL_TEXTS = ("data", "backend", "start")
 PAIRS = ("split_of_test", "sizes")
 
 
@@ -77,6 +80,14 @@ class TrainConfig:
         Of the kernels; they change no bit.
     checkpoint_every
         Steps between checkpoints; the end of an epoch makes one besides.
+    last
+        Convolutions that are trained, counted from the end, with all that comes after the first
+        of them; None: everything. What lies before keeps its weights and gets no gradients.
+    start
+        Folder of a run whose chosen weights this one starts from; None: random ones.
+    part
+        One of :data:`PARTS`, to train and test on some classes, see
+        :func:`experiments.datasets.splits.class_part`; None: on all.
 
     Raises
     ------
@@ -109,6 +120,9 @@ class TrainConfig:
     threads: int | None = None
     backend: str | None = None
     checkpoint_every: int = 200
+    last: int | None = None
+    start: str | None = None
+    part: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (*INTEGERS, *OPTIONAL_INTEGERS):
@@ -130,6 +144,8 @@ class TrainConfig:
             raise ConfigError(f"trace: {short(self.trace)}; allowed: True or False")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule: {short(self.schedule)}; allowed: {', '.join(SCHEDULES)}")
+        if self.part is not None and self.part not in PARTS:
+            raise ConfigError(f"part: {short(self.part)}; allowed: {', '.join(PARTS)}, or None")
         _check_augment(self.augment)
 
     def as_json(self) -> dict[str, Any]:
@@ -138,7 +154,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TrainConfig:
-        """Return the settings that :meth:`as_json` gave.
+        """Return the settings that :meth:`as_json` gave; older runs lack those of fine-tuning.
 
         Raises
         ------
@@ -146,6 +162,7 @@ class TrainConfig:
             A setting is unknown, missing, or not allowed.
         """
         known = {field.name for field in fields(cls)}
+        content = dict.fromkeys(FINE_TUNING) | dict(content)
         if content.keys() != known:
             names = sorted(content.keys() ^ known)
             raise ConfigError(f"settings {', '.join(names)}: missing, or not known to this version")

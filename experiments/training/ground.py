@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cost_models.device import Device
@@ -11,19 +12,19 @@ from experiments.cli_common import load_built, load_device, load_graph, plan_sha
 from experiments.datasets.dataset import Dataset
 from experiments.datasets.loading import load_splits
 from experiments.datasets.pipeline import Batches
-from experiments.datasets.splits import split_validation
-from experiments.training.config import INDIFFERENT, ConfigError, TrainConfig
+from experiments.datasets.splits import class_part, split_validation
+from experiments.training.config import FINE_TUNING, INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
+from experiments.training.start import Weights, start_weights
 from kernels.gemm import lacking
 from kernels.profiles import PROFILES, UpdateRule
-from sim.autodiff import LOSS, training_graph
+from sim.autodiff import LOSS
 from sim.graph import TrainingGraph
 from sim.model import INPUT
 from sim.numeric.session import TrainingSession
 from sim.numeric.trained import Hyper
 from sim.plan import Plan
 from sim.state import SCENARIOS
-from sim.zoo import load_model
 
 VALIDATION_SPLIT_SEED = 0
 """The same images for every seed of a run, so that runs are chosen by the same measure."""
@@ -67,6 +68,8 @@ class Ground:
     batches: int
     schedule: Schedule
     identity: dict[str, Any]
+    start: Weights | None = None
+    """Weights that the run begins with, where they are not drawn."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -76,7 +79,7 @@ class Ground:
     def session(self) -> TrainingSession:
         """Return a session before its first step."""
         config = self.config
-        return TrainingSession(
+        session = TrainingSession(
             self.graph,
             self.plan,
             self.device,
@@ -88,6 +91,9 @@ class Ground:
             threads=config.threads,
             backend=config.backend,
         )
+        if self.start is not None:
+            self.start.give(session.executor.parameters)
+        return session
 
     def epoch(self, epoch: int, first: int = 0) -> Batches:
         """Return the training batches of an epoch from batch ``first`` on."""
@@ -115,7 +121,7 @@ def prepare(config: TrainConfig) -> Ground:
         From the loaders of models, plans, devices and data sets, each telling its own file.
     """
     check_names(config)
-    graph = load_graph(config.model, config.batch)
+    graph = load_graph(config.model, config.batch, last=config.last)
     _, channels, height, width = graph.tensor(INPUT).shape
     train, test = load_splits(
         config.dataset,
@@ -124,7 +130,10 @@ def prepare(config: TrainConfig) -> Ground:
         split_of_test=config.split_of_test,
         sizes=config.sizes,
     )
-    graph = wide_enough(graph, config.model, len(train.classes))
+    if config.part is not None:
+        train = class_part(train, config.part, shared=False)
+        test = class_part(test, config.part)
+    graph = wide_enough(graph, config.model, len(train.classes), config.last)
     device = load_device(config.device)
     plan = load_built(config.plan, graph, device).plan
     check_rate(config, plan)
@@ -143,6 +152,10 @@ def prepare(config: TrainConfig) -> Ground:
     steps = config.epochs * batches
     schedule = Schedule(config.schedule, rate_to_q24(config_now.rate), steps, config.warmup)
     identity = identity_of(config_now, graph, plan, device, (train, test))
+    start = None
+    if config.start is not None:
+        start = start_weights(Path(config.start))
+        identity |= {"start_sha256": start.sha256()}
     return Ground(
         given=config,
         config=config_now,
@@ -155,10 +168,13 @@ def prepare(config: TrainConfig) -> Ground:
         batches=batches,
         schedule=schedule,
         identity=identity,
+        start=start,
     )
 
 
-def wide_enough(graph: TrainingGraph, model: str, classes: int) -> TrainingGraph:
+def wide_enough(
+    graph: TrainingGraph, model: str, classes: int, last: int | None = None
+) -> TrainingGraph:
     """Give a model of the zoo as many outputs as there are classes, if it has fewer.
 
     Raises
@@ -174,7 +190,7 @@ def wide_enough(graph: TrainingGraph, model: str, classes: int) -> TrainingGraph
             f"model: {model} has {outputs} outputs and the data set {classes} classes; export it "
             "with as many, or choose another"
         )
-    return training_graph(load_model(model, graph.batch, classes=classes))
+    return load_graph(model, graph.batch, classes=classes, last=last)
 
 
 def check_rate(config: TrainConfig, plan: Plan) -> None:
@@ -250,4 +266,7 @@ def identity_of(
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: v for name, v in config.as_json().items() if name not in INDIFFERENT}
+    """Settings of a fine-tuning are told where they are set: other runs know nothing of them."""
+    found = {name: v for name, v in config.as_json().items() if name not in INDIFFERENT}
+    unset = [name for name in FINE_TUNING if found[name] is None]
+    return {name: v for name, v in found.items() if name not in (*unset, "start")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, permutations
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS, Aspect
@@ -10,6 +11,22 @@ from sim.draft import Draft
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
+
+PALETTES: Mapping[str, tuple[str, ...]] = {
+    "backward": ("exact", "mask", "filter:2", "filter:4", "filter:7"),
+    "rescale": (
+        "every",
+        "fixed:4",
+        "fixed:16",
+        "fixed:64",
+        "adaptive:1:64",
+        "adaptive:4:64",
+        "adaptive:16:256",
+        "hindsight",
+        "delayed:4",
+    ),
+}
+"""What an open-ended choice is searched over, as far as a subject allows it."""
 
 
 class SpaceError(ValueError):
@@ -23,25 +40,37 @@ def found_choices(
     held: Sequence[str],
     palettes: Mapping[str, Sequence[str]],
 ) -> dict[Key, tuple[str, ...]]:
-    """Choices of every decision that exists in some surroundings, in the order of rewriting."""
+    """Choices of every decision that exists in some surroundings, in the order of rewriting.
+
+    Raises
+    ------
+    SpaceError
+        A palette holds what no subject allows.
+    """
     found: dict[Key, tuple[str, ...]] = {}
-    surroundings = _surroundings(graph, device, base, held)
+    surroundings = _surroundings(graph, device, base, held, palettes)
     for aspect in ORDER:
         if aspect.name in held:
             continue
+        palette = palettes.get(aspect.name)
+        refused: dict[str, tuple[str, ...]] = {}
+        taken: set[str] = set()
         for plan in surroundings:
             draft = draft_before(aspect.name, graph, plan, device)
             for subject in aspect.subjects(draft, device):
-                allowed = aspect.allowed(draft, subject, device)
-                options = tuple(palettes.get(aspect.name, allowed))
-                for option in options:
-                    if aspect.name in palettes and not aspect.accepts(option, allowed):
-                        raise SpaceError(
-                            f"palette of {aspect.name}: {option!r} is not allowed for {subject}; "
-                            f"choose of {', '.join(allowed)}"
-                        )
+                options = allowed = aspect.allowed(draft, subject, device)
+                if palette is not None:
+                    options = tuple(o for o in palette if aspect.accepts(o, allowed))
+                    refused |= {o: allowed for o in palette if o not in options}
+                    taken.update(options)
                 before = found.get((aspect.name, subject), ())
                 found[aspect.name, subject] = tuple(dict.fromkeys((*before, *options)))
+        wrong = [o for o in refused if o not in (*taken, *PALETTES.get(aspect.name, ()))]
+        if wrong:
+            raise SpaceError(
+                f"palette of {aspect.name}: {wrong[0]!r} is not allowed for any subject; "
+                f"choose of {', '.join(refused[wrong[0]])}"
+            )
     for step in STEP_ASPECTS:
         if step.name not in held:
             offered = step.offered(device)
@@ -51,26 +80,65 @@ def found_choices(
 
 
 def _surroundings(
-    graph: TrainingGraph, device: Device, base: Plan, held: Sequence[str]
+    graph: TrainingGraph,
+    device: Device,
+    base: Plan,
+    held: Sequence[str],
+    palettes: Mapping[str, Sequence[str]],
 ) -> list[Plan]:
-    """Plans that bring up every subject: all layers alike, and neighbours that differ."""
+    """Plans that bring up every subject: all layers alike, and neighbours that differ.
+
+    Another backward rule brings kernels of its own to its layer and none to an edge, so for each
+    one that there is all layers alike are enough.
+    """
     plain = Plan.make(
-        base.name, graph.hash(), {k: c for k, c in base.choices if k[0] in (*held, "precision")}
+        base.name,
+        graph.hash(),
+        {k: c for k, c in base.choices if k[0] in (*held, "backward", "precision")},
     )
+    plans = [plain, *_precisions(graph, device, plain, held, mixed=True)]
+    if "backward" not in held:
+        for other in _backwards(graph, device, plain, palettes.get("backward")):
+            plans += [other, *_precisions(graph, device, other, held, mixed=False)]
+    return plans
+
+
+def _precisions(
+    graph: TrainingGraph, device: Device, plain: Plan, held: Sequence[str], *, mixed: bool
+) -> list[Plan]:
+    """``plain`` with all layers in each format; ``mixed``: also with two formats in turn.
+
+    None where precision is held.
+    """
     if "precision" in held:
-        return [plain]
+        return []
     precision = next(a for a in ORDER if a.name == "precision")
     draft = draft_before("precision", graph, plain, device)
     layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    plans = [plain]
-    for pattern in (0b11, 0b00, 0b01, 0b10):
-        types = {
-            ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-            for k, s in enumerate(either)
-        }
-        plans.append(plain.update(types))
-    return plans
+    offered = {s: precision.allowed(draft, s, device)[::-1] for s in layers}
+    either = [s for s in layers if len(offered[s]) > 1]
+    formats = tuple(dict.fromkeys(chain.from_iterable(offered[s] for s in either)))
+    pairs = [*zip(formats, formats, strict=True), *(permutations(formats, 2) if mixed else ())]
+    typed = ({("precision", s): pair[k % 2] for k, s in enumerate(either)} for pair in pairs)
+    return [*map(plain.update, typed)]
+
+
+def _backwards(
+    graph: TrainingGraph, device: Device, plain: Plan, palette: Sequence[str] | None
+) -> list[Plan]:
+    """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
+    backward = next(a for a in ORDER if a.name == "backward")
+    draft = draft_before("backward", graph, plain, device)
+    kinds: dict[str, dict[Key, str]] = {}
+    for subject in backward.subjects(draft, device):
+        allowed = backward.allowed(draft, subject, device)
+        searched = allowed if palette is None else palette
+        for choice in (each for each in searched if backward.accepts(each, allowed)):
+            kind = choice.partition(":")[0]
+            kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
+    if not plain.aspect("backward"):
+        kinds.pop("exact", None)  # as it is
+    return [plain.update(choices) for choices in kinds.values()]
 
 
 def held_choices(

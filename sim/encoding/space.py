@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.discover import PALETTES as PALETTES
 from sim.encoding.discover import SpaceError, found_choices, held_choices
 from sim.encoding.repair import repaired
 from sim.graph import TrainingGraph
@@ -31,23 +32,13 @@ from sim.plan import Key, Plan
 Genes = NDArray[np.int16]
 """One encoded plan, shape ``(genes,)``, or many, shape ``(plans, genes)``."""
 
-HELD = ("library", "input", "rpc_qos")
-"""Aspects that are circumstances rather than decisions: by default a search leaves them alone."""
+HELD = ("library", "input", "rpc_qos", "backward", "optimiser_state")
+"""Aspects that a search leaves alone by default: circumstances, the backward rule and what the
+optimiser keeps.
 
-PALETTES: Mapping[str, tuple[str, ...]] = {
-    "rescale": (
-        "every",
-        "fixed:4",
-        "fixed:16",
-        "fixed:64",
-        "adaptive:1:64",
-        "adaptive:4:64",
-        "adaptive:16:256",
-        "hindsight",
-        "delayed:4",
-    )
-}
-"""What an open-ended choice is searched over."""
+Another rule or state learns something else: search it (with ``held`` of the others) where accuracy
+counts.
+"""
 
 SCHEDULE = ("placement", "grouping")
 """Aspects that decide who computes and in which calls."""
@@ -105,15 +96,17 @@ class Space:
         Parameters
         ----------
         held
-            Aspects that keep the choices of ``base``.
+            Aspects that keep the choices of ``base``. With placement or grouping, backward is
+            held, too: it decides which kernels there are to place.
         palettes
-            Choices of aspects that are open-ended, by aspect; also narrows others.
+            Choices of aspects that are open-ended, by aspect; also narrows others. A subject gets
+            those that it allows.
 
         Raises
         ------
         SpaceError
-            An aspect is unknown, a palette holds what an aspect does not allow, or placement
-            is held and precision is not.
+            An aspect is unknown, a palette holds what an aspect allows for none of its
+            subjects, or placement is held and precision is not.
         PlanError
             ``base`` does not fit the graph or the device.
 
@@ -140,6 +133,8 @@ class Space:
                 f"{follows[0]} is held while precision is searched, and which kernels there are "
                 "to place depends on precision; hold 'precision' too"
             )
+        if follows:
+            held = tuple(sorted({*held, "backward"}))
         found = found_choices(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)

@@ -8,7 +8,7 @@ layout) is bookkeeping of the kernels here and costs nothing: those items hand t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +24,9 @@ from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.model import INPUT
 from sim.numeric import (  # noqa: F401  # they register kernels
+    backward_kernels,
     fp32_kernels,
+    half_kernels,
     int8_kernels,
     int8_macs,
     norm_kernels,
@@ -60,11 +62,14 @@ class StepResult:
         Samples of the batch that were classified rightly before the update.
     records
         What rescaling met, by subject.
+    overflows
+        Results of 16-bit kernels that are infinite or no numbers, by item; only where there are.
     """
 
     loss: float
     correct: int
     records: Mapping[str, ShiftRecord]
+    overflows: Mapping[str, int] = field(default_factory=dict)
 
 
 class NumericExecutor:
@@ -161,7 +166,7 @@ class NumericExecutor:
                 correct = self.correct(frame, labels)
             for name in call.dead:
                 frame.release(name)
-        return StepResult(frame.loss, correct, frame.records)
+        return StepResult(frame.loss, correct, frame.records, frame.overflows)
 
     def start(
         self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs
@@ -181,11 +186,13 @@ class NumericExecutor:
         """Samples that the logits in a frame classify rightly."""
         return int((_scores(frame, self.logits).argmax(1) == labels).sum())
 
-    def predict(self, images: Floats) -> Floats:
+    def predict(
+        self, images: Floats, seen: Callable[[Item, Frame], None] = lambda item, frame: None
+    ) -> Floats:
         """Logits ``(n, classes)`` float32 of a batch of any size, in evaluation mode.
 
         Every INT8 tensor is scanned for its shift; batch norm uses running statistics; nothing
-        is dropped.
+        is dropped. ``seen`` is told of each item after it was computed.
 
         Raises
         ------
@@ -196,7 +203,9 @@ class NumericExecutor:
         frame = self._frame(self._unsplit, StepInputs(training=False))
         frame.put(INPUT, images)
         for call in self._forward:
-            call.kernel(frame, _with_batch(call.item, len(images)))
+            item = _with_batch(call.item, len(images))
+            call.kernel(frame, item)
+            seen(item, frame)
             for name in call.dead:
                 frame.release(name)
         scores = _scores(frame, self.logits)

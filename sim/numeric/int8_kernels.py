@@ -37,7 +37,7 @@ from sim.numeric.trained import Rate
 from sim.numeric.values import array_of, viewed
 
 
-def _settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
+def settled(frame: Frame, sums: QTensor, rule: RescaleRule) -> QTensor:
     """INT8 from wide sums, by their own largest magnitude."""
     if sums.mantissa.dtype == np.int8:
         return sums
@@ -84,7 +84,7 @@ def _relu(frame: Frame, item: Item) -> None:
     frame.put(item.writes[0], QTensor(y, x.exponent))
 
 
-def _bound(frame: Frame) -> int:
+def relu_bound(frame: Frame) -> int:
     """Mantissa from which on no error passes an activation."""
     return frame.profile.activation.clip[1] if frame.profile.clip_stops_error else NO_BOUND
 
@@ -93,7 +93,7 @@ def _bound(frame: Frame) -> int:
 def _relu_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    kernel, bound = frame.arithmetic.relu_input_grad, _bound(frame)
+    kernel, bound = frame.arithmetic.relu_input_grad, relu_bound(frame)
     masked = kernel(error.int8, y.int8, out, frame.threads, bound=bound)
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
@@ -108,7 +108,7 @@ def _relu6(frame: Frame, item: Item) -> None:
 def _relu6_grad(frame: Frame, item: Item) -> None:
     error, y = (frame.quantised(name) for name in item.reads)
     out = frame.take(error.shape, np.int8)
-    masked = relu6_input_grad(error.int8, y, out, frame.threads, bound=_bound(frame))
+    masked = relu6_input_grad(error.int8, y, out, frame.threads, bound=relu_bound(frame))
     frame.put(item.writes[0], QTensor(masked, error.exponent))
 
 
@@ -148,7 +148,7 @@ def _max_pool_grad(frame: Frame, item: Item) -> None:
     assert isinstance(op, MaxPool2d)
     kernel = frame.arithmetic.max_pool_input_grad
     sums = kernel(x.int8, error.int8, op, threads=frame.threads)
-    dx = _settled(frame, QTensor(sums, error.exponent), frame.rule(item))
+    dx = settled(frame, QTensor(sums, error.exponent), frame.rule(item))
     frame.put(item.writes[0], dx)
 
 
@@ -158,7 +158,7 @@ def _avg_pool(frame: Frame, item: Item) -> None:
     op = item.op
     assert isinstance(op, AvgPool2d | GlobalAvgPool)
     sums = avg_pool_forward(frame.quantised(item.reads[0]), op, threads=frame.threads)
-    frame.put(item.writes[0], _settled(frame, sums, frame.rule(item)))
+    frame.put(item.writes[0], settled(frame, sums, frame.rule(item)))
 
 
 @numeric("avg_pool", "int8", Role.INPUT_GRAD)
@@ -167,7 +167,7 @@ def _avg_pool_grad(frame: Frame, item: Item) -> None:
     op = item.op
     assert isinstance(op, AvgPool2d | GlobalAvgPool)
     sums = avg_pool_input_grad(frame.quantised(item.reads[0]), op, threads=frame.threads)
-    frame.put(item.writes[0], _settled(frame, sums, frame.rule(item)))
+    frame.put(item.writes[0], settled(frame, sums, frame.rule(item)))
 
 
 @numeric("add", "int8", Role.FORWARD, Role.INPUT_GRAD)
@@ -213,10 +213,13 @@ def _loss_error(frame: Frame, item: Item) -> None:
 
 @numeric("sgd_update", "int8", Role.UPDATE)
 @numeric("sgd_update", "fp32", Role.UPDATE)
+@numeric("sgd_update", "fp16", Role.UPDATE)
+@numeric("sgd_update", "bf16", Role.UPDATE)
+@numeric("momentum_update", "fp32", Role.UPDATE)
 def _update(frame: Frame, item: Item) -> None:
     """Weights first, then their gradients; the new weights have no buffer of their own."""
     count = len(item.reads) // 2
     inputs = frame.inputs
     rate = Rate(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
     for name, gradient in zip(item.reads[:count], item.reads[count:], strict=True):
-        frame.parameters.trained[name].update(frame.get(gradient), rate)
+        frame.parameters.update(name, frame.get(gradient), rate)

@@ -83,7 +83,7 @@ def weight_grad(frame: Frame, item: Item) -> None:
         widest, amax = max(parts, key=lambda each: each[1])
         sums = Accumulator(widest, sums.exponent, amax, parts)
     if len(item.writes) > 1:
-        _bias_grad(frame, item, error, accumulated=item.accumulates)
+        put_channel_sums(frame, item.writes[1], error, accumulated=item.accumulates)
     if name == f"{item.subject}.acc":
         frame.put(name, sums)
     else:
@@ -96,9 +96,8 @@ def _needs_int64(frame: Frame, item: Item) -> bool:
     return frame.draft.batch * places > MAX_K
 
 
-def _bias_grad(frame: Frame, item: Item, error: QTensor, *, accumulated: bool) -> None:
-    """Sum the error over everything but channels; exact in INT64."""
-    name = item.writes[1]
+def put_channel_sums(frame: Frame, name: str, error: QTensor, *, accumulated: bool = False) -> None:
+    """Sum the error over everything but channels into a bias gradient; exact in INT64."""
     sums = frame.arithmetic.channel_sums(error.int8[frame.part])
     if accumulated:
         sums = sums + frame.accumulator(name).sums

@@ -1,6 +1,8 @@
 """Policies: who decides what a plan says. See :mod:`sim.policies.base` to write one."""
 
+from sim.policies.backward import Filtered
 from sim.policies.base import (
+    BackwardPolicy,
     BatchSplitPolicy,
     GroupingPolicy,
     PlacementPolicy,
@@ -18,7 +20,9 @@ __all__ = [
     "POLICIES",
     "RECIPES",
     "TECHNIQUES",
+    "BackwardPolicy",
     "BatchSplitPolicy",
+    "Filtered",
     "GroupingPolicy",
     "PlacementPolicy",
     "Policy",

@@ -51,13 +51,18 @@ class Built:
     adoptions: tuple[Adoption, ...]
 
 
-def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
+def build_plan(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Plan:
     """Make the named plan for a graph on a device.
 
     Parameters
     ----------
     name
         A recipe: ``mandheling``, ``mnn-fp32``, ``dsp-int8``...; see :func:`plan_names`.
+    policies
+        Others, for aspects that the recipe has a policy for (they take its place) or has not: a
+        :class:`~sim.policies.backward.Filtered` makes any recipe train with filtered gradients.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def build_plan(name: str, graph: TrainingGraph, device: Device) -> Plan:
     PluginError
         A plug-in brings it, and cannot be used.
     """
-    return build(name, graph, device).plan
+    return build(name, graph, device, policies).plan
 
 
 def plan_names(device: Device | None = None) -> tuple[str, ...]:
@@ -82,7 +87,9 @@ def plan_names(device: Device | None = None) -> tuple[str, ...]:
 
 
 def available(recipe: Recipe, device: Device) -> bool:
-    """Whether the device has the unit that a recipe needs."""
+    """Whether the device has what a recipe needs; a microcontroller runs no phone's libraries."""
+    if device.mcu is not None:
+        return recipe.needs == "mcu"
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
@@ -90,16 +97,20 @@ def require(recipe: Recipe, device: Device) -> None:
     """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
         raise PlanError(
-            f"plan {recipe.name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"plan {recipe.name!r} needs a {recipe.needs or 'phone'} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
 
 
-def build(name: str, graph: TrainingGraph, device: Device) -> Built:
+def build(
+    name: str, graph: TrainingGraph, device: Device, policies: Sequence[Policy] = ()
+) -> Built:
     """Make the named plan and tell how each of its techniques fared; see :func:`build_plan`."""
     recipe = recipe_of(name)
     require(recipe, device)
-    return made(recipe, graph, device)
+    other = {policy.aspect for policy in policies}
+    kept = [p for p in named_policies(recipe.policies) if p.aspect not in other]
+    return made(replace(recipe, policies=(*kept, *policies)), graph, device)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -304,5 +315,6 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
 def _situation(plan: Plan, device: Device) -> Situation:
     settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     costs = cost_model(device, settings["library"])
-    points = settings["operating_point.cpu"], settings["operating_point.dsp"]
+    keys = ("operating_point.cpu", "operating_point.dsp", "gpu_clock")
+    points = [settings[key] for key in keys]
     return Situation(device, costs, *points)

@@ -14,7 +14,7 @@ from cost_models.device import FOLDER, Device, device_names, load_device
 from cost_models.errors import DeviceError
 from cost_models.quantity import DEFAULT_SPREAD
 
-PHONES = tuple(name for name in device_names() if name != "laptop")
+PHONES = tuple(name for name in device_names() if load_device(name).dsp is not None)
 
 
 @pytest.fixture(params=device_names())
@@ -24,8 +24,12 @@ def device(request: pytest.FixtureRequest) -> Device:
 
 def test_the_devices_that_come_with_the_sandbox() -> None:
     assert device_names() == (
+        "desktop-3090ti",
+        "jetson-nano",
         "laptop",
+        "odroid-xu3",
         "qcs6490",
+        "raspberry-pi-3b",
         "snapdragon-750g",
         "snapdragon-855",
         "snapdragon-865",

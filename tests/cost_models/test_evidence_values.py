@@ -59,6 +59,8 @@ def test_derived_number(device: str, path: str, value: float) -> None:
 def test_sdot_is_four_times_fp32() -> None:
     for name in device_names():
         for cluster in load_device(name).cpu.clusters:
+            if "no SDOT" in cluster.int8_macs_per_cycle.source:
+                continue
             ratio = cluster.int8_macs_per_cycle.value / cluster.fp32_macs_per_cycle.value
             assert ratio == pytest.approx(4.0)
 

@@ -10,7 +10,7 @@ from cost_models.device import device_names, load_device
 from cost_models.errors import DeviceError
 from cost_models.rpc import rpc_latency_ns, rpc_mode, rpc_tail
 
-PHONES = tuple(name for name in device_names() if name != "laptop")
+PHONES = tuple(name for name in device_names() if load_device(name).dsp is not None)
 MIB = 1 << 20
 
 

@@ -16,7 +16,7 @@ from experiments.certify.relaxation import CertificateError, relax
 from sim import build_plan, load_device, load_model, training_graph
 from sim.encoding import Evaluator, Gene, Space
 from sim.encoding.plain import plain_scores
-from sim.encoding.space import PALETTES
+from sim.encoding.space import HELD, PALETTES
 from sim.model import INPUT, ForwardModel, ModelBuilder
 
 DEVICES = ("snapdragon-865", "snapdragon-888", "qcs6490", "laptop")
@@ -159,6 +159,9 @@ def test_a_narrower_space_has_no_smaller_bound(lenet: Space, lenet_bound: Bound)
 
 
 def test_an_aspect_that_the_bound_does_not_know_is_refused(lenet: Space) -> None:
-    genes = (*lenet.genes, Gene("backward", "conv1", ("exact", "filtered")))
-    with pytest.raises(CertificateError, match="'backward' is not covered"):
-        relax(replace(lenet, genes=genes))
+    held = tuple(name for name in HELD if name != "backward")
+    searched = Space.of(lenet.graph, lenet.device, lenet.base, held=held)
+    filtered = lenet.base.replace("backward", "conv2", "filter:2")
+    for space in (searched, Space.of(lenet.graph, lenet.device, filtered)):
+        with pytest.raises(CertificateError, match="'backward' is not covered"):
+            relax(space)

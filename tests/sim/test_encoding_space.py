@@ -41,9 +41,7 @@ def test_any_row_is_a_plan(graph: TrainingGraph, space: Space) -> None:
     for row in space.random(40, seed=1):
         plan = space.decode(row)
         validate(graph, plan, DEVICE)
-        again = space.encode(plan)
-        assert space.decode(again) == plan
-        assert np.all(again[: space.frame_genes][space.live(row)[: space.frame_genes]] >= 0)
+        assert space.decode(space.encode(plan)) == plan
 
 
 def test_dead_genes_change_nothing(space: Space) -> None:

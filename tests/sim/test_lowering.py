@@ -93,7 +93,12 @@ def test_plan_for_another_graph_is_refused() -> None:
 @pytest.mark.parametrize(
     ("aspect", "subject", "choice", "message"),
     [
-        ("colour", "conv1", "red", r"unknown aspect 'colour'; aspects are batch_split, .*rescale"),
+        (
+            "colour",
+            "conv1",
+            "red",
+            r"unknown aspect 'colour'; aspects are backward, .*rescale",
+        ),
         ("precision", "conv9", "int8", r"precision\.conv9 is no subject .* like conv1, .*in all"),
         ("precision", "conv1", "int4", r"precision\.conv1 = 'int4' .* choose one of fp32, int8"),
         ("batch_split", "conv1", "3", r"batch_split\.conv1 = '3' .* choose one of 8, 4, 2, 1"),

@@ -1,0 +1,350 @@
+"""Fine-tuning with filtered gradients: accuracy against operations and saved memory.
+
+``python -m experiments.finetune --cifar10 DIR`` pre-trains a network on the ``source`` classes of
+CIFAR-10, then fine-tunes its last layers on the ``target`` classes, which share two classes with
+the source but no image: with exact gradients, with patches of 2 and of 4, in FP32 and in INT8, with
+several seeds. It goes on where it was stopped, keeps small figures of each finished run in
+``results/finetune.json``, and prints a table and the comparisons. ``--table`` prints what is kept
+and trains nothing; ``--plan-only`` shows the runs with their work.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from experiments.reproduce.gradient_filtering.counts import gradient_operations
+from experiments.results import FOLDER, read_result, write_result
+from experiments.training.config import ConfigError, TrainConfig
+from experiments.training.loop import train
+from kernels.conv import Conv2d
+from kernels.operators import Role
+from sim import build_plan, load_device, load_model, training_graph
+from sim.aspects.backward import patch_of
+from sim.autodiff import before_last
+from sim.files import write_atomic
+from sim.graph import TrainingGraph
+from sim.lowering import draft_before
+from sim.plan import Plan
+from sim.policies import Filtered
+
+RESULT = FOLDER / "finetune.json"
+DEVICE = "snapdragon-865"
+RECIPES = {"fp32": "mnn-fp32", "int8": "mandheling"}
+GRADIENTS = (Role.INPUT_GRAD, Role.WEIGHT_GRAD)
+STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Two-sided 95 % quantiles of Student's t for as many seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is fine-tuned how: ``patch`` is 1 for exact gradients."""
+
+    last: int
+    patch: int
+    precision: str = "fp32"
+
+    @property
+    def name(self) -> str:
+        """Such as ``r2-last4-int8``."""
+        how = "exact" if self.patch == 1 else f"r{self.patch}"
+        return f"{how}-last{self.last}-{self.precision}"
+
+
+CASES = (
+    *(Case(last, 1) for last in (2, 4, 6)),
+    *(Case(last, 2) for last in (2, 4, 6)),
+    *(Case(last, 4) for last in (4, 6)),
+    Case(4, 2, "int8"),
+    Case(6, 4, "int8"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two cases; ``first`` is expected to be no worse, by at least ``least`` points."""
+
+    question: str
+    first: Case
+    second: Case
+    least: float = 0.0
+
+
+COMPARISONS = (
+    Comparison("fixed layers: exact >= r2", Case(4, 1), Case(4, 2)),
+    Comparison("fixed layers: r2 >= r4", Case(4, 2), Case(4, 4)),
+    Comparison("fixed layers: exact >= r2", Case(6, 1), Case(6, 2)),
+    Comparison("fixed layers: r2 >= r4", Case(6, 2), Case(6, 4)),
+    Comparison("fewer operations: r2 on 6 >= exact on 2", Case(6, 2), Case(2, 1)),
+    Comparison("fewer operations: r4 on 6 >= exact on 2", Case(6, 4), Case(2, 1)),
+    Comparison("INT8 + r2 within a point of FP32 + r2", Case(4, 2, "int8"), Case(4, 2), -1.0),
+    Comparison("INT8 + r4 within a point of FP32 + r4", Case(6, 4, "int8"), Case(6, 4), -1.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long everything trains: what the runs have in common.
+
+    The defaults take about 50 minutes on two cores with AVX-512 (VGG-11, FP32 at 80 GMAC/s: 17 to
+    pre-train, 11 for each seed); ResNet-18 about four times as long. ``dataset`` and ``sizes`` are
+    for trials on built-in images.
+    """
+
+    model: str = "vgg11"
+    pretrain_epochs: int = 8
+    epochs: int = 1
+    seeds: int = 3
+    batch: int = 64
+    rate: float = 0.03
+    tune_rate: float = 0.01
+    dataset: str = "cifar10"
+    sizes: tuple[int, int] | None = None
+
+
+def pretraining(budget: Budget, data: str | None) -> TrainConfig:
+    """Settings of the run on the source classes."""
+    return TrainConfig(
+        budget.model,
+        budget.dataset,
+        data=data,
+        plan=RECIPES["fp32"],
+        device=DEVICE,
+        epochs=budget.pretrain_epochs,
+        batch=budget.batch,
+        rate=budget.rate,
+        sizes=budget.sizes,
+        engine="none",
+        part="source",
+    )
+
+
+def graph_of(case: Case, budget: Budget) -> TrainingGraph:
+    """The training graph with the case's layers trained."""
+    model = load_model(budget.model, batch=budget.batch)
+    return training_graph(model, frozen=before_last(model, case.last))
+
+
+def plan_of(case: Case, graph: TrainingGraph) -> Plan:
+    """The recipe of the precision with the case's filter; a small map is one patch."""
+    policies = () if case.patch == 1 else (Filtered(case.patch),)
+    plan = build_plan(RECIPES[case.precision], graph, load_device(DEVICE), policies)
+    return replace(plan, name=case.name)
+
+
+def tuning(case: Case, seed: int, budget: Budget, data: str | None, folder: Path) -> TrainConfig:
+    """Settings of one fine-tuning, with its plan written beside the runs."""
+    path = folder / f"{case.name}.plan.json"
+    text = plan_of(case, graph_of(case, budget)).to_json()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text)
+    return replace(
+        pretraining(budget, data),
+        plan=str(path),
+        epochs=budget.epochs,
+        rate=budget.tune_rate,
+        seed=seed,
+        last=case.last,
+        start=str(folder / "pretrained"),
+        part="target",
+        engine="compiled",
+        validation=0,
+    )
+
+
+def work_of(case: Case, budget: Budget) -> dict[str, int]:
+    """Operations and saved bytes of the backward pass of one sample.
+
+    Operations as the published tables count them, of convolutions alone.
+    """
+    graph = graph_of(case, replace(budget, batch=1))
+    plan = plan_of(replace(case, precision="fp32"), graph)
+    draft = draft_before("precision", graph, plan, load_device(DEVICE))
+    rules = plan.aspect("backward")
+    operations = saved = 0
+    for node in graph.nodes:
+        if isinstance(node.op, Conv2d) and node.role in GRADIENTS:
+            patch = patch_of(rules.get(node.layer, "exact"))
+            operations += gradient_operations(node.op, node.role, patch)
+            if node.role is Role.WEIGHT_GRAD:
+                saved += draft.buffers[draft.first(node.name).reads[0]].bytes
+    return {
+        "operations": operations,
+        "saved_bytes": saved // (4 if case.precision == "int8" else 1),
+    }
+
+
+def table(content: dict[str, Any]) -> str:
+    """Each case: mean test accuracy over the seeds, operations, saved memory, predicted joules."""
+    lines = [
+        f"{'case':18s} {'seeds':>5s} {'test %':>7s} {'dev.':>5s} {'Mop/image':>10s} "
+        f"{'saved KiB':>10s} {'J/epoch':>8s}"
+    ]
+    for name, members in _by_case(content).items():
+        tested = [100 * run["accuracy"] for run in members]
+        spread = f"{stdev(tested):5.2f}" if len(tested) > 1 else f"{'-':>5s}"
+        work = content["work"][name]
+        joules = mean(run["energy_pj"] / run["epochs"] for run in members) / 1e12
+        lines.append(
+            f"{name:18s} {len(members):5d} {mean(tested):7.2f} {spread} "
+            f"{work['operations'] / 1e6:10.2f} {work['saved_bytes'] / 1024:10.1f} {joules:8.1f}"
+        )
+    return "\n".join(lines)
+
+
+def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Paired differences over the seeds that both cases have, with their 95 % interval.
+
+    ``verdict``: ``shown`` or ``contradicted`` where the whole interval lies on one side of what
+    is asked, ``open`` where it does not.
+    """
+    runs = content.get("runs", {})
+    found = []
+    for each in COMPARISONS:
+        pairs = [
+            (runs[one]["accuracy"], runs[other]["accuracy"])
+            for seed in range(len(STUDENT_95) + 1)
+            if (one := f"{each.first.name}-seed{seed}") in runs
+            and (other := f"{each.second.name}-seed{seed}") in runs
+        ]
+        gaps = [100 * (a - b) for a, b in pairs]
+        if not gaps:
+            continue
+        half = STUDENT_95[len(gaps)] * stdev(gaps) / sqrt(len(gaps)) if len(gaps) > 1 else None
+        found.append(
+            {
+                "question": each.question,
+                "first": each.first.name,
+                "second": each.second.name,
+                "seeds": len(gaps),
+                "points": mean(gaps),
+                "half_width": half,
+                "least": each.least,
+                "verdict": _verdict(mean(gaps) - each.least, half),
+            }
+        )
+    return found
+
+
+def _verdict(above: float, half: float | None) -> str:
+    if half is None or abs(above) <= half:
+        return "open"
+    return "shown" if above > 0 else "contradicted"
+
+
+def _by_case(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, run in content.get("runs", {}).items():
+        groups.setdefault(name.rpartition("-seed")[0], []).append(run)
+    order = {case.name: k for k, case in enumerate(CASES)}
+    return dict(sorted(groups.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
+
+
+def shown(content: dict[str, Any]) -> str:
+    """The table, and a line for each comparison."""
+    if not content.get("runs"):
+        return "no runs yet"
+    lines = [table(content), ""]
+    for each in comparisons(content):
+        half = "one seed" if each["half_width"] is None else f"+- {each['half_width']:.2f}"
+        lines.append(
+            f"{each['question']}: {each['first']} - {each['second']} = {each['points']:+.2f} "
+            f"({half}): {each['verdict']}"
+        )
+    return "\n".join(lines)
+
+
+def run_all(
+    budget: Budget,
+    data: str | None,
+    folder: Path,
+    result: Path = RESULT,
+    cases: Sequence[Case] = CASES,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train what is missing and keep its figures; return all that is kept.
+
+    Raises
+    ------
+    ConfigError
+        ``folder`` or ``result`` holds runs of another budget.
+    """
+    made_with = {name: getattr(budget, name) for name in budget.__dataclass_fields__}
+    common = {name: value for name, value in made_with.items() if name not in ("seeds", "sizes")}
+    before = read_result(result).get("budget", common)
+    if any(before.get(name) != value for name, value in common.items()):
+        raise ConfigError(
+            f"{result} holds runs of another budget ({before}); remove it, or repeat that budget"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    print("pretrained", flush=True)
+    first = train(replace(pretraining(budget, data), threads=threads), folder / "pretrained")
+    source = {"accuracy": first["test"]["accuracy"], "wall_ms": first["wall_ms"]}
+    for seed in range(budget.seeds):
+        for case in cases:
+            name = f"{case.name}-seed{seed}"
+            print(name, flush=True)
+            config = replace(tuning(case, seed, budget, data, folder), threads=threads)
+            made = train(config, folder / name)
+            content = read_result(result)
+            runs = {**content.get("runs", {}), name: _figures(made)}
+            work = {**content.get("work", {}), case.name: work_of(case, budget)}
+            write_result(
+                result,
+                {"runs": runs, "work": work, "budget": made_with, "source": source}
+                | {"comparisons": comparisons({"runs": runs})},
+            )
+    return read_result(result)
+
+
+def _figures(result: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run."""
+    return {
+        "accuracy": result["test"]["accuracy"],
+        "images": result["test"]["images"],
+        "losses": [row["loss"] for row in result["epochs"]],
+        "epochs": len(result["epochs"]),
+        "energy_pj": result["epochs"][-1]["energy_pj"],
+        "time_ns": result["epochs"][-1]["time_ns"],
+        "weights_sha256": result["weights_sha256"],
+        "wall_ms": result["wall_ms"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what is missing, keep the figures, print the table."""
+    default = Budget()
+    parser = argparse.ArgumentParser(prog="python -m experiments.finetune", description=__doc__)
+    parser.add_argument("--cifar10", default="data/cifar10", help="folder of CIFAR-10's files")
+    parser.add_argument("--runs", type=Path, default=Path("runs/finetune"), help="folder of runs")
+    parser.add_argument("--model", default=default.model, help="a model without batch norm")
+    parser.add_argument("--pretrain-epochs", type=int, default=default.pretrain_epochs)
+    parser.add_argument("--epochs", type=int, default=default.epochs, help="of each fine-tuning")
+    parser.add_argument("--seeds", type=int, default=default.seeds, help="1 to 5")
+    parser.add_argument("--threads", type=int, default=None, help="threads of each run")
+    parser.add_argument("--table", action="store_true", help="print what is kept; train nothing")
+    parser.add_argument("--plan-only", action="store_true", help="print the runs; train nothing")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.seeds <= max(STUDENT_95):
+        parser.error(f"--seeds is {options.seeds}; allowed: 1 to {max(STUDENT_95)}")
+    budget = Budget(options.model, options.pretrain_epochs, options.epochs, options.seeds)
+    if options.plan_only:
+        for case in CASES:
+            work = work_of(case, budget)
+            print(f"{case.name:18s} {work['operations']:>13,} {work['saved_bytes']:>9,}")
+        return
+    if not options.table:
+        try:
+            run_all(budget, options.cifar10, options.runs, threads=options.threads)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from the last checkpoint")
+    print(shown(read_result(RESULT)))
+
+
+if __name__ == "__main__":
+    main()

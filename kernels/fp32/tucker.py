@@ -1,0 +1,149 @@
+"""FP32 kernels of saved activations in factors: see :mod:`kernels.tucker`.
+
+Products run on the kernels of :mod:`kernels.fp32.linear`. The eigenproblems are LAPACK's, in
+float64: their last bits may depend on its version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.arrays import ArrayError, Floats, check_floats, float_target
+from kernels.fp32.linear import linear_forward
+from kernels.linear import Linear
+from kernels.operators import channels_last
+from kernels.tucker import Ranks, TuckerRestore, TuckerSave, _Tucker
+
+AXES = (0, 3, 1, 2)
+"""Axes of samples, channels, rows and columns in an array."""
+
+
+def _product(a: Floats, b: Floats, threads: int | None) -> Floats:
+    """``a b`` of (m, k) and (k, n)."""
+    op = Linear(n=a.shape[0], c_in=a.shape[1], c_out=b.shape[1])
+    left, right = np.ascontiguousarray(a), np.ascontiguousarray(b.T)
+    return linear_forward(left, right, op, threads=threads)
+
+
+def _along(x: Floats, matrix: Floats, axis: int, threads: int | None) -> Floats:
+    """``matrix`` times every line of ``x`` along an axis."""
+    lines = np.moveaxis(x, axis, 0)
+    made = _product(matrix, lines.reshape(len(lines), -1), threads)
+    return np.ascontiguousarray(np.moveaxis(made.reshape(-1, *lines.shape[1:]), 0, axis))
+
+
+def spectrum(
+    x: Floats, axis: int, threads: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared singular values of ``x`` unfolded along an axis, largest first, and their vectors.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    axis
+        0 to 3, of the array.
+    threads
+        Threads at most.
+
+    Returns
+    -------
+    tuple of ndarray
+        (size,) float64 and (size, size) float64, a vector to a column.
+    """
+    lines = np.ascontiguousarray(np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1))
+    gram = _product(lines, lines.T, threads).astype(np.float64)
+    values, vectors = np.linalg.eigh((gram + gram.T) / 2)
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+
+
+def rank_for(values: NDArray[np.float64], energy: float) -> int:
+    """Least rank whose squared singular values hold a share of their sum; 1 of a zero tensor.
+
+    >>> rank_for(np.array([6.0, 3.0, 1.0]), 0.9)
+    2
+    """
+    if not 0 < energy <= 1:
+        raise ArrayError(f"energy is {energy}; allowed: above 0, at most 1")
+    total = values.sum()
+    if total <= 0:
+        return 1
+    reached = np.cumsum(values) >= energy * total * (1 - 1e-12)
+    return int(np.argmax(reached)) + 1 if reached.any() else len(values)
+
+
+def ranks_for(x: Floats, energy: float, threads: int | None = None) -> Ranks:
+    """Least rank along each axis (samples, channels, rows, columns) that holds ``energy`` of it.
+
+    Raises
+    ------
+    ArrayError
+        An array of another dtype or order, or an energy that is no share.
+    """
+    check_floats("x", x)
+    found = [rank_for(spectrum(x, axis, threads)[0], energy) for axis in AXES]
+    return (found[0], found[1], found[2], found[3])
+
+
+def _pieces(op: _Tucker, flat: Floats) -> tuple[Floats, list[tuple[int, Floats]]]:
+    """Views of the core, and of the factor of each compressed axis with its axis."""
+    samples, channels, rows, columns = op.ranks
+    size = samples * channels * rows * columns
+    core = flat[:size].reshape(samples, rows, columns, channels)
+    factors = []
+    for axis, whole, rank in zip(AXES, op.whole, op.ranks, strict=True):
+        if rank < whole:
+            factors.append((axis, flat[size : size + whole * rank].reshape(whole, rank)))
+            size += whole * rank
+    return core, factors
+
+
+def save(
+    x: Floats, op: TuckerSave, *, out: Floats | None = None, threads: int | None = None
+) -> Floats:
+    """Core and factors of ``x``, one after the other.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    op
+        Its shape, and the ranks.
+    out
+        (kept,) float32 to write to; a new array by default.
+    threads
+        Threads at most; default: every core of this process.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    ArrayError
+        An array of another dtype, shape or order, or fewer than 1 thread.
+    """
+    check_floats("x", x, channels_last(op.whole))
+    flat = float_target(out, (op.kept,), x)
+    core, factors = _pieces(op, flat)
+    left = x
+    for axis, factor in factors:
+        factor[...] = spectrum(x, axis, threads)[1][:, : factor.shape[1]]
+        left = _along(left, np.ascontiguousarray(factor.T), axis, threads)
+    core[...] = left
+    return flat
+
+
+def restore(
+    flat: Floats, op: TuckerRestore, *, out: Floats | None = None, threads: int | None = None
+) -> Floats:
+    """What :func:`save` kept, as (n, h, w, c) float32 again; arguments and errors as there."""
+    check_floats("flat", flat, (op.kept,))
+    x = float_target(out, channels_last(op.whole), flat)
+    left, factors = _pieces(op, flat)
+    for axis, factor in reversed(factors):
+        left = _along(left, factor, axis, threads)
+    x[...] = left
+    return x

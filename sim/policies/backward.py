@@ -1,0 +1,58 @@
+"""Policies for the backward rule of convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kernels.conv import Conv2d
+from kernels.filtered import largest_patch
+from sim.aspects.backward import FILTER, MASK, gradient_layers
+from sim.draft import Draft
+from sim.plan import PlanError
+from sim.policies.base import BackwardPolicy, Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered(BackwardPolicy):
+    """Gradient filtering wherever the map has more than one place.
+
+    Attributes
+    ----------
+    patch
+        Side of the patches, 2 or more; on a smaller map the whole map is one patch.
+    masks
+        Whether every ReLU with a gradient keeps bits, so that the inputs of the convolutions after
+        them can go.
+    last
+        How many layers, counted from the end; None: all that have a gradient.
+
+    Raises
+    ------
+    PlanError
+        A patch below 2, or no layer.
+    """
+
+    patch: int
+    last: int | None = None
+    masks: bool = False
+    name: str = "filtered"
+
+    def __post_init__(self) -> None:
+        if self.patch < 2:
+            raise PlanError(f"patch: {self.patch}; allowed: 2 or more; 1 is exact: leave it out")
+        if self.last is not None and self.last < 1:
+            raise PlanError(f"last: {self.last}; allowed: 1 or more, or None for all layers")
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        """Choose the filter for the last layers."""
+        layers = gradient_layers(draft)
+        relus = gradient_layers(draft, ("relu",)) if self.masks else ()
+        choices = dict.fromkeys(relus, MASK)
+        for layer in layers[-self.last :] if self.last is not None else layers:
+            op = draft.first(layer).op
+            assert isinstance(op, Conv2d)
+            patch = min(self.patch, largest_patch(op))
+            if patch >= 2:
+                choices[layer] = f"{FILTER}:{patch}"
+        return choices
