@@ -18,9 +18,12 @@ from experiments.values import short, whole
 from sim.encoding import HELD, Space
 from sim.graph import TrainingGraph
 from sim.memo import Memo
+from sim.policies.recipes import RECIPES
 
 EVALUATION_LIMIT = 10_000_000
 GENERATION_LIMIT = 100_000
+LISTS = ("objectives", "held", "starts")
+"""Fields that hold names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Problem:
         size of the network (:attr:`evaluations`).
     generation
         Shards that start from the same plans; the next ones start from what these found.
+    starts
+        Plans of plug-ins to start from and compare with, besides all built-in ones.
 
     Raises
     ------
@@ -69,6 +74,7 @@ class Problem:
     seed: int = 0
     evaluations_per_shard: int = 0
     generation: int = 4
+    starts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -83,6 +89,7 @@ class Problem:
         object.__setattr__(self, "objectives", check_objectives(self.objectives))
         object.__setattr__(self, "limits", check_limits(self.limits))
         object.__setattr__(self, "held", tuple(sorted(set(self.held))))
+        object.__setattr__(self, "starts", _check_starts(self.starts))
         check_searcher_name(self.searcher)
 
     @property
@@ -111,14 +118,14 @@ class Problem:
         SearchError, SpaceError, ValueError
             The model, the device or a held aspect is unknown; no plan is within the limits.
         """
-        parts = (self.objectives, tuple(self.limits.items()))
+        parts = (self.objectives, tuple(self.limits.items()), self.starts)
 
         def make() -> Ground:
             if prepared is not None:
                 graph, device = self._graph(), load_device(self.device)
                 space = Space.of(graph, device, prepared.base, held=self.held)
                 return prepared.ground(_SPACES.get(self._space_key(), lambda: space))
-            return made_feasible(Ground.of(self.space(), self.objectives, self.limits))
+            return made_feasible(Ground.of(self.space(), self.objectives, self.limits, self.starts))
 
         return _GROUNDS.get((self._space_key(), parts), make)
 
@@ -145,7 +152,7 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """Return the problem as JSON values, by the names of its fields."""
         document = asdict(self)
-        return {**document, "objectives": list(self.objectives), "held": list(self.held)}
+        return {**document, **{name: list(getattr(self, name)) for name in LISTS}}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Problem:
@@ -165,17 +172,40 @@ class Problem:
                 raise SearchError(
                     f"problem: {key} is {short(document[key])}; give a {kind.__name__}"
                 )
-        for key in ("objectives", "held"):
+        for key in LISTS:
             listed = document[key]
             if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
                 raise SearchError(f"problem: {key} is {short(listed)}; give a list of names")
-        lists = {key: tuple(document[key]) for key in ("objectives", "held")}
+        lists = {key: tuple(document[key]) for key in LISTS}
         return cls(**{**document, **lists})
 
 
 _GROUNDS: Memo[Ground] = Memo(4)
 _SPACES: Memo[Space] = Memo(4)
 """Pure results, remembered: a worker gets many shards of one problem."""
+
+
+def _check_starts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of plans that plug-ins bring, each once; they are imported when they are made.
+
+    Raises
+    ------
+    SearchError
+        There is no plan of this name, or it is built in.
+    """
+    built_in = RECIPES.built_in()
+    others = [name for name in RECIPES if name not in built_in]
+    for name in names:
+        if name in built_in:
+            raise SearchError(
+                f"start {short(name)} is built in, and all built-in plans are starts; leave it out"
+            )
+        if name not in others:
+            raise SearchError(
+                f"start {short(name)} is unknown; plans of plug-ins are "
+                f"{', '.join(others) or 'none: install the distribution that brings it'}"
+            )
+    return tuple(sorted(set(names)))
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:
