@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -116,7 +117,16 @@ class Ground:
     @property
     def prepared(self) -> Prepared:
         """What of it takes long to make: plans and their values."""
-        return Prepared(self.space.base, self.objectives, self.limits, self.starts, self.values)
+        return Prepared(
+            self.graph.hash(),
+            self.device.sha256,
+            self.space.sha256,
+            self.space.base,
+            self.objectives,
+            self.limits,
+            self.starts,
+            self.values,
+        )
 
     @property
     def needs_memory(self) -> bool:
@@ -149,13 +159,28 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A ground without graph, device and tables: small enough to be sent to a worker."""
+    """A ground without graph, device and tables: small enough to be sent to a worker.
 
+    The digests are those of what it leaves out.
+    """
+
+    graph_sha256: str
+    device_sha256: str
+    space_sha256: str
     base: Plan
     objectives: tuple[str, ...]
     limits: Mapping[str, int]
     starts: tuple[Start, ...]
     values: Values
+
+    @staticmethod
+    def check(what: str, name: str, here: str, there: str) -> None:
+        """Raise :class:`SearchError` unless the digest of something here is the one there."""
+        if here != there:
+            raise SearchError(
+                f"{what} {name!r} is another on {platform.node()} than where the search was begun "
+                f"({here[:12]}..., not {there[:12]}...); give every machine the same files"
+            )
 
     def ground(self, space: Space) -> Ground:
         """Return the ground in a space around ``base``."""

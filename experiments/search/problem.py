@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import sqrt
 from typing import Any
 
+from cost_models.device import Device
 from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.feasible import made_feasible
 from experiments.search.ground import Ground, Prepared, space_around
@@ -115,33 +116,46 @@ class Problem:
 
         Raises
         ------
-        SearchError, SpaceError, ValueError
-            The model, the device or a held aspect is unknown; no plan is within the limits.
+        SearchError
+            No plan is within the limits, the device runs no plan to build the space around, or
+            what was prepared is of another model, device or space than are here.
+        ModelError, OnnxError, DeviceError
+            The model or the device is unknown, or its file cannot be used.
+        SpaceError
+            A held aspect is unknown, or cannot be held alone.
+        PlanError, PolicyError, PluginError
+            A plan to start from cannot be made.
         """
-        parts = (self.objectives, tuple(self.limits.items()), self.starts)
+        graph, device = self._named()
+        if prepared is not None:
+            prepared.check("model", self.model, graph.hash(), prepared.graph_sha256)
+            prepared.check("device", self.device, device.sha256, prepared.device_sha256)
+        key = self._space_key(graph, device)
 
         def make() -> Ground:
-            if prepared is not None:
-                graph, device = self._graph(), load_device(self.device)
-                space = Space.of(graph, device, prepared.base, held=self.held)
-                return prepared.ground(_SPACES.get(self._space_key(), lambda: space))
-            return made_feasible(Ground.of(self.space(), self.objectives, self.limits, self.starts))
+            if prepared is None:
+                found = Ground.of(self.space(), self.objectives, self.limits, self.starts)
+                return made_feasible(found)
+            base = prepared.base
+            space = _SPACES.get(key, lambda: Space.of(graph, device, base, held=self.held))
+            prepared.check("space around", base.name, space.sha256, prepared.space_sha256)
+            return prepared.ground(space)
 
-        return _GROUNDS.get((self._space_key(), parts), make)
+        parts = (self.objectives, tuple(self.limits.items()), self.starts)
+        return _GROUNDS.get((key, parts), make)
 
     def space(self) -> Space:
         """Return the space of the search; remembered by content."""
+        graph, device = self._named()
+        key = self._space_key(graph, device)
+        return _SPACES.get(key, lambda: space_around(graph, device, self.held))
 
-        def make() -> Space:
-            return space_around(self._graph(), load_device(self.device), self.held)
+    def _named(self) -> tuple[TrainingGraph, Device]:
+        """What the names stand for now: a file may have changed since."""
+        return load_graph(self.model, self.batch, self.image), load_device(self.device)
 
-        return _SPACES.get(self._space_key(), make)
-
-    def _graph(self) -> TrainingGraph:
-        return load_graph(self.model, self.batch, self.image)
-
-    def _space_key(self) -> tuple[object, ...]:
-        return self.model, self.batch, self.image, self.device, self.held
+    def _space_key(self, graph: TrainingGraph, device: Device) -> tuple[object, ...]:
+        return graph.hash(), device.sha256, self.held
 
     @property
     def sha256(self) -> str:

@@ -19,13 +19,13 @@ from cost_models.errors import one_line
 from cost_models.quantity import Part
 from cost_models.reading import each_key_once, read_bytes
 from experiments.cli_common import NOTE
-from experiments.results import versions
 from experiments.search.backends import Backend
 from experiments.search.baselines import baselines, comparison_note
 from experiments.search.drive import Outcome
 from experiments.search.front import front_sha256
 from experiments.search.objectives import COLUMNS, SearchError
 from experiments.search.problem import Problem
+from experiments.search.provenance import versions_of
 from sim.plan import Plan
 
 SCHEMA: Final = "mandheling-search"
@@ -204,7 +204,7 @@ def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResul
         space_sha256=ground.space.sha256,
         graph_sha256=ground.graph.hash(),
         device_sha256=ground.device.sha256,
-        versions=versions(),
+        versions=versions_of(problem),
         shards=outcome.shards,
         evaluations=outcome.evaluations,
         front_sha256=front_sha256(outcome.front),

@@ -12,8 +12,8 @@ from cost_models.device import Device
 from experiments.search.objectives import SearchError, Values
 from experiments.search.pricing import RulePrices
 from sim.encoding import Evaluator, Genes, Space, SpaceError
-from sim.policies.build import build_plan, plan_names
-from sim.policies.recipes import RECIPES
+from sim.policies.build import available, build_plan
+from sim.policies.recipes import BASELINES, RECIPES
 
 CROSSES = 12
 """Crosses that are kept, the quickest of all."""
@@ -34,9 +34,15 @@ class Start:
 
 
 def built_in_names(device: Device) -> list[str]:
-    """Return the built-in plans that a device can run: whatever else is installed, the same."""
-    built_in = set(RECIPES.built_in())
-    return [name for name in plan_names(device) if name in built_in]
+    """Return the built-in plans that a device can run: whatever else is installed, the same.
+
+    Raises
+    ------
+    PluginError
+        Another distribution brings one of the same name.
+    """
+    names = dict.fromkeys((*BASELINES, *RECIPES.built_in()))
+    return [name for name in names if available(RECIPES[name], device)]
 
 
 def named_starts(space: Space, others: Sequence[str] = ()) -> tuple[Start, ...]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from experiments.search.baselines import ALIKE, baselines, comparison_note, rivals_of
-from experiments.search.ground import TUNED
+from experiments.search.ground import TUNED, Ground
+from experiments.search.objectives import SearchError
 from experiments.search.problem import Problem
+from experiments.search.provenance import versions_of
+from experiments.search.result import command_of
 from sim import build_plan
 from sim.encoding import HELD
 from sim.expected import expect
@@ -66,3 +72,56 @@ def test_where_neither_clocks_nor_rules_are_searched_nothing_is_unlike() -> None
     assert comparison_note(ground, found) == ""
     free = LENET.ground()
     assert comparison_note(free, baselines(free)).startswith(ALIKE)
+
+
+RECIPE = """
+from sim.policies import Recipe
+MINE = Recipe("theirs", "the CPU alone, split", ("int8", "all-cpu", "vtcm-split"))
+OTHER = Recipe("elsewhere", "another library", ("all-cpu",), {"library": "tflite"})
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_plans.py").write_text(RECIPE)
+    info = tmp_path / "their_plans-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-plans\nVersion: 1.5\n")
+    (info / "entry_points.txt").write_text(
+        "[mandheling.plans]\ntheirs = their_plans:MINE\nelsewhere = their_plans:OTHER\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "their_plans", raising=False)
+
+
+@pytest.mark.usefixtures("theirs")
+def test_an_installed_plan_joins_only_where_it_is_asked_for() -> None:
+    ground = Ground.of(LENET.space(), LENET.objectives, {})
+    assert "theirs" not in {start.name for start in ground.starts}
+    assert "theirs" not in {one.plan.name for one in baselines(ground)}
+    assert "their-plans" not in versions_of(LENET)
+    asked = replace(LENET, starts=("theirs",))
+    assert Problem.from_json(asked.to_json()) == asked
+    assert asked.sha256 != LENET.sha256
+    assert "theirs" in {start.name for start in asked.ground().starts}
+    found = {one.plan.name: one for one in baselines(asked.ground(), asked.starts)}
+    assert not found["theirs"].left_out
+    assert versions_of(asked)["their-plans"] == "1.5"
+    assert "--start theirs" in command_of(asked, "1-shards")
+
+
+@pytest.mark.usefixtures("theirs")
+def test_starts_that_cannot_be() -> None:
+    for name, message in (
+        ("thiers", "start 'thiers' is unknown; plans of plug-ins are elsewhere, theirs"),
+        ("mandheling", "start 'mandheling' is built in, and all built-in plans are starts; leave"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            replace(LENET, starts=(name,))
+    with pytest.raises(SearchError, match=r"starts: plan 'elsewhere' has library.step = 'tflite'"):
+        replace(LENET, starts=("elsewhere",)).ground()
+
+
+def test_what_a_searcher_computes_with_is_kept_with_results() -> None:
+    assert "pymoo" not in versions_of(LENET)
+    assert versions_of(replace(LENET, searcher="nsga2"))["pymoo"] == version("pymoo")
