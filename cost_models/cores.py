@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cost_models.device import Cluster, Device, Pool
+from cost_models.device import Device
+from cost_models.parts import Cluster, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def clock_and_power(device: Device, cores: Cores, point: str = "max") -> tuple[i
     ----------
     point
         ``max``, ``sustained``, or a share of the highest clock such as ``75%``: each cluster then
-        runs at its highest operating point that does not exceed it.
+        runs at its highest operating point that does not exceed it. A clock such as ``1400MHz``
+        limits every cluster to it in the same way.
     """
     mhz = {name: _mhz(device, device.cluster(name), point) for name, _ in cores.clusters}
     power = sum(n * device.core_power_mw(name, mhz[name]) for name, n in cores.clusters)
@@ -97,8 +99,11 @@ def clock_and_power(device: Device, cores: Cores, point: str = "max") -> tuple[i
 
 
 def _mhz(device: Device, cluster: Cluster, point: str) -> float:
-    if not point.endswith("%"):
+    if point.endswith("MHz"):
+        limit = float(point.removesuffix("MHz"))
+    elif point.endswith("%"):
+        limit = cluster.max_mhz * int(point.removesuffix("%")) / 100
+    else:
         return device.clock_hz(cluster.name, point) / 1e6
-    limit = cluster.max_mhz * int(point.removesuffix("%")) / 100
     points = [mhz for mhz, _ in cluster.operating_points.rows]
     return max((mhz for mhz in points if mhz <= limit), default=points[0])

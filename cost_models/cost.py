@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from kernels.operators import Operator, Role
 
-DType = Literal["fp32", "int8"]
+DType = Literal["fp32", "int8", "fp16", "bf16"]
 Rescaling = Literal["none", "fused", "inline", "dynamic"]
 """How an INT8 kernel turns its INT32 accumulator into INT8.
 
@@ -22,7 +22,7 @@ max|acc| is collected in registers for a later step. ``dynamic``: INT32 is writt
 requantise follow as calls of their own. ``none``: the kernel does not rescale.
 """
 
-ITEM_BYTES: dict[str, int] = {"fp32": 4, "int8": 1, "int32": 4}
+ITEM_BYTES: dict[str, int] = {"fp32": 4, "int8": 1, "int32": 4, "fp16": 2, "bf16": 2}
 
 
 TIMES = " * "

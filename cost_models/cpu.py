@@ -12,8 +12,9 @@ from math import ceil
 
 from cost_models.cores import core_count, cores_of
 from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
-from cost_models.device import Device, Pool
+from cost_models.device import Device
 from cost_models.library import Library
+from cost_models.parts import Pool
 from kernels.conv import Conv2d
 from kernels.operators import Operator, Role
 

@@ -79,6 +79,20 @@ class OperatingPoints(RowTable):
         return self
 
 
+class Voltages(RowTable):
+    """Clock (MHz) and supply voltage (V) at each operating point."""
+
+    value_unit: ClassVar[str] = "V"
+    unit: Literal["MHz, V"]
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        for mhz, volts in self.rows:
+            check_range(mhz, "MHz")
+            check_range(volts, "V")
+        return self
+
+
 class SizeLatency(RowTable):
     """Bytes and the extra latency (us) that a buffer of this size costs, from 0 bytes on."""
 
@@ -135,6 +149,8 @@ class Description(Part):
     """Its kind in words, for messages."""
     error: ClassVar[type[DescriptionError]]
     """Raised for a file that is not such a description."""
+    came_later: ClassVar[tuple[str, ...]] = ()
+    """Fields that older files lack: absent, they change no digest."""
     is_library: ClassVar[bool] = False
     """Whether its numbers are of a kernel library, which its name then is."""
 
@@ -165,7 +181,11 @@ class Description(Part):
     @cached_property
     def sha256(self) -> str:
         """Digest of the content in canonical JSON; comments and key order do not matter."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        dumped = self.model_dump(mode="json")
+        for name in self.came_later:
+            if dumped[name] is None:
+                del dumped[name]
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -300,19 +320,20 @@ def _yaml_reason(cause: yaml.YAMLError) -> str:
 _load_once = cache(_load)
 
 
-def load(name_or_path: str | Path, folder: Path, model: type[D]) -> D:
-    """Read the description called ``name_or_path`` in ``folder``, or the YAML file at that path.
+def load(name_or_path: str | Path, folder: Path, model: type[D], *more: Path) -> D:
+    """Read the description called ``name_or_path`` in a folder, or the YAML file at that path.
 
-    Those of ``folder`` are read once: they are frozen, so sharing one is safe. A user's file may
-    change between two calls and is read each time.
+    Those of ``folder``, or ``more`` folders, are read once: they are frozen, so sharing one is
+    safe. A user's file may change between two calls and is read each time.
 
     Raises
     ------
     DescriptionError
         As ``model.error``, on one line: unknown, unreadable, too large, not YAML, or not valid.
     """
-    path = _located(name_or_path, folder, model)
-    return _load_once(path, model) if path.parent == folder else _load(path, model)
+    folders = (folder, *more)
+    path = _located(name_or_path, folders, model)
+    return _load_once(path, model) if path.parent in folders else _load(path, model)
 
 
 def names_in(folder: Path) -> tuple[str, ...]:
@@ -320,12 +341,12 @@ def names_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
-def _located(name_or_path: str | Path, folder: Path, model: type[Description]) -> Path:
+def _located(name_or_path: str | Path, folders: Sequence[Path], model: type[Description]) -> Path:
     """Return the file meant by a built-in name, or by a path (a ``Path``, or ``*.yaml``)."""
     if isinstance(name_or_path, Path) or name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
-    names: Sequence[str] = names_in(folder)
-    if name_or_path not in names:
-        unknown = unknown_name(model.what, name_or_path, names)
+    homes = {name: folder for folder in folders for name in names_in(folder)}
+    if name_or_path not in homes:
+        unknown = unknown_name(model.what, name_or_path, list(homes))
         raise model.error(f"{unknown} (or give the path of a .yaml file)")
-    return folder / f"{name_or_path}.yaml"
+    return homes[name_or_path] / f"{name_or_path}.yaml"

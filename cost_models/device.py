@@ -9,204 +9,29 @@ of a core at a clock) are answered here in exact integers.
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import expm1
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from cost_models.description import (
-    Description,
-    OperatingPoints,
-    load,
-    names_in,
-)
+from cost_models.description import Description, load, names_in
 from cost_models.errors import DeviceError, unknown_name
+from cost_models.mcu.description import Mcu
 from cost_models.offload import FastRpc, Prepare
-from cost_models.quantity import (
-    ByteRate,
-    Bytes,
-    BytesPerCycle,
-    Celsius,
-    IdleMilliwatts,
-    KelvinPerWatt,
-    MacsPerCycle,
-    Megahertz,
-    Microseconds,
-    Milliwatts,
-    Name,
-    Part,
-    PicojoulesPerByte,
-    Prose,
-    Seconds,
-    SharedByteRate,
-)
+from cost_models.parts import Cluster, Cpu, Dsp, Gpu, Memory, Pool, PowerMode, Static, Thermal
+from cost_models.quantity import Name, Prose
 
 FOLDER = Path(__file__).parent / "devices"
+MCU_FOLDER = FOLDER / "mcu"
 HALF_HZ = 0.5000001e-6
 """In MHz, with room for the rounding of the division by 10^6."""
 
-Pool = Literal["big", "little"]
-
-
-class Cluster(Part):
-    """Identical CPU cores that share a clock; rates and powers are those of one core.
-
-    ``copy_rate`` counts each copied byte once (it is read and written). ``sustained_mhz`` is the
-    clock held under a long load on all big cores; absent: not known, the highest clock is used.
-    """
-
-    name: Literal["prime", "big", "little"]
-    core: Name
-    pool: Pool
-    cores: StrictInt = Field(ge=1, le=16)
-    fp32_macs_per_cycle: MacsPerCycle
-    int8_macs_per_cycle: MacsPerCycle
-    copy_rate: ByteRate
-    operating_points: OperatingPoints
-    sustained_mhz: Megahertz | None = None
-
-    @model_validator(mode="after")
-    def _sustains_a_clock_it_has(self) -> Self:
-        lowest = self.operating_points.rows[0][0]
-        if self.sustained_mhz is not None and self.sustained_mhz.value < lowest:
-            raise ValueError(
-                f"sustained_mhz {self.sustained_mhz.value:g} is below the lowest operating point "
-                f"{lowest:g} MHz; correct it or add that point"
-            )
-        return self
-
-    @property
-    def max_mhz(self) -> float:
-        """Highest clock of the operating points, MHz."""
-        return self.operating_points.rows[-1][0]
-
-
-class Cpu(Part):
-    """All clusters; ``pool_rate`` is what the big cores draw together, reads plus writes."""
-
-    clusters: tuple[Cluster, ...] = Field(min_length=1)
-    llc_bytes: Bytes
-    pool_rate: ByteRate
-
-    @field_validator("clusters")
-    @classmethod
-    def _named_once(cls, clusters: tuple[Cluster, ...]) -> tuple[Cluster, ...]:
-        names = [cluster.name for cluster in clusters]
-        if len(set(names)) < len(names):
-            raise ValueError(f"clusters are named {names}; each name may appear once: merge them")
-        if all(cluster.pool != "big" for cluster in clusters):
-            raise ValueError("no cluster is in pool 'big'; put the fastest cores there")
-        return clusters
-
-
-class DspClock(Part):
-    """Clock by vote level."""
-
-    nominal: Megahertz
-    turbo: Megahertz
-    turbo_l1: Megahertz
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        levels = (self.nominal.value, self.turbo.value, self.turbo_l1.value)
-        if not levels[0] <= levels[1] <= levels[2]:
-            raise ValueError(f"clocks {levels} MHz must not decrease: nominal, turbo, turbo_l1")
-        return self
-
-
-class Dsp(Part):
-    """A Hexagon compute DSP with its vector (HVX) contexts of 128 bytes.
-
-    ``macs_per_cycle_per_context`` is the INT8 rate of one context; ``rate`` the DDR traffic of all
-    contexts (reads plus writes), ``single_context_rate`` that of one. ``power_mw`` is drawn with
-    all contexts busy at turbo. ``memory_budget_bytes`` bounds prepared subgraphs. The matrix unit
-    of v68 and later (``has_hmx``) is not modelled: results are HVX-only.
-    """
-
-    arch: Literal["v66", "v68", "v69", "v73", "v75", "v79"]
-    contexts: StrictInt = Field(ge=1, le=16)
-    vtcm_bytes: Bytes
-    l2_bytes: Bytes
-    clock: DspClock
-    default_clock: Literal["nominal", "turbo", "turbo_l1"] = "turbo"
-    macs_per_cycle_per_context: MacsPerCycle
-    rate: ByteRate
-    single_context_rate: ByteRate
-    l2_bytes_per_cycle: BytesPerCycle
-    power_mw: Milliwatts
-    idle_power_mw: IdleMilliwatts
-    has_hmx: StrictBool
-    memory_budget_bytes: Bytes
-
-    @model_validator(mode="after")
-    def _one_below_all(self) -> Self:
-        one, all_ = self.single_context_rate.value, self.rate.value
-        if one > all_:
-            raise ValueError(f"single_context_rate {one:g} exceeds rate {all_:g} MB/s; lower it")
-        idle, busy = self.idle_power_mw.value, self.power_mw.value
-        if idle > busy:
-            raise ValueError(f"idle_power_mw {idle:g} exceeds power_mw {busy:g}; lower it")
-        return self
-
-
-class Gpu(Part):
-    """The GPU as one queue; ``fp32_macs_per_cycle`` is of the whole unit."""
-
-    name: Name
-    fp32_macs_per_cycle: MacsPerCycle
-    clock: Megahertz
-    rate: ByteRate
-    power_mw: Milliwatts
-    launch_us: Microseconds
-
-
-class Memory(Part):
-    """DRAM: ``ddr_rate`` is the sustained traffic of all units together, not the pin rate."""
-
-    capacity_bytes: Bytes
-    training_budget_bytes: Bytes
-    ddr_rate: SharedByteRate
-    pj_per_byte: PicojoulesPerByte
-
-    @model_validator(mode="after")
-    def _budget_fits(self) -> Self:
-        budget, capacity = self.training_budget_bytes.value, self.capacity_bytes.value
-        if budget > capacity:
-            raise ValueError(
-                f"training_budget_bytes {budget:g} exceeds capacity_bytes {capacity:g}; lower it"
-            )
-        return self
-
-
-class Static(Part):
-    """Power that flows for as long as the run lasts, by domain."""
-
-    domain: Name
-    mw: IdleMilliwatts
-
-
-class Thermal(Part):
-    """A first-order thermal model; above ``throttle_c`` clocks fall to the sustained ones."""
-
-    ambient_c: Celsius
-    resistance_c_per_w: KelvinPerWatt
-    time_constant_s: Seconds
-    throttle_c: Celsius
-
-    def after(self, temperature_mc: int, energy_pj: int, time_ns: int) -> int:
-        """Return the temperature after ``time_ns`` in which ``energy_pj`` was used, millidegrees.
-
-        Newton's law: it closes ``1 - exp(-t / tau)`` of the gap to ambient + power x resistance.
-        """
-        watts = energy_pj / (1000 * time_ns)
-        target = 1000 * (self.ambient_c.value + watts * self.resistance_c_per_w.value)
-        closed = -expm1(-time_ns / (1e9 * self.time_constant_s.value))
-        return round(temperature_mc + (target - temperature_mc) * closed)
-
 
 class Device(Description):
-    """A phone, board or laptop. ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all.
+    """A phone, board, laptop or microcontroller.
+
+    ``dsp``, ``fastrpc`` and ``prepare`` come together or not at all. With ``mcu``, the pool ``big``
+    is a cluster of RISC-V cores on a scratchpad and ``memory`` is its L2.
 
     Examples
     --------
@@ -217,6 +42,7 @@ class Device(Description):
 
     what: ClassVar[str] = "device"
     error: ClassVar[type[DeviceError]] = DeviceError
+    came_later: ClassVar[tuple[str, ...]] = ("mcu",)
 
     soc: Name
     description: Prose
@@ -229,6 +55,8 @@ class Device(Description):
     prepare: Prepare | None
     static: tuple[Static, ...] = Field(min_length=1)
     thermal: Thermal
+    power_modes: tuple[PowerMode, ...] = ()
+    mcu: Mcu | None = None
 
     @property
     def facts(self) -> dict[str, str]:
@@ -272,7 +100,8 @@ class Device(Description):
             ``dsp``, ``gpu``, or the name of a CPU cluster.
         point
             DSP: ``nominal``, ``turbo`` or ``turbo_l1`` (default: ``default_clock``). Cluster:
-            ``max`` (default) or ``sustained`` (the highest where it is not known). GPU: ``max``.
+            ``max`` (default) or ``sustained`` (the highest where it is not known). GPU: ``max``,
+            or one of its operating points such as ``614.4MHz``.
 
         Raises
         ------
@@ -295,13 +124,36 @@ class Device(Description):
                 "turbo_l1": clock.turbo_l1.value,
             }
         if unit == "gpu" and self.gpu is not None:
-            return {"max": self.gpu.clock.value}
+            points = self.gpu.operating_points
+            rows = () if points is None else points.rows
+            return {"max": self.gpu.clock.value} | {named(mhz): mhz for mhz, _ in rows}
         if unit in ("dsp", "gpu"):
             raise DeviceError(f"{self.name}: has no {unit}; place its operators on the CPU")
         cluster = self.cluster(unit)
         sustained = cluster.sustained_mhz
         held = cluster.max_mhz if sustained is None else sustained.value
         return {"max": cluster.max_mhz, "sustained": min(held, cluster.max_mhz)}
+
+    def gpu_power_mw(self, mhz: float) -> int:
+        """Return the power of the busy GPU at its clock or an operating point, integer mW.
+
+        Raises
+        ------
+        DeviceError
+            There is no GPU, or it has no such operating point.
+        """
+        if self.gpu is None:
+            raise DeviceError(f"{self.name}: has no gpu; place its operators on the CPU")
+        points = self.gpu.operating_points
+        known = {self.gpu.clock.value: self.gpu.power_mw.value}
+        known |= dict(points.rows) if points is not None else {}
+        for clock, power in known.items():
+            if abs(clock - mhz) <= HALF_HZ:
+                return _rounded(power)
+        allowed = ", ".join(f"{clock:g}" for clock in sorted(known))
+        raise DeviceError(
+            f"{self.name}: gpu: {mhz:g} MHz is no operating point; choose one of {allowed} MHz"
+        )
 
     def core_power_mw(self, cluster: str, mhz: float) -> int:
         """Return the power of one busy core at a clock, integer milliwatts.
@@ -328,14 +180,28 @@ class Device(Description):
         return _rounded(y0 + (y1 - y0) * (mhz - x0) / (x1 - x0))
 
 
+def named(mhz: float) -> str:
+    """Name of an operating point in plans.
+
+    >>> named(614.4), named(1400.0)
+    ('614.4MHz', '1400MHz')
+    """
+    return f"{mhz:g}MHz"
+
+
 def _rounded(value: float) -> int:
     """Half up; for numbers of 0 or more."""
     return int(value + 0.5)
 
 
 def device_names() -> tuple[str, ...]:
-    """Return the names of the devices that come with the sandbox, sorted."""
+    """Return the names of the devices that come with the sandbox, sorted; see also mcu_names."""
     return names_in(FOLDER)
+
+
+def mcu_names() -> tuple[str, ...]:
+    """Return the names of the microcontroller clusters, sorted: they train at batch 1 only."""
+    return names_in(MCU_FOLDER)
 
 
 def load_device(name_or_path: str | Path) -> Device:
@@ -346,4 +212,4 @@ def load_device(name_or_path: str | Path) -> Device:
     DeviceError
         One line: the file, the field, its value, what is allowed, what to do.
     """
-    return load(name_or_path, FOLDER, Device)
+    return load(name_or_path, FOLDER, Device, MCU_FOLDER)

@@ -16,8 +16,9 @@ from math import ceil, prod
 
 from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import GATHER_KINDS, alu_kind, mac_share
-from cost_models.device import Device, Dsp
+from cost_models.device import Device
 from cost_models.library import Library
+from cost_models.parts import Dsp
 from cost_models.vtcm import DEPTH_ALIGN, conv_slice_bytes, round_up
 from kernels.conv import Conv2d
 from kernels.linear import Linear

@@ -12,10 +12,12 @@ from typing import NamedTuple
 from cost_models.cores import clock_and_power, cores_of
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.cpu import cpu_cost
-from cost_models.device import Device, Pool
+from cost_models.device import Device
 from cost_models.dsp import dsp_cost
 from cost_models.gpu import gpu_cost
 from cost_models.library import Library, load_library
+from cost_models.mcu.cost import mcu_cost
+from cost_models.parts import Pool
 from cost_models.quantity import Quantity
 
 POOLS: dict[str, Pool] = {"cpu": "big", "little": "little"}
@@ -104,7 +106,8 @@ class CostModel:
         Parameters
         ----------
         point
-            Operating point: ``max``, ``sustained`` or a share such as ``75%`` for the CPU;
+            Operating point: ``max``, ``sustained``, a share such as ``75%`` or, where software
+            may set them, a clock such as ``1400MHz`` for the CPU; ``max`` or a clock for the GPU;
             ``nominal``, ``turbo`` or ``turbo_l1`` for the DSP, ``max`` being its usual clock.
 
         Notes
@@ -124,7 +127,8 @@ class CostModel:
         if name in POOLS:
             return clock_and_power(device, cores_of(device, POOLS[name], int(count)), point)
         if name == "gpu" and device.gpu is not None:
-            return device.clock_hz("gpu"), round(device.gpu.power_mw.value)
+            hz = device.clock_hz("gpu", point if point.endswith("MHz") else None)
+            return hz, device.gpu_power_mw(hz / 1e6)
         if name == "dsp" and device.dsp is not None:
             hz = device.clock_hz("dsp", None if point == "max" else point)
             idle, busy = device.dsp.idle_power_mw.value, device.dsp.power_mw.value
@@ -135,6 +139,8 @@ class CostModel:
 
     def _ask(self, call: KernelCall, unit: str) -> Cost:
         name, _, count = unit.partition(":")
+        if self.device.mcu is not None and POOLS.get(name) == "big":
+            return mcu_cost(call, int(count), self.device)
         if name in POOLS:
             return cpu_cost(call, POOLS[name], int(count), self.device, self.cpu)
         if name == "dsp":
@@ -144,9 +150,12 @@ class CostModel:
         raise UnsupportedKernelError(f"no unit {unit!r}; units are cpu:N, little:N, dsp:N and gpu")
 
     def calibration_notes(self) -> list[str]:
-        """Return a sentence for each calibration that was fitted on something else."""
+        """Return a sentence for each calibration that was fitted on something else.
+
+        A microcontroller's costs rest on no library.
+        """
         notes = self.device.calibration_notes()
-        for part in (self.cpu, self.gpu, self.dsp):
+        for part in (self.cpu, self.gpu, self.dsp) if self.device.mcu is None else ():
             notes += part.calibration_notes({**self.device.facts, **part.facts})
         return notes
 

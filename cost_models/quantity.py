@@ -32,6 +32,7 @@ MAX_SPREAD = 100.0
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "MHz": (1, 1e5),
+    "V": (0.1, 5),
     "mW": (1, 1e6),
     "us": (0, 1e7),
     "s": (1e-3, 1e6),
@@ -40,6 +41,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "MAC/cycle": (1e-2, 1e6),
     "elements/cycle": (1e-2, 1e5),
     "bytes/cycle": (1e-2, 1e6),
+    "cycles": (1e-2, 1e6),
     "bytes/element": (1e-2, 1e3),
     "pJ/byte": (0, 1e6),
     "degC": (-100, 500),
@@ -147,6 +149,7 @@ SharedByteRate = Annotated[Quantity, _in_unit("MB/s", low=100)]
 MacsPerCycle = Annotated[Quantity, _in_unit("MAC/cycle")]
 ElementsPerCycle = Annotated[Quantity, _in_unit("elements/cycle")]
 BytesPerCycle = Annotated[Quantity, _in_unit("bytes/cycle")]
+Cycles = Annotated[Quantity, _in_unit("cycles")]
 BytesPerElement = Annotated[Quantity, _in_unit("bytes/element")]
 PicojoulesPerByte = Annotated[Quantity, _in_unit("pJ/byte")]
 Celsius = Annotated[Quantity, _in_unit("degC")]

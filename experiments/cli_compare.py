@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from sim.graph import TrainingGraph
     from sim.plan import Plan
 
-REFERENCE = "mnn-fp32"
-
 
 def compare(
     model: ModelOption,
@@ -85,8 +83,7 @@ def compare(
         found = comparing.compare(
             graph,
             phone,
-            names=[REFERENCE, *names] if plan else None,
-            reference=REFERENCE,
+            names=[comparing.reference_of(phone), *names] if plan else None,
             with_waterfalls=not plan or "mandheling" in names,
             seed=seed,
             extra=extra,
@@ -108,7 +105,7 @@ def compare(
         from experiments.render_compare import print_comparison, print_fairness
 
         console = stdout_console()
-        print_comparison(console, found, REFERENCE)
+        print_comparison(console, found, found.reference)
         if fairness:
             print_fairness(console, conditions, found.rows)
         if result["hvx_only"]:
@@ -163,7 +160,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         "model": found.model,
         "device": found.device,
         "batch": found.batch,
-        "reference": REFERENCE,
+        "reference": found.reference,
         "budget_bytes": found.budget_bytes,
         "rows": [row_document(row) for row in found.rows],
         "missing": found.missing,

@@ -30,10 +30,10 @@ def devices(
     as_json: JsonOption = False,
 ) -> None:
     """List the devices, or one device's numbers with their sources."""
-    from cost_models.device import device_names
+    from cost_models.device import device_names, mcu_names
 
     if name is None:
-        found = [device_facts(load_device(one)) for one in device_names()]
+        found = [device_facts(load_device(one)) for one in (*device_names(), *mcu_names())]
         deliver({"devices": found, "manifest": manifest()}, as_json, None)
         if not as_json:
             _print_devices(found)

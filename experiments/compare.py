@@ -28,6 +28,7 @@ from sim.policies.build import (
     available,
     build,
     build_plan,
+    plan_names,
     recipe_of,
 )
 from sim.policies.recipes import BASELINES, RECIPES, TECHNIQUES
@@ -98,6 +99,7 @@ class Comparison:
     model: str
     device: str
     batch: int
+    reference: str
     budget_bytes: int
     rows: tuple[Row, ...]
     missing: dict[str, str] = field(default_factory=dict)
@@ -112,6 +114,11 @@ class Comparison:
     def row(self, name: str) -> Row:
         """Return the row of a plan; KeyError if it is not there."""
         return {row.name: row for row in self.rows}[name]
+
+
+def reference_of(device: Device) -> str:
+    """Return the plan that others are compared with: FP32 on all cores."""
+    return "mnn-fp32" if device.mcu is None else "pulp-fp32"
 
 
 def plan_list() -> tuple[str, ...]:
@@ -138,7 +145,7 @@ def compare(
     device: Device,
     *,
     names: Sequence[str] | None = None,
-    reference: str = "mnn-fp32",
+    reference: str | None = None,
     with_waterfalls: bool = True,
     seed: int = 0,
     worlds: int = WORLDS,
@@ -150,9 +157,10 @@ def compare(
     Parameters
     ----------
     names
-        Named plans to compare; by default :func:`plan_list`. The reference is always among them.
+        Named plans to compare; by default :func:`plan_list`, on a microcontroller all that it can
+        run. The reference is always among them.
     reference
-        Plan that speed-ups and energy ratios refer to.
+        Plan that speed-ups and energy ratios refer to; by default :func:`reference_of`.
     with_waterfalls
         Whether to adopt the techniques one by one in both orders as well.
     extra
@@ -166,11 +174,14 @@ def compare(
         There is no plan of a name; a plan of ``extra`` does not fit the graph or the device; or
         the reference fails.
     """
-    chosen = list(dict.fromkeys([*(names or plan_list()), reference]))
+    reference = reference_of(device) if reference is None else reference
+    listed = names or (plan_list() if device.mcu is None else plan_names(device))
+    chosen = list(dict.fromkeys([*listed, reference]))
     built, missing, failed = _built(chosen, graph, device)
     if reference in missing:
         raise PlanError(
-            f"reference {reference!r} needs a {recipe_of(reference).needs}: choose another"
+            f"reference {reference!r} needs a {recipe_of(reference).needs or 'phone'}: choose "
+            f"another: {', '.join(plan_names(device))}"
         )
     if reference in failed:
         raise PlanError(f"reference {reference!r}: {failed[reference]}")
@@ -201,6 +212,7 @@ def compare(
         model=graph.name,
         device=device.name,
         batch=graph.batch,
+        reference=reference,
         budget_bytes=budget,
         rows=tuple(rows),
         missing=missing,

@@ -105,7 +105,8 @@ def listening(quiet: bool) -> Iterator[Listener | None]:
 
 
 def _so_far(tally: Tally) -> str:
-    return f"loss {tally.mean_loss:.4f}, train {100 * tally.accuracy:.2f} %"
+    lost = f", {tally.overflowed} values overflowed" if tally.overflowed else ""
+    return f"loss {tally.mean_loss:.4f}, train {100 * tally.accuracy:.2f} %{lost}"
 
 
 def _simulated(tally: Tally) -> str:

@@ -1,4 +1,4 @@
-"""Operators that a change of number format brings: quantise, dequantise and rescale.
+"""Operators that a change of number format brings: quantise, dequantise, convert and rescale.
 
 They are put in when a plan is lowered and have no gradient of their own: only the role
 ``FORWARD``. Element operations follow the integer forms of NITI (wangmaolin/niti,
@@ -30,6 +30,14 @@ class Dequantise(Elementwise):
 
     kind: ClassVar[str] = "dequantise"
     forward_ops: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Convert(Elementwise):
+    """One floating-point format to another: one conversion."""
+
+    kind: ClassVar[str] = "convert"
+    forward_ops: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Clocks:
     cpu: str = "max"
     dsp: str = "max"
     busy_cores: int = 0
+    gpu: str = "max"
 
 
 @dataclass(slots=True)
@@ -173,7 +174,7 @@ class Assembler:
         return unit, placed, self._point(unit)
 
     def _point(self, unit: str) -> str:
-        return self.clocks.dsp if unit == "dsp" else self.clocks.cpu
+        return {"dsp": self.clocks.dsp, "gpu": self.clocks.gpu}.get(unit, self.clocks.cpu)
 
     def _mapping_ns(self) -> int:
         """Latency of mapping or unmapping a buffer where GPU and another unit meet."""

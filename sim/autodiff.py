@@ -40,6 +40,20 @@ def training_graph(model: ForwardModel, frozen: Collection[str] = ()) -> Trainin
     return _Builder(model, frozenset(frozen)).build()
 
 
+def inference_graph(model: ForwardModel) -> TrainingGraph:
+    """The forward pass of ``model`` alone: what a device runs that does not train.
+
+    Its nodes and tensors are named as in the training graph; it has no labels and no loss.
+
+    Examples
+    --------
+    >>> from sim.zoo import load_model
+    >>> [node.name for node in inference_graph(load_model("lenet", batch=1)).nodes][-1]
+    'linear2'
+    """
+    return _Builder(model, frozenset()).forward_only()
+
+
 def before_last(model: ForwardModel, last: int) -> tuple[str, ...]:
     """Names of the layers with parameters that lie before the ``last`` last convolutions.
 
@@ -106,6 +120,13 @@ class _Builder:
         for layer in reversed(layers):
             self.backward(layer)
         return TrainingGraph(model.name, model.batch, tuple(self.nodes), self.tensors)
+
+    def forward_only(self) -> TrainingGraph:
+        """Run the forward pass."""
+        self.tensor(INPUT, self.model.input_shape, "input")
+        for layer in self.model.layers:
+            self.forward(layer)
+        return TrainingGraph(self.model.name, self.model.batch, tuple(self.nodes), self.tensors)
 
     def tensor(self, name: str, shape: Shape, kind: TensorKind) -> str:
         self.tensors[name] = Tensor(name, shape, kind)

@@ -142,6 +142,7 @@ class Lowering:
             cpu=self._cpu_point(state.throttled),
             dsp=self.settings["operating_point.dsp"],
             busy_cores=state.scenario.busy_cores(state.seed, state.step),
+            gpu=self.settings["gpu_clock"],
         )
         assembler = self._assembler(modes, cache, clocks)
         return assembler.tasks(state.seed, state.step), self._advance(state, modes, cache)
@@ -169,7 +170,11 @@ class Lowering:
 
         Without ``tensors`` no memory is accounted for: enough for times.
         """
-        clocks = Clocks(self._cpu_point(False), self.settings["operating_point.dsp"])
+        clocks = Clocks(
+            cpu=self._cpu_point(False),
+            dsp=self.settings["operating_point.dsp"],
+            gpu=self.settings["gpu_clock"],
+        )
         draft = self.draft(modes)
         assembler = Assembler(draft, self.costs, self.settings, cache, clocks, tensors=tensors)
         return assembler.expected_tasks()

@@ -85,8 +85,12 @@ def _next_use(key: str, visits: Sequence[Visit], position: int) -> int:
     return count + 1
 
 
+LONGEST = 64
+"""Steps after which a cycle that has not closed is cut off."""
+
+
 def settled_cycle(
-    rule: str, visits: Sequence[Visit], budget_bytes: int, longest: int = 64
+    rule: str, visits: Sequence[Visit], budget_bytes: int, longest: int = LONGEST
 ) -> tuple[CacheStep, ...]:
     """Return the steps that repeat once the cache has settled.
 

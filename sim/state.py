@@ -1,4 +1,5 @@
-"""What lives from step to step, explicitly: rescale states, prepared subgraphs, temperature.
+"""What lives from step to step, explicitly: rescale states, prepared subgraphs, temperature, and
+what a run-time manager remembers.
 
 ``lower_step`` takes a state and returns the next one; a run is a fold over steps. Nothing else
 remembers anything, so a run can be stopped, stored and continued, and two executors given the same
@@ -119,6 +120,37 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ManagerState:
+    """What a run-time manager (:mod:`sim.runtime`) remembers from frame to frame.
+
+    Attributes
+    ----------
+    row
+        Row of its table in use; -1 before the first frame.
+    held
+        Frames since the last switch.
+    switches
+        Switches so far.
+    rose
+        Whether the last switch was to a better row, and not away from one that did not fit.
+    limits
+        Limits of the budget in force: time, energy, power.
+    seen_q12
+        Newest slowdowns measured on each unit, oldest first.
+    failed
+        Rows that did not hold, and the frame from which each may be tried again.
+    """
+
+    row: int = -1
+    held: int = 0
+    switches: int = 0
+    rose: bool = False
+    limits: tuple[int | None, ...] = ()
+    seen_q12: tuple[tuple[int, ...], ...] = ()
+    failed: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StepState:
     """State before a step."""
 
@@ -137,6 +169,7 @@ class StepState:
     """Tensors whose shift in use was too small: some values saturated."""
     stale_coarse: int = 0
     """Tensors whose shift in use was too large: precision was lost."""
+    manager: ManagerState = field(default_factory=ManagerState)
 
 
 @dataclass(frozen=True, slots=True)

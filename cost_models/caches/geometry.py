@@ -11,7 +11,8 @@ from typing import Literal
 
 from cost_models.caches.kernels import Unit
 from cost_models.caches.levels import CacheError, Hierarchy, Level
-from cost_models.device import Device, Pool
+from cost_models.device import Device
+from cost_models.parts import Pool
 
 KIB = 1024
 CPU_LINE = 64

@@ -188,7 +188,7 @@ class Annealing(Searcher):
 
     def _elsewhere(self, rows: Genes, order: NDArray[np.int64]) -> NDArray[np.int64]:
         """Starts for the explorers: of other precisions than the best if there are, a drawn one."""
-        kinds = [row[self._moves.precision].tobytes() for row in rows]
+        kinds = [row[self._moves.surrounding].tobytes() for row in rows]
         others = np.array([k for k in order if kinds[k] != kinds[order[0]]], dtype=np.int64)
         if not len(others):
             return np.roll(order, -int(self._draws.integers(len(order))))

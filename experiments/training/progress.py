@@ -26,6 +26,8 @@ class Tally:
     tensors, scans, stale, saturated, lost, values
         Of rescaling: tensors rescaled, those scanned for, those whose shift in use was not the
         true one, values clipped, non-zero accumulators that became 0, and all values.
+    overflowed
+        Results of 16-bit float kernels that were infinite or no numbers.
     """
 
     steps: int = 0
@@ -40,6 +42,7 @@ class Tally:
     saturated: int = 0
     lost: int = 0
     values: int = 0
+    overflowed: int = 0
 
     def with_step(self, step: SessionStep, images: int) -> Tally:
         """Return the sums with one step more."""
@@ -58,6 +61,7 @@ class Tally:
             self.saturated + sum(r.saturated for r in records),
             self.lost + sum(r.lost for r in records),
             self.values + sum(r.values for r in records),
+            self.overflowed + sum(result.overflows.values()),
         )
 
     def joined(self, other: Tally) -> Tally:

@@ -88,6 +88,7 @@ def result_document(
         if timed
         else None,
         "rescale": rescale_shares(total),
+        "overflowed": total.overflowed,
         "weights_sha256": last_sha256,
         "chosen_sha256": chosen_sha256,
         "manifest": manifest(

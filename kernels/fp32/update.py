@@ -31,7 +31,8 @@ def _with_momentum(
         weights[i] -= rate * velocity[i]
 
 
-def _factor(name: str, value: float, most: float) -> np.float32:
+def check_factor(name: str, value: float, most: float = np.inf) -> np.float32:
+    """A factor as float32; :class:`ArrayError` unless it is finite and from 0 to ``most``."""
     if not (isfinite(value) and 0 <= value <= most):
         bound = "0 or more" if most == np.inf else f"0 to {most:g}"
         raise ArrayError(f"{name} is {value!r}; allowed: {bound}")
@@ -83,8 +84,8 @@ def sgd_update(
     """
     check_floats("w", w)
     check_floats("g", g, w.shape)
-    step, decay = _factor("rate", rate, np.inf), _factor("weight_decay", weight_decay, np.inf)
-    kept = _factor("momentum", momentum, 1.0)
+    step, decay = check_factor("rate", rate), check_factor("weight_decay", weight_decay)
+    kept = check_factor("momentum", momentum, 1.0)
     flat, gradient = w.reshape(-1), g.reshape(-1)
     if velocity is None:
         if momentum != 0:

@@ -1,23 +1,25 @@
-"""Precision: which layers compute in INT8, and what an INT8 layer brings with it.
+"""Precision: which format layers compute in, and what an INT8 layer brings with it.
 
-Subjects are layers; choices are ``fp32`` and ``int8``. Where a tensor crosses from one to the
-other, a quantise or dequantise appears on that edge, once per tensor. An INT8 convolution's
-gradients bring the layout work that the released engine does: dX reads its weights transposed and
-rotated by 180 degrees, dW reads the transposed activation and the transposed error
+Subjects are layers; choices are ``fp32`` and ``int8``, or on a microcontroller ``fp32``, ``fp16``
+and ``bf16``: being choices of one aspect, they exclude each other. Where a tensor crosses from one
+to the other, a quantise, dequantise or convert appears on that edge, once per tensor. An INT8
+convolution's gradients bring the layout work that the released engine does: dX reads its weights
+transposed and rotated by 180 degrees, dW reads the transposed activation and the transposed error
 (``NITI_DSPConv_Int8_Grad.cpp``, Mandheling-DSP-Training). Batch norm stays FP32, as there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, permutations
 
 from cost_models.cost import DType
 from cost_models.device import Device
 from kernels.conv import Conv2d
 from kernels.layout import LayoutTranspose, WeightRotate180
 from kernels.operators import Operator, Role
-from kernels.precision import Dequantise, Quantise
+from kernels.precision import Convert, Dequantise, Quantise
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
@@ -25,32 +27,58 @@ FLOAT_ONLY = frozenset({"batch_norm", "tucker_save", "tucker_restore"})
 """Kinds without an integer form: a layer that has one computes in FP32."""
 PACKED = frozenset({"sign_mask"})
 """Kinds whose result has a size of its own, whatever the layer computes in."""
-BYTES: dict[DType, int] = {"fp32": 4, "int8": 1}
+HALF: tuple[DType, ...] = ("fp16", "bf16")
+"""Formats of 16 bits, which microcontroller clusters have kernels for and phones here have not."""
+BYTES: dict[DType, int] = {"fp32": 4, "int8": 1, "fp16": 2, "bf16": 2}
 
 
 class Precision(Aspect):
     """Data type of each layer."""
 
     name = "precision"
+    numeric = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Layers, in order."""
         return list(dict.fromkeys(item.layer for item in draft.items))
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
-        """``int8`` wherever the layer has an integer form."""
+        """``int8`` wherever the layer has an integer form; 16-bit floats on a microcontroller."""
         kinds = {item.op.kind for item in draft.items if item.layer == subject}
-        return ("fp32",) if kinds & FLOAT_ONLY else ("fp32", "int8")
+        if kinds & FLOAT_ONLY:
+            return ("fp32",)
+        return ("fp32", *HALF) if device.mcu is not None else ("fp32", "int8")
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """FP32."""
         return "fp32"
 
+    def variants(
+        self, draft: Draft, device: Device, palette: Sequence[str] | None, *, mixed: bool
+    ) -> list[dict[str, str]]:
+        """All layers in each format; ``mixed``: any two layers in any two formats, somewhere.
+
+        Two layers differ in some bit of their numbers, so a pattern for each bit is enough.
+        """
+        layers = self.subjects(draft, device)
+        offered = {layer: self.allowed(draft, layer, device)[::-1] for layer in layers}
+        either = [layer for layer in layers if len(offered[layer]) > 1]
+        formats = tuple(dict.fromkeys(chain.from_iterable(offered[layer] for layer in either)))
+        found = [dict.fromkeys(either, one) for one in formats]
+        if mixed:
+            found += [
+                {layer: pair[k >> bit & 1] for k, layer in enumerate(either)}
+                for bit in range(max(len(either) - 1, 0).bit_length())
+                for pair in permutations(formats, 2)
+            ]
+        return found
+
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Set data types, add conversions on edges and INT8 layout work."""
-        typed = [
-            i._replace(dtype="int8") if choices.get(i.layer) == "int8" else i for i in draft.items
-        ]
+        typed = []
+        for item in draft.items:
+            chosen = next((d for d in BYTES if d == choices.get(item.layer)), item.dtype)
+            typed.append(item if chosen == item.dtype else item._replace(dtype=chosen))
         return _Rewriter(draft.with_items(typed)).run()
 
 
@@ -97,9 +125,12 @@ class _Rewriter:
         converted = f"{name}@{item.dtype}"
         if converted not in self.made:
             shape = self.buffers[name].shape
-            op: Operator = Quantise(shape) if item.dtype == "int8" else Dequantise(shape)
-            step = "quantise" if item.dtype == "int8" else "dequantise"
-            self._insert(f"{name}.{step}", item.layer, op, "int8", (name,), converted, item.dtype)
+            op: Operator = Convert(shape)
+            step, dtype = f"convert_{item.dtype}", item.dtype
+            if "int8" in (have, item.dtype):
+                op = Quantise(shape) if item.dtype == "int8" else Dequantise(shape)
+                step, dtype = ("quantise" if item.dtype == "int8" else "dequantise"), "int8"
+            self._insert(f"{name}.{step}", item.layer, op, dtype, (name,), converted, item.dtype)
         return converted
 
     def _insert(

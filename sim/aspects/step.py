@@ -1,8 +1,8 @@
 """Choices about the step as a whole: reuse rule, clocks, FastRPC mode, dispatch order, libraries.
 
 They rewrite no items. ``reuse`` acts through the state (which subgraphs are prepared),
-``operating_point`` converts cycles to time, ``rpc_qos`` picks a latency table, ``dispatch``
-sets priorities, ``library`` names whose kernels run on CPU and GPU, ``input`` says how
+``operating_point`` and ``gpu_clock`` convert cycles to time, ``rpc_qos`` picks a latency table,
+``dispatch`` sets priorities, ``library`` names whose kernels run on CPU and GPU, ``input`` says how
 the next batch gets ready.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from cost_models.device import Device
+from cost_models.device import Device, named
 from cost_models.library import library_names, load_library
 from sim.aspects.base import STEP
 from sim.dispatch import DISPATCH_RULES
@@ -22,6 +22,7 @@ INPUT_MODES = ("none", "serial", "prefetch")
 
 
 CPU_POINTS = ("max", "sustained", "90%", "75%", "60%", "45%")
+"""What every CPU offers; :func:`cpu_points` adds the clocks that a board lets software set."""
 DSP_POINTS = ("max", "nominal", "turbo", "turbo_l1")
 """``max`` is the clock that the device usually votes for."""
 
@@ -69,10 +70,30 @@ class StepAspect:
         """Choices that the device has."""
         if self.name == "library":
             return _cpu_libraries()
-        if self.name != "rpc_qos":
-            return self.choices
-        modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
-        return (self.default, *modes)
+        if self.name == "rpc_qos":
+            modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
+            return (self.default, *modes)
+        if self.name == "gpu_clock":
+            return gpu_points(device)
+        return cpu_points(device) if self.key == "operating_point.cpu" else self.choices
+
+
+def cpu_points(device: Device) -> tuple[str, ...]:
+    """Operating points of the CPU: shares of its highest clock, and clocks that can be set.
+
+    At a clock, clusters that lack it run at their highest one below (or their lowest).
+    """
+    if not device.cpu.settable:
+        return CPU_POINTS
+    clocks = {mhz for cluster in device.cpu.clusters for mhz, _ in cluster.operating_points.rows}
+    return (*CPU_POINTS, *(named(mhz) for mhz in sorted(clocks, reverse=True)))
+
+
+def gpu_points(device: Device) -> tuple[str, ...]:
+    """Operating points of the GPU: ``max``, and clocks that can be set."""
+    points = None if device.gpu is None else device.gpu.operating_points
+    rows = () if points is None else points.rows
+    return ("max", *(named(mhz) for mhz, _ in reversed(rows[:-1])))
 
 
 @cache
@@ -84,6 +105,7 @@ STEP_ASPECTS: tuple[StepAspect, ...] = (
     StepAspect("reuse", STEP, REUSE_RULES, "none"),
     StepAspect("operating_point", "cpu", CPU_POINTS, "max"),
     StepAspect("operating_point", "dsp", DSP_POINTS, "max"),
+    StepAspect("gpu_clock", STEP, (), "max"),
     StepAspect("rpc_qos", STEP, (), "default"),
     StepAspect("dispatch", STEP, DISPATCH_RULES, "topological"),
     StepAspect("library", STEP, (), "mnn"),

@@ -14,10 +14,11 @@ from sim.encoding.groups import Groups, assign, describe, sort_by_level
 from sim.encoding.jit import compiled, inlined
 from sim.encoding.machine import Machine
 from sim.encoding.memory_loops import Lives, peak
-from sim.encoding.reuse_loops import LONGEST, Cache, settle, worst
+from sim.encoding.reuse_loops import NONE, Cache, settle, worst
 from sim.encoding.static_loops import Step, Terms, static_step
 from sim.engines.compiled import empty_state
 from sim.lowering import CYCLE_STEPS
+from sim.reuse import LONGEST
 from sim.taskgraph import I64
 
 I16 = NDArray[np.int16]
@@ -149,7 +150,7 @@ def _prepared(subgraphs: int, rule: int, distinct: int, machine: Machine, s: Gro
     largest = 0
     for group in range(subgraphs):
         largest = max(largest, s.memory_bytes[group])
-    if rule == 0:
+    if rule == NONE:
         return largest
     return max(largest, min(distinct, machine.dsp_memory))
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from cost_models.cost import Cost, KernelCall, UnsupportedKernelError
 from cost_models.model import CostModel
-from sim.aspects.step import CPU_POINTS, DSP_POINTS
+from sim.aspects.step import DSP_POINTS, cpu_points
 from sim.assembly import input_cost
 from sim.draft import Draft
-from sim.encoding.machine import POINTS, options_of
+from sim.encoding.machine import options_of, point_columns
 from sim.lowering import Lowering
 from sim.taskgraph import I64
 
@@ -18,20 +18,21 @@ SLOTS, LEAD, BYTES, CAP, VTCM, COMPUTE, POWER, LASTS = range(8)
 duration in ns without contention. Eight integers are one cache line."""
 
 Costs = I64
-"""``(calls, options, POINTS, 8)``; a call that an option has no kernel for has 0 slots."""
+"""``(calls, options, points, 8)``; a call that an option has no kernel for has 0 slots."""
 
 
 class CostTable:
     """Grows by a row whenever a frame brings a call that it does not know."""
 
-    def __init__(self, costs: CostModel) -> None:
-        self.costs = costs
+    def __init__(self, costs: CostModel, gpu_clock: str) -> None:
+        self.costs, self.gpu_clock = costs, gpu_clock
+        self.columns = point_columns(costs.device)
         self.options = options_of(costs.device)
         self._rows: dict[object, int] = {}
         self._costs: list[I64] = []
         self._array: Costs | None = None
 
-    def row(self, call: KernelCall, kind: str) -> int:
+    def row(self, call: KernelCall) -> int:
         """Return the row of a call, asking the cost model for it on first sight."""
         known = self._rows.get(call)
         if known is None:
@@ -39,11 +40,10 @@ class CostTable:
         return known
 
     def _add(self, key: object, costs: list[Cost | None]) -> int:
-        row = np.zeros((len(self.options), POINTS, LASTS + 1), np.int64)
+        row = np.zeros((len(self.options), self.columns, LASTS + 1), np.int64)
         for k, (option, cost) in enumerate(zip(self.options, costs, strict=True)):
             if cost is not None:
-                points = DSP_POINTS if option.startswith("dsp") else CPU_POINTS
-                for p, point in enumerate(points):
+                for p, point in enumerate(self._points(option)):
                     timed = self.costs.at_clock(cost, option, point)
                     transfer = -(-timed.ddr_bytes * 1000 // timed.rate_cap)
                     row[k, p, SLOTS], row[k, p, LEAD] = timed.slots, timed.lead_ns
@@ -55,6 +55,12 @@ class CostTable:
         self._rows[key] = len(self._costs) - 1
         self._array = None
         return self._rows[key]
+
+    def _points(self, option: str) -> tuple[str, ...]:
+        """Operating point of each column; the GPU's does not follow the CPU's."""
+        if option == "gpu":
+            return (self.gpu_clock,) * self.columns
+        return DSP_POINTS if option.startswith("dsp") else cpu_points(self.costs.device)
 
     def _cost(self, call: KernelCall, option: str) -> Cost | None:
         try:

@@ -85,64 +85,19 @@ def _surroundings(
     held: Sequence[str],
     palettes: Mapping[str, Sequence[str]],
 ) -> list[Plan]:
-    """Plans that bring up every subject: all layers alike, and neighbours that differ.
-
-    Another backward rule brings kernels of its own to its layer and none to an edge, so for each
-    one that there is all layers alike are enough.
-    """
-    plain = Plan.make(
-        base.name,
-        graph.hash(),
-        {k: c for k, c in base.choices if k[0] in (*held, "backward", "precision")},
-    )
-    plans = [plain, *_precisions(graph, device, plain, (0b11, 0b00, 0b01, 0b10), held)]
-    if "backward" not in held:
-        for other in _backwards(graph, device, plain, palettes.get("backward")):
-            plans += [other, *_precisions(graph, device, other, (0b11, 0b00), held)]
+    """Plans that together bring up every subject: each aspect names the choices that do."""
+    numeric = {aspect.name for aspect in ORDER if aspect.numeric}
+    kept = {k: c for k, c in base.choices if k[0] in numeric or k[0] in held}
+    plans = [Plan.make(base.name, graph.hash(), kept)]
+    for aspect in ORDER:
+        if aspect.name in held:
+            continue
+        for number, plan in enumerate(tuple(plans)):
+            draft = draft_before(aspect.name, graph, plan, device)
+            palette = palettes.get(aspect.name)
+            for choices in aspect.variants(draft, device, palette, mixed=number == 0):
+                plans.append(plan.update({(aspect.name, s): c for s, c in choices.items()}))
     return plans
-
-
-def _precisions(
-    graph: TrainingGraph,
-    device: Device,
-    plain: Plan,
-    patterns: Sequence[int],
-    held: Sequence[str],
-) -> list[Plan]:
-    """``plain`` with layers in INT8 and FP32 in turn, as two bits say; none where that is held."""
-    if "precision" in held:
-        return []
-    precision = next(a for a in ORDER if a.name == "precision")
-    draft = draft_before("precision", graph, plain, device)
-    layers = precision.subjects(draft, device)
-    either = [s for s in layers if len(precision.allowed(draft, s, device)) > 1]
-    return [
-        plain.update(
-            {
-                ("precision", s): ("int8" if pattern >> (k % 2) & 1 else "fp32")
-                for k, s in enumerate(either)
-            }
-        )
-        for pattern in patterns
-    ]
-
-
-def _backwards(
-    graph: TrainingGraph, device: Device, plain: Plan, palette: Sequence[str] | None
-) -> list[Plan]:
-    """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
-    backward = next(a for a in ORDER if a.name == "backward")
-    draft = draft_before("backward", graph, plain, device)
-    kinds: dict[str, dict[Key, str]] = {}
-    for subject in backward.subjects(draft, device):
-        allowed = backward.allowed(draft, subject, device)
-        searched = allowed if palette is None else palette
-        for choice in (each for each in searched if backward.accepts(each, allowed)):
-            kind = choice.partition(":")[0]
-            kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
-    if not plain.aspect("backward"):
-        kinds.pop("exact", None)  # as it is
-    return [plain.update(choices) for choices in kinds.values()]
 
 
 def held_choices(

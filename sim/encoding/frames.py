@@ -289,7 +289,7 @@ def _sheet(draft: Draft, table: CostTable) -> Sheet:
         kernel=_i64(
             by_subject[i.follows][-1] if i.follows else number[k] for k, i in enumerate(items)
         ),
-        cost=_i64(table.row(item.call, item.op.kind) for item in items),
+        cost=_i64(table.row(item.call) for item in items),
         pred_ptr=_pointers(preds),
         pred=_i64(chain.from_iterable(sorted(p) for p in preds)),
         succ_ptr=_pointers(succs),

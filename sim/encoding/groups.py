@@ -9,12 +9,9 @@ from typing import NamedTuple
 
 from sim.aspects.grouping import NODE_BYTES
 from sim.encoding.frames import Kernels
-from sim.encoding.jit import compiled, inlined
+from sim.encoding.jit import HASH_PRIME, compiled, inlined
 from sim.encoding.machine import Machine
 from sim.taskgraph import I64
-
-HASH_PRIME = 1_099_511_628_211
-"""Of the FNV hash: subgraphs are told apart by 64 bits of their kernels' digests."""
 
 
 class Groups(NamedTuple):
@@ -47,6 +44,7 @@ class Groups(NamedTuple):
     weight_bytes: I64
     memory_bytes: I64
     key: I64
+    """FNV hash of the digests of its kernels: subgraphs are told apart by 64 bits."""
     cpu_read: I64
     """Shape ``(buffers,)``, as the next three: stamps."""
     cpu_written: I64

@@ -10,12 +10,14 @@ from cost_models.device import Device
 from cost_models.model import CostModel
 from cost_models.rpc import rpc_table, rpc_tail
 from sim.aspects.placement import default_unit
-from sim.aspects.step import CPU_POINTS, DSP_POINTS
+from sim.aspects.step import DSP_POINTS, cpu_points
 from sim.assembly import Clocks, units_of
 from sim.taskgraph import I64
 
-POINTS = max(len(CPU_POINTS), len(DSP_POINTS))
-"""Columns of a cost for operating points: of the CPU's, or for DSP kernels the DSP's."""
+
+def point_columns(device: Device) -> int:
+    """Columns of a cost for operating points: of the CPU's, or for DSP kernels the DSP's."""
+    return max(len(cpu_points(device)), len(DSP_POINTS))
 
 
 class Machine(NamedTuple):
@@ -74,11 +76,13 @@ def machine_of(device: Device, costs: CostModel, qos: str) -> Machine:
     offloads = dsp is not None and rpc is not None and prepare is not None
     mode = None if qos == "default" else qos
     contexts = dsp.contexts if dsp is not None else 0
+    columns = point_columns(device)
 
     def power(slots: int) -> I64:
         if not offloads:
-            return np.zeros(POINTS, np.int64)
-        return np.array([_dsp_mw(costs, slots, point) for point in _padded(DSP_POINTS)], np.int64)
+            return np.zeros(columns, np.int64)
+        padded = DSP_POINTS + DSP_POINTS[:1] * (columns - len(DSP_POINTS))
+        return np.array([_dsp_mw(costs, slots, point) for point in padded], np.int64)
 
     null, knots = rpc_table(device, mode) if offloads else (0, ((0, 0), (1, 0)))
     return Machine(
@@ -109,10 +113,6 @@ def machine_of(device: Device, costs: CostModel, qos: str) -> Machine:
         dsp_memory=0 if dsp is None else int(dsp.memory_budget_bytes.value),
         gpu_launch_ns=0 if device.gpu is None else round(device.gpu.launch_us.value * 1000),
     )
-
-
-def _padded(points: tuple[str, ...]) -> tuple[str, ...]:
-    return points + points[:1] * (POINTS - len(points))
 
 
 def _dsp_mw(costs: CostModel, slots: int, point: str) -> int:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.encoding.jit import compiled, inlined
+from sim.encoding.jit import HASH_PRIME, compiled, inlined
 from sim.lowering import CYCLE_STEPS
-from sim.reuse import RULES
+from sim.reuse import LONGEST, RULES
 from sim.taskgraph import I64
 
-LONGEST = 64
-"""Steps after which a cycle that has not closed is cut off, as in ``settled_cycle``."""
-_NONE, _LRU, _MRU, _BELADY = (RULES.index(name) for name in ("none", "lru", "mru", "belady"))
-_PRIME = 1_099_511_628_211
+NONE, _LRU, _MRU = (RULES.index(name) for name in ("none", "lru", "mru"))
 
 
 class Cache(NamedTuple):
@@ -136,7 +133,7 @@ def _step(rule: int, step: int, held: int, visits: int, budget: int, c: Cache) -
 def _digest(held: int, c: Cache) -> int:
     digest = held + 1
     for at in range(held):
-        digest = (digest ^ (c.held[at] + 1)) * _PRIME
+        digest = (digest ^ (c.held[at] + 1)) * HASH_PRIME
     return digest
 
 
@@ -152,7 +149,7 @@ def settle(
     c.total[0] = 0
     if visits == 0:
         return 1
-    if rule == _NONE:
+    if rule == NONE:
         for visit in range(visits):
             c.miss[0, visit] = 1
         return 1

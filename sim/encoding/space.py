@@ -32,10 +32,12 @@ from sim.plan import Key, Plan
 Genes = NDArray[np.int16]
 """One encoded plan, shape ``(genes,)``, or many, shape ``(plans, genes)``."""
 
-HELD = ("library", "input", "rpc_qos", "backward")
-"""Aspects that a search leaves alone by default: circumstances, and the backward rule.
+HELD = ("library", "input", "rpc_qos", "backward", "optimiser_state")
+"""Aspects that a search leaves alone by default: circumstances, the backward rule and what the
+optimiser keeps.
 
-Another rule learns something else: search it (with ``held`` of the others) where accuracy counts.
+Another rule or state learns something else: search it (with ``held`` of the others) where accuracy
+counts.
 """
 
 SCHEDULE = ("placement", "grouping")

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.threads import over_rows
 from sim.aspects import STEP_ASPECTS
-from sim.aspects.step import CPU_POINTS, DSP_POINTS
+from sim.aspects.step import DSP_POINTS, cpu_points
 from sim.dispatch import DISPATCH_RULES
 from sim.encoding.batch import Meaning, Scratch, make_scratch, score
 from sim.encoding.costs import CostTable
@@ -30,12 +30,12 @@ FRAMES = 64
 
 
 class _Ground:
-    """What all frames with one library and FastRPC mode share."""
+    """What all frames with one library, FastRPC mode and GPU clock share."""
 
-    def __init__(self, space: Space, library: str, qos: str) -> None:
+    def __init__(self, space: Space, library: str, qos: str, gpu_clock: str) -> None:
         costs = cost_model(space.device, library)
         self.machine = machine_of(space.device, costs, qos)
-        self.costs = CostTable(costs)
+        self.costs = CostTable(costs, gpu_clock)
 
 
 class Ready:
@@ -83,7 +83,7 @@ class Tables:
         self.space = space
         self.meaning = _meaning(space)
         self._slow = np.array([k for k, g in enumerate(space.genes) if g.aspect not in FAST], int)
-        self._grounds: dict[tuple[str, str], _Ground] = {}
+        self._grounds: dict[tuple[str, str, str], _Ground] = {}
         self._frames: Memo[Ready] = Memo(FRAMES)
 
     @classmethod
@@ -110,7 +110,7 @@ class Tables:
         space = self.space
         plan = space.decode(row, leave=FAST)
         settings = {a.key: a.resolve(plan, space.device) for a in STEP_ASPECTS}
-        key = settings["library"], settings["rpc_qos"]
+        key = settings["library"], settings["rpc_qos"], settings["gpu_clock"]
         if key not in self._grounds:
             self._grounds[key] = _Ground(space, *key)
         ground = self._grounds[key]
@@ -125,7 +125,7 @@ def _meaning(space: Space) -> Meaning:
     numbers: dict[str, tuple[str, ...]] = {
         "reuse": RULES,
         "dispatch": DISPATCH_RULES,
-        "operating_point.cpu": CPU_POINTS,
+        "operating_point.cpu": cpu_points(space.device),
         "operating_point.dsp": DSP_POINTS,
     }
     table = np.zeros((len(space.genes), int(space.counts.max(initial=1))), np.int64)

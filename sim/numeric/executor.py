@@ -8,7 +8,7 @@ layout) is bookkeeping of the kernels here and costs nothing: those items hand t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +26,7 @@ from sim.model import INPUT
 from sim.numeric import (  # noqa: F401  # they register kernels
     backward_kernels,
     fp32_kernels,
+    half_kernels,
     int8_kernels,
     int8_macs,
     norm_kernels,
@@ -61,11 +62,14 @@ class StepResult:
         Samples of the batch that were classified rightly before the update.
     records
         What rescaling met, by subject.
+    overflows
+        Results of 16-bit kernels that are infinite or no numbers, by item; only where there are.
     """
 
     loss: float
     correct: int
     records: Mapping[str, ShiftRecord]
+    overflows: Mapping[str, int] = field(default_factory=dict)
 
 
 class NumericExecutor:
@@ -162,7 +166,7 @@ class NumericExecutor:
                 correct = self.correct(frame, labels)
             for name in call.dead:
                 frame.release(name)
-        return StepResult(frame.loss, correct, frame.records)
+        return StepResult(frame.loss, correct, frame.records, frame.overflows)
 
     def start(
         self, draft: Draft, images: Floats, labels: NDArray[np.int64], inputs: StepInputs

@@ -79,6 +79,8 @@ class Frame:
         self.pool = pool
         self.values: dict[str, Value] = {}
         self.records: dict[str, ShiftRecord] = {}
+        self.overflows: dict[str, int] = {}
+        """Results of 16-bit kernels that are not finite, by item."""
         self.loss = float("nan")
         self.part: slice = slice(None)
         """Samples of the micro-batch that the current item computes."""
@@ -222,6 +224,11 @@ def numeric(kind: str, dtype: str, *roles: Role) -> Callable[[Kernel], Kernel]:
         return kernel
 
     return add
+
+
+def kernel_for(kind: str, role: Role, dtype: str) -> Kernel:
+    """Return a kernel that is registered already."""
+    return _KERNELS[kind, role, dtype]
 
 
 def kernel_of(item: Item) -> Kernel:

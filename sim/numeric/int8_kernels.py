@@ -213,10 +213,13 @@ def _loss_error(frame: Frame, item: Item) -> None:
 
 @numeric("sgd_update", "int8", Role.UPDATE)
 @numeric("sgd_update", "fp32", Role.UPDATE)
+@numeric("sgd_update", "fp16", Role.UPDATE)
+@numeric("sgd_update", "bf16", Role.UPDATE)
+@numeric("momentum_update", "fp32", Role.UPDATE)
 def _update(frame: Frame, item: Item) -> None:
     """Weights first, then their gradients; the new weights have no buffer of their own."""
     count = len(item.reads) // 2
     inputs = frame.inputs
     rate = Rate(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
     for name, gradient in zip(item.reads[:count], item.reads[count:], strict=True):
-        frame.parameters.trained[name].update(frame.get(gradient), rate)
+        frame.parameters.update(name, frame.get(gradient), rate)

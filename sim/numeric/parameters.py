@@ -21,26 +21,33 @@ from kernels.profiles import (
 )
 from kernels.quantised import QTensor
 from kernels.rounding import half_away
+from sim.aspects.optimiser import state_bits
 from sim.draft import Draft
 from sim.numeric.trained import (
     Hyper,
     ParameterError,
     Place,
+    Rate,
     Trained,
     WideTrained,
     start_trained,
 )
-from sim.numeric.values import Floats, Value
+from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(slots=True, eq=False)
 class Parameters:
-    """Trained tensors by name, and batch norm's running statistics by layer."""
+    """Trained tensors by name, and batch norm's running statistics by layer.
+
+    While ``watched`` is a dictionary, updates put into it the gradients that they apply, by the
+    names of what they update: float32 copies.
+    """
 
     trained: dict[str, Trained]
     statistics: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    watched: dict[str, Floats] | None = None
 
     @classmethod
     def start(cls, draft: Draft, profile: NumericProfile, hyper: Hyper, seed: int) -> Parameters:
@@ -49,7 +56,7 @@ class Parameters:
         A layer in INT8 follows the profile's rule of initial weights, one in FP32 He's; both draw
         the same numbers.
         """
-        made = cls({})
+        made, bits = cls({}), state_bits(draft.items)
         for item in draft.items:
             if item.role is not Role.FORWARD or not item.op.weights:
                 continue
@@ -57,7 +64,9 @@ class Parameters:
             for name, shape in zip(names, item.op.weights, strict=True):
                 rule = profile.init if item.dtype == "int8" else InitRule.HE_NORMAL
                 values = _initial(item.op, name, shape, rule, seed)
-                made.trained[name] = start_trained(values, item.dtype, item.op.kind, profile, hyper)
+                made.trained[name] = start_trained(
+                    values, item.dtype, item.op.kind, profile, hyper, bits.get(item.layer, 32)
+                )
             if item.op.kind == "batch_norm":
                 channels = item.op.inputs[0][1]
                 zeros, ones = (np.full(channels, v, np.float32) for v in (0, 1))
@@ -75,6 +84,12 @@ class Parameters:
         if name not in self.trained:
             raise ParameterError(f"{name} holds no value and is no parameter of this network")
         return self.trained[name].value
+
+    def update(self, name: str, gradient: Value, rate: Rate) -> None:
+        """Take one step of a trained tensor along a gradient."""
+        if self.watched is not None:
+            self.watched[name] = _float_copy(gradient)
+        self.trained[name].update(gradient, rate)
 
     def bias_sums(self, name: str, exponent: int, products: int) -> NDArray[np.int32]:
         """A bias in units of an accumulator: ``round(bias / 2^exponent)``.
@@ -167,6 +182,14 @@ class Parameters:
             digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def _float_copy(gradient: Value) -> Floats:
+    if isinstance(gradient, Accumulator):
+        return np.ldexp(gradient.sums.astype(np.float64), gradient.exponent).astype(np.float32)
+    if isinstance(gradient, QTensor):
+        return gradient.dequantise().astype(np.float32)
+    return as_floats(gradient).copy()
 
 
 def _initial(op: Operator, name: str, shape: Shape, rule: InitRule, seed: int) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sim.numeric.session import MeasuredShifts, TrainingSession
 from sim.rescaling import RescaleState
-from sim.state import Observation, StepState
+from sim.state import ManagerState, Observation, StepState
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -30,6 +30,8 @@ COUNTERS: dict[str, tuple[type, ...]] = {
 """Fields of a state that are kept as they are, with the types that they have."""
 FIXED = ("seed", "scenario")
 """Fields of a state that its session was made with; a snapshot of others is refused."""
+IDLE = ("manager",)
+"""Fields that no training session changes: a run-time manager is for inference."""
 KEPT = {*COUNTERS, *FIXED, "shifts", "rescale", "true_shift", "prepared"}
 
 
@@ -58,6 +60,7 @@ def capture(session: TrainingSession) -> Snapshot:
     """Return the state of a session between two steps."""
     state, seen = session.state, session.seen
     assert isinstance(state.shifts, MeasuredShifts)
+    assert state.manager == ManagerState(), "a training session has no run-time manager"
     meta = {
         **{name: getattr(state, name) for name in COUNTERS},
         "seed": state.seed,
@@ -108,7 +111,7 @@ def restore(session: TrainingSession, snapshot: Snapshot) -> None:
 
 
 def _state(start: StepState, meta: Mapping[str, Any]) -> StepState:
-    unknown = {field.name for field in fields(StepState)} - KEPT
+    unknown = {field.name for field in fields(StepState)} - {*KEPT, *IDLE}
     assert not unknown, f"a snapshot would lose {sorted(unknown)}"
     if meta["rescale"].keys() != start.rescale.keys():
         other = sorted(meta["rescale"].keys() ^ start.rescale.keys())

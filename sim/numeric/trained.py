@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.fp16 import elementwise as half
+from kernels.fp16.formats import FORMATS, HalfFormat, round_to
+from kernels.fp32.blockwise import blockwise_update, dequantise_blocks, quantise_blocks
 from kernels.fp32.update import sgd_update
 from kernels.int8.update import (
     DECAY_UNIT,
@@ -148,6 +151,81 @@ class FloatTrained(Trained):
 
 
 @dataclass(slots=True, eq=False)
+class BlockwiseTrained(Trained):
+    """FP32 weights with a velocity in 8 bits."""
+
+    weight: Floats
+    codes: NDArray[np.uint8]
+    scales: Floats
+    hyper: Hyper
+
+    @classmethod
+    def start(cls, values: Floats, hyper: Hyper) -> BlockwiseTrained:
+        """Begin at these weights, at rest."""
+        return cls(values, *quantise_blocks(np.zeros_like(values)), hyper)
+
+    @property
+    def value(self) -> Value:
+        """The weights."""
+        return self.weight
+
+    @property
+    def velocity(self) -> Floats:
+        """The velocity as float32, of the shape of the weights."""
+        return dequantise_blocks(self.codes, self.scales).reshape(self.weight.shape)
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """SGD with momentum and decay, the velocity narrowed after each step."""
+        blockwise_update(
+            self.weight, as_floats(gradient), self.codes, self.scales,
+            rate=rate.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
+            weight_decay=self.hyper.weight_decay, threads=rate.threads,
+        )  # fmt: skip
+
+    def arrays(self) -> Arrays:
+        """Weights, and codes and scales of the velocity."""
+        return {"weight": self.weight, "codes": self.codes, "scales": self.scales}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights and velocity."""
+        for name, array in self.arrays().items():
+            array[...] = arrays[name]
+
+    def move(self, place: Place) -> None:
+        """Weights, codes and scales."""
+        self.weight = place(self.weight)
+        self.codes, self.scales = place(self.codes), place(self.scales)
+
+    def floats(self) -> Floats:
+        """A copy of the weights."""
+        return self.weight.copy()
+
+    def load_floats(self, values: Floats) -> None:
+        """Start again from these weights."""
+        self.weight[...] = values
+        self.codes[...], self.scales[...] = quantise_blocks(np.zeros_like(self.weight))
+
+
+@dataclass(slots=True, eq=False)
+class HalfTrained(FloatTrained):
+    """Weights and velocity in 16-bit floats, without a wide copy: small steps are lost."""
+
+    form: HalfFormat
+
+    def update(self, gradient: Value, rate: Rate) -> None:
+        """SGD with momentum and decay, every step rounded to the format."""
+        half.sgd_update(
+            self.weight, as_floats(gradient), self.velocity, self.form,
+            rate=rate.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
+            weight_decay=self.hyper.weight_decay,
+        )  # fmt: skip
+
+    def load_floats(self, values: Floats) -> None:
+        """Start again from these weights, rounded to the format."""
+        FloatTrained.load_floats(self, round_to(values, self.form))
+
+
+@dataclass(slots=True, eq=False)
 class WideTrained(Trained):
     """Wide integer weights with a velocity: the ``sandbox`` profile."""
 
@@ -277,19 +355,32 @@ def floats_of(arrays: Arrays) -> Floats:
 
 
 def start_trained(
-    values: Floats, dtype: str, kind: str, profile: NumericProfile, hyper: Hyper
+    values: Floats,
+    dtype: str,
+    kind: str,
+    profile: NumericProfile,
+    hyper: Hyper,
+    state_bits: int = 32,
 ) -> Trained:
     """Begin to train float values of an operator kind in the form that its precision keeps.
+
+    ``state_bits`` are those of an FP32 layer's velocity, 8 or 32.
 
     Raises
     ------
     ParameterError
         A data type that nothing trains in.
     """
+    if dtype == "fp32" and state_bits == 8:
+        return BlockwiseTrained.start(values, hyper)
     if dtype == "fp32":
         return FloatTrained(values, np.zeros_like(values), hyper)
+    if dtype in FORMATS:
+        form = FORMATS[dtype]
+        return HalfTrained(round_to(values, form), np.zeros_like(values), hyper, form)
     if dtype != "int8":
-        raise ParameterError(f"dtype is {dtype!r}; allowed: fp32 or int8")
+        allowed = ", ".join(("fp32", *FORMATS, "int8"))
+        raise ParameterError(f"dtype is {dtype!r}; allowed: {allowed}")
     if profile.update is UpdateRule.WIDE:
         return WideTrained(wide_start(values), hyper)
     return NitiTrained(quantise_weight(values), profile, kind)

@@ -39,6 +39,7 @@ class Situation:
     costs: CostModel
     cpu_point: str = "max"
     dsp_point: str = "max"
+    gpu_point: str = "max"
 
     @property
     def cpu(self) -> str:
@@ -51,7 +52,9 @@ class Situation:
             cost = self.costs.cost(item.call, unit)
         except UnsupportedKernelError:
             return None
-        point = self.dsp_point if unit.startswith("dsp") else self.cpu_point
+        name, _, _ = unit.partition(":")
+        points = {"dsp": self.dsp_point, "gpu": self.gpu_point}
+        point = points.get(name, self.cpu_point)
         hz, _ = self.costs.clock_and_power(unit, point)
         compute = -(-cost.cycles * NS // hz)
         transfer = -(-cost.ddr_bytes * 1000 // cost.rate_cap)

@@ -87,7 +87,9 @@ def plan_names(device: Device | None = None) -> tuple[str, ...]:
 
 
 def available(recipe: Recipe, device: Device) -> bool:
-    """Whether the device has the unit that a recipe needs."""
+    """Whether the device has what a recipe needs; a microcontroller runs no phone's libraries."""
+    if device.mcu is not None:
+        return recipe.needs == "mcu"
     return not recipe.needs or getattr(device, recipe.needs) is not None
 
 
@@ -95,7 +97,7 @@ def require(recipe: Recipe, device: Device) -> None:
     """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
         raise PlanError(
-            f"plan {recipe.name!r} needs a {recipe.needs} and {device.name} has none; "
+            f"plan {recipe.name!r} needs a {recipe.needs or 'phone'} and {device.name} has none; "
             f"choose one of {', '.join(plan_names(device))}"
         )
 
@@ -313,5 +315,6 @@ def _best_split(plan: Plan, situation: Situation, draft: Draft, graph: TrainingG
 def _situation(plan: Plan, device: Device) -> Situation:
     settings = {aspect.key: aspect.resolve(plan, device) for aspect in STEP_ASPECTS}
     costs = cost_model(device, settings["library"])
-    points = settings["operating_point.cpu"], settings["operating_point.dsp"]
+    keys = ("operating_point.cpu", "operating_point.dsp", "gpu_clock")
+    points = [settings[key] for key in keys]
     return Situation(device, costs, *points)

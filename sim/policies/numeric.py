@@ -28,6 +28,18 @@ class AllInt8(PrecisionPolicy):
 
 
 @dataclass(frozen=True, slots=True)
+class AllHalf(PrecisionPolicy):
+    """One 16-bit float format for every layer that has it; batch norm stays FP32."""
+
+    name: str
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        """Choose the format for every layer without a float-only kernel."""
+        floats = {item.layer for item in draft.items if item.op.kind in FLOAT_ONLY}
+        return {i.layer: self.name for i in draft.items if i.layer not in floats}
+
+
+@dataclass(frozen=True, slots=True)
 class OneRule(RescalePolicy):
     """The same rescale rule for every tensor."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sim.plugins import Plugins
 from sim.policies.base import Policy
-from sim.policies.numeric import AllInt8, OneRule, VtcmSplit
+from sim.policies.numeric import AllHalf, AllInt8, OneRule, VtcmSplit
 from sim.policies.placing import AllCpu, AllDsp, AllGpu, Faster, Heft, Released
 
 ADAPTIVE = "adaptive:4:64"
@@ -38,7 +38,7 @@ class Recipe:
     settings: Mapping[str, str] = field(default_factory=dict)
     techniques: tuple[str, ...] = ()
     needs: str = ""
-    """Unit that the device must have: ``dsp``, ``gpu``, or none."""
+    """What the device must have: ``dsp``, ``gpu``, ``mcu``, or nothing of these."""
 
 
 TECHNIQUES: dict[str, str] = {
@@ -82,6 +82,14 @@ MNN_INT8 = Recipe(
     "MNN, INT8 (NITI) on all big cores, rescaling in each step",
     (AllInt8(), AllCpu(), OneRule("every")),
 )
+PULP_FP32 = Recipe("pulp-fp32", "PULP-TrainLib, FP32 on all cores", (AllCpu(),), needs="mcu")
+PULP_FP16 = Recipe(
+    "pulp-fp16", "PULP-TrainLib, FP16 SIMD on all cores", (AllHalf("fp16"), AllCpu()), needs="mcu"
+)
+PULP_BF16 = Recipe(
+    "pulp-bf16", "PULP-TrainLib, bfloat16 SIMD on all cores", (AllHalf("bf16"), AllCpu()),
+    needs="mcu",
+)  # fmt: skip
 DSP_INT8 = _offload("dsp-int8", "INT8 on the DSP without any of the techniques")
 DSP_INT8_REUSE = _alone("reuse")
 DSP_INT8_RESCALE = _alone("rescale")

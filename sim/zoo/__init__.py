@@ -9,14 +9,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from sim.model import ForwardModel, ModelError, check_batch
-from sim.zoo import inception, mobilenet, plain, residual
+from sim.zoo import grouped, inception, mobilenet, plain, residual, tiny
 from sim.zoo.registry import ModelInfo, Published
 
 __all__ = ["ModelInfo", "Published", "load_model", "model_info", "model_names"]
 
 _ENTRIES: dict[str, ModelInfo] = {
     entry.name: entry
-    for entry in (*plain.ENTRIES, *residual.ENTRIES, *inception.ENTRIES, *mobilenet.ENTRIES)
+    for family in (plain, residual, inception, mobilenet, tiny, grouped)
+    for entry in family.ENTRIES
 }
 
 

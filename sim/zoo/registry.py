@@ -43,6 +43,8 @@ class ModelInfo:
         Where the architecture is defined.
     params, macs
         Published parameters, and multiply-accumulates of one forward sample.
+    columns
+        Columns of the input where they are not as many as its rows, such as features by time.
     """
 
     name: str
@@ -54,10 +56,12 @@ class ModelInfo:
     params: Published
     macs: Published
     wiring: Wiring
+    columns: int | None = None
 
     def build(self, batch: int, image: int, classes: int) -> ForwardModel:
         """The model at these sizes."""
-        builder = ModelBuilder(self.name, (batch, self.channels, image, image), self.source)
+        shape = (batch, self.channels, image, self.columns or image)
+        builder = ModelBuilder(self.name, shape, self.source)
         return builder.build(self.wiring(builder, classes))
 
 

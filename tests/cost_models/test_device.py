@@ -25,7 +25,9 @@ def device(request: pytest.FixtureRequest) -> Device:
 def test_the_devices_that_come_with_the_sandbox() -> None:
     assert device_names() == (
         "desktop-3090ti",
+        "jetson-nano",
         "laptop",
+        "odroid-xu3",
         "qcs6490",
         "raspberry-pi-3b",
         "snapdragon-750g",

@@ -62,7 +62,11 @@ def test_without_work_there_is_a_choice_and_a_bound() -> None:
 def test_the_same_limit_gives_the_same_proof() -> None:
     graph = training_instance(6, 5, memory=True)
     one, other = certify_graph(graph), certify_graph(graph)
-    assert (one.choice, one.bound_ns, one.examined) == (other.choice, other.bound_ns, other.examined)
+    assert (one.choice, one.bound_ns, one.examined) == (
+        other.choice,
+        other.bound_ns,
+        other.examined,
+    )
 
 
 def test_a_task_without_a_variant_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sim
+from cost_models.device import mcu_names
 from cost_models.library import load_library
 from experiments.cli import app
 from experiments.cli_memory import subgraph_visits
@@ -200,7 +201,7 @@ def test_simulate_writes_a_trace_and_says_where_to_open_it(tmp_path: Path) -> No
 
 def test_devices() -> None:
     found = run_json("devices")["devices"]
-    assert tuple(one["name"] for one in found) == sim.device_names()
+    assert tuple(one["name"] for one in found) == (*sim.device_names(), *mcu_names())
     one = run_json("devices", "snapdragon-865")
     device = sim.load_device("snapdragon-865")
     assert set(one["quantities"]) == set(device.quantities())

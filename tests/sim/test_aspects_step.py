@@ -24,7 +24,8 @@ DSP = ("dsp:4", "dsp:3", "dsp:2", "dsp:1")
 def test_order_of_rewriting() -> None:
     names = [aspect.name for aspect in ORDER]
     assert names == [
-        *("backward", "precision", "batch_split", "rescale", "placement", "grouping"),
+        *("backward", "precision", "optimiser_state", "batch_split"),
+        *("rescale", "placement", "grouping"),
     ]
 
 
@@ -62,6 +63,7 @@ def test_defaults_of_the_step() -> None:
         "reuse": "none",
         "operating_point.cpu": "max",
         "operating_point.dsp": "max",
+        "gpu_clock": "max",
         "rpc_qos": "default",
         "dispatch": "topological",
         "library": "mnn",

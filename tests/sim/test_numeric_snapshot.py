@@ -11,7 +11,7 @@ import pytest
 
 from sim import build_plan, load_device, load_model, training_graph
 from sim.numeric.session import SessionStep, TrainingSession
-from sim.numeric.snapshot import KEPT, Snapshot, SnapshotError, capture, copied, restore
+from sim.numeric.snapshot import IDLE, KEPT, Snapshot, SnapshotError, capture, copied, restore
 from sim.numeric.trained import ParameterError
 from sim.state import StepState
 
@@ -78,7 +78,7 @@ def test_restoring_takes_a_used_session_back() -> None:
 
 
 def test_every_field_of_a_state_is_kept() -> None:
-    assert {field.name for field in fields(StepState)} == KEPT
+    assert {field.name for field in fields(StepState)} == {*KEPT, *IDLE}
 
 
 def test_a_snapshot_of_another_seed_scenario_or_plan_is_refused() -> None:

@@ -27,7 +27,7 @@ from sim.policies.conformance import (
     check_recipe,
     default_graphs,
 )
-from sim.policies.numeric import AllInt8, CostSplit, OneRule, VtcmSplit
+from sim.policies.numeric import AllHalf, AllInt8, CostSplit, OneRule, VtcmSplit
 from sim.policies.placing import (
     AllCpu,
     AllDsp,
@@ -66,11 +66,17 @@ def test_our_policies_conform(policy: Policy) -> None:
     check_policy(policy)
 
 
+def test_the_policy_of_microcontrollers_conforms_on_one() -> None:
+    """Its format has no kernels on a phone, so other devices refuse its plans."""
+    graph = training_graph(load_model("resnet8", 1))
+    check_policy(AllHalf("fp16"), [graph], [load_device("gap9")])
+
+
 def test_every_policy_of_a_recipe_is_among_them() -> None:
     recipe = [recipes.RECIPES[name] for name in recipes.RECIPES.built_in()]
     named = [recipes.POLICIES[name] for name in recipes.POLICIES.built_in()]
     used = {type(p) for p in (*named, *(p for each in recipe for p in each.policies))}
-    assert used <= {type(policy) for policy in OURS}
+    assert used <= {type(policy) for policy in OURS} | {AllHalf}
 
 
 def test_default_networks_hold_what_policies_differ_on() -> None:
@@ -187,7 +193,7 @@ class Nameless(AllCpu):
         (Editor(), r"'editor' .*changed the draft; policies only read it"),
         (Listing(), r"'listing' .*returned \[\('conv1', '1'\)\]; return a mapping"),
         (Numbers(), r"'numbers' .*conv1 = 1 is not allowed; choose one of 4, 2, 1"),
-        (Lost(), r"'lost': aspect is 'colour'; choose one of backward, precision, batch_split"),
+        (Lost(), r"'lost': aspect is 'colour'; choose one of backward, precision"),
         (Nameless(), r"Nameless: name is ''; give it a name"),
         ("cpu", r"'cpu' is no Policy; subclass one of the bases"),
     ],

@@ -11,6 +11,7 @@ Sources of the published numbers (each also stands in the entry's ``params`` and
 - LeNet: Caffe's, as torchsummary counts it, and the 4586K operations that pruning papers give
   (second-hand). MobileNet v1: tensorflow/models research/slim/nets/mobilenet_v1.md and the
   Keras summary of trainable parameters.
+- ResNet8 and DS-CNN: MLPerf Tiny's parameters less those of batch norm, and its operations.
 - VGG-small: no table is published. The entries state the product of NITI's widths, which
   ``test_niti_networks_by_hand`` multiplies out: a check of the wiring, not of a publication.
 """
@@ -26,6 +27,11 @@ from sim.zoo import Published, load_model, model_info, model_names
 EXACT = {
     # name: (parameters, MACs of one sample), exact integers of this sandbox
     "alexnet": (61_100_840, 714_188_480),
+    "ds-cnn": (22_604, 2_656_768),
+    "dynamic-alexnet-100": (1_628_008, 47_261_696),
+    "dynamic-alexnet-25": (407_002, 11_815_424),
+    "dynamic-alexnet-50": (814_004, 23_630_848),
+    "dynamic-alexnet-75": (1_221_006, 35_446_272),
     "googlenet": (6_624_904, 1_498_376_192),
     "inception-v3": (23_834_568, 5_713_216_096),
     "lenet": (430_500, 2_293_000),
@@ -36,6 +42,7 @@ EXACT = {
     "resnet34": (21_282_122, 1_159_402_496),
     "resnet34-imagenet": (21_797_672, 3_663_761_408),
     "resnet50": (25_557_032, 4_089_184_256),
+    "resnet8": (77_706, 12_501_632),
     "squeezenet1.0": (1_248_424, 818_924_576),
     "squeezenet1.1": (1_235_496, 349_151_936),
     "vgg-small-7": (4_656_512, 607_600_640),

@@ -1,0 +1,1 @@
+"""Training that changes as it goes: group by group, and in more bits."""

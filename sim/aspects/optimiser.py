@@ -1,0 +1,61 @@
+"""Optimiser state: what the update keeps between steps, and in how many bits.
+
+``sgd`` counts weights and gradients alone. ``momentum`` adds a float32 velocity per parameter,
+``momentum8`` one in 8 bits with a scale per block (arXiv 2110.02861). The choice concerns layers in
+FP32; an INT8 layer keeps the state of its numeric profile, which is integer already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from cost_models.device import Device
+from kernels.operators import Role
+from kernels.update import MomentumUpdate, SgdUpdate
+from sim.aspects.base import STEP, Aspect, StepContext
+from sim.draft import Buffer, Draft, Item
+
+SGD: Final = "sgd"
+STATE_BITS: Final = {"momentum": 32, "momentum8": 8}
+"""Bits of the velocity by choice."""
+STATE: Final = ".state"
+"""Ends the name of the buffer that holds the state of a layer's update."""
+
+
+class OptimiserState(Aspect):
+    """Form of the state of every FP32 layer's update."""
+
+    name = "optimiser_state"
+    numeric = True
+
+    def subjects(self, draft: Draft, device: Device) -> list[str]:
+        """The step, where anything is updated."""
+        return [STEP] if any(item.role is Role.UPDATE for item in draft.items) else []
+
+    def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
+        """``sgd``, ``momentum`` or ``momentum8``."""
+        return (SGD, *STATE_BITS)
+
+    def default(self, draft: Draft, subject: str, device: Device) -> str:
+        """Weights and gradients alone."""
+        return SGD
+
+    def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
+        """Give the updates of FP32 layers their state, which lives from step to step."""
+        choice = choices.get(STEP, SGD)
+        if choice == SGD:
+            return draft
+        out = draft.with_items(())
+        for item in draft.items:
+            if item.role is Role.UPDATE and item.dtype == "fp32" and isinstance(item.op, SgdUpdate):
+                op = MomentumUpdate(item.op.params, STATE_BITS[choice])
+                out.buffers[item.layer + STATE] = Buffer((op.state_bytes,), 1, resident=True)
+                item = item._replace(op=op)
+            out.items.append(item)
+        return out
+
+
+def state_bits(items: list[Item]) -> dict[str, int]:
+    """Bits of the velocity of each layer that has a choice of its own."""
+    return {i.layer: i.op.state_bits for i in items if isinstance(i.op, MomentumUpdate)}

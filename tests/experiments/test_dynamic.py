@@ -1,0 +1,152 @@
+"""Incremental training and precision switching, run for real on a few images; and their study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.dynamic.increments import (
+    IncrementSettings,
+    increment_graph,
+    main,
+    step_macs,
+    train_increments,
+)
+from experiments.dynamic.switching import SwitchSettings, train_switching
+from experiments.reproduce.dynamic_dnn import study
+from experiments.training.checkpoint import CheckpointError
+from experiments.training.config import ConfigError
+from sim.policies.switching import PrecisionSwitching
+
+TINY = IncrementSettings(
+    "shapes32", epochs=1, batch=16, rate=0.05, validation=16, threads=1, sizes=(48, 32)
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("increments")
+    return folder, train_increments(TINY, folder)
+
+
+def test_every_increment_is_trained_and_tested(run: tuple[Path, dict[str, Any]]) -> None:
+    _, result = run
+    rows = result["increments"]
+    assert [row["active"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert row["test"]["images"] == 32
+        assert 0 < row["test"]["confidence"] < 32
+        assert row["validation"][0]["images"] == 16
+        assert row["macs"] == step_macs(increment_graph(row["active"], 16))
+    times = [row["step_ns"] for row in rows]
+    assert times == sorted(times)
+    assert rows[0]["macs"]["weight_grad"] == rows[3]["macs"]["weight_grad"]
+
+
+def test_the_same_settings_go_on_and_others_are_refused(run: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = run
+    assert train_increments(TINY, folder) == result
+    (folder / "result.json").unlink()
+    assert train_increments(TINY, folder) == result  # from the checkpoint: nothing is trained again
+    other = IncrementSettings("shapes32", epochs=1, batch=16, validation=16, sizes=(48, 32))
+    with pytest.raises(ConfigError, match=r"holds another run: rate was 0.05 and is 0.02 now"):
+        train_increments(other, folder)
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(
+    run: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.dynamic import increments
+
+    whole, real = run[1], increments._increment
+    calls = []
+
+    def stopping(*arguments: Any) -> Any:
+        calls.append(arguments[2])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(increments, "_increment", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train_increments(TINY, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    result = train_increments(TINY, tmp_path)
+    assert calls == [1, 2, 3, 3, 4]
+    digests = [[row["parameters_sha256"] for row in r["increments"]] for r in (whole, result)]
+    assert digests[0] == digests[1]
+
+
+def test_a_damaged_checkpoint_is_told(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(b"no archive")
+    with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
+        train_increments(TINY, tmp_path)
+
+
+def test_the_command_keeps_a_small_result(
+    run: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = run
+    kept = tmp_path / "kept.json"
+    words = "--dataset shapes32 --epochs 1 --batch 16 --rate 0.05 --validation 16 --sizes 48,32"
+    assert main([*words.split(), "--out", str(folder), "--keep", str(kept)]) == 0
+    content = json.loads(kept.read_text(encoding="utf-8"))
+    assert content["command"].startswith(
+        "python -m experiments.dynamic.increments --dataset shapes32"
+    )
+    assert "validation" not in content["increments"][0]
+    assert "100 % of the network: test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs: 0; allowed"),
+        ({"rate": 0.0}, "rate: 0.0; allowed: a number above 0, up to 1"),
+        ({"batch": 40}, "validation: 16 of 48 images leave no batch of 40"),
+    ],
+)
+def test_settings_that_cannot_be(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    given = {"batch": 16, "validation": 16, "sizes": (48, 32), **arguments}
+    with pytest.raises(ConfigError, match=message):
+        train_increments(IncrementSettings("shapes32", **given), tmp_path)
+
+
+def switched(**rule: Any) -> dict[str, Any]:
+    settings = SwitchSettings("digits", epochs=4, batch=64, rate=0.02, validation=1200, threads=1)
+    return train_switching(settings, PrecisionSwitching(resolution=2, **rule))
+
+
+def test_precision_is_switched_by_real_gradients() -> None:
+    """With a threshold of 1 any fall of the diversity is a violation."""
+    result = switched(patience=1, alpha=0.0)
+    rows = result["epochs"]
+    assert rows[0]["precision"] == "int8"
+    found = [row["diversity"] for row in rows if "diversity" in row]
+    assert len(found) == 2
+    assert all(diversity >= 0.5 - 1e-6 for diversity in found)
+    assert result["time_ns"] == sum(row["time_ns"] for row in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_a_start_without_a_plan_is_refused() -> None:
+    with pytest.raises(ConfigError, match="start: 'int16'; allowed: int8, fp32"):
+        train_switching(SwitchSettings("digits", start="int16"))
+    with pytest.raises(ConfigError, match="levels: 'int16'; allowed: int8, fp32"):
+        train_switching(SwitchSettings("digits"), PrecisionSwitching(levels=("int16", "fp32")))
+
+
+def test_the_study() -> None:
+    found = study()
+    assert all(check.met for check in found.checks)
+    fitted = {row.label for row in found.rows if row.fitted}
+    assert len(fitted) == 16
+    assert all("left out" not in label for label in fitted)
+    published = [row.published for row in found.rows if row.group.startswith("dynamic range")]
+    assert [value for value in published if value is not None] == [2.73, 41.6, 2.36, 10.6]
+    memory = next(row for row in found.rows if row.published == 2.4)
+    assert abs(memory.error or 1) < 0.1

@@ -1,0 +1,105 @@
+"""Optimiser state as a choice: memory, time, numerics, and its equality in every evaluator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernels.fp32.blockwise import state_bytes
+from sim import Plan, PlanError, build_plan, expect, load_device, load_model, training_graph
+from sim.engines import run as run_engine
+from sim.lowering import lowering
+from sim.numeric.session import TrainingSession
+from sim.numeric.snapshot import capture, restore
+from sim.numeric.trained import BlockwiseTrained, FloatTrained
+from sim.state import StepState
+
+PHONE = load_device("snapdragon-865")
+MODEL = load_model("lenet", batch=8)
+GRAPH = training_graph(MODEL)
+FLOAT = build_plan("mnn-fp32", GRAPH, PHONE)
+
+
+def with_state(plan: Plan, choice: str) -> Plan:
+    return plan.replace("optimiser_state", "step", choice)
+
+
+def test_memory_of_each_state() -> None:
+    found = {
+        c: expect(GRAPH, with_state(FLOAT, c), PHONE).peak_bytes
+        for c in ("sgd", "momentum", "momentum8")
+    }
+    sizes = [layer.op.params for layer in MODEL.layers if layer.op.params]
+    assert found["momentum"] - found["sgd"] == 4 * MODEL.params
+    assert found["momentum8"] - found["sgd"] == sum(map(state_bytes, sizes))
+
+
+def test_states_take_time() -> None:
+    times = {
+        c: expect(GRAPH, with_state(FLOAT, c), PHONE).time_ns
+        for c in ("sgd", "momentum", "momentum8")
+    }
+    assert times["sgd"] < times["momentum"]
+    assert times["sgd"] < times["momentum8"]
+
+
+@pytest.mark.parametrize("choice", ["momentum", "momentum8"])
+def test_both_engines_give_the_same_rows(choice: str) -> None:
+    ready = lowering(GRAPH, with_state(FLOAT, choice), PHONE)
+    tasks, _ = ready.step(StepState())
+    assert run_engine(tasks).sha256 == run_engine(tasks, "simpy").sha256
+
+
+def test_int8_layers_keep_the_state_of_their_profile() -> None:
+    plan = with_state(build_plan("mandheling", GRAPH, PHONE), "momentum8")
+    draft = lowering(GRAPH, plan, PHONE).draft({})
+    updates = [i for i in draft.items if i.role.value == "update"]
+    assert {(i.dtype, i.op.kind) for i in updates} == {("int8", "sgd_update")}
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(
+        PlanError, match=r"optimiser_state\.step = 'adam' .* sgd, momentum, momentum8"
+    ):
+        expect(GRAPH, with_state(FLOAT, "adam"), PHONE)
+
+
+def trained(choice: str, steps: int = 12) -> tuple[TrainingSession, list[float]]:
+    session = TrainingSession(GRAPH, with_state(FLOAT, choice), PHONE, engine="none", threads=1)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((8, 28, 28, 1)).astype(np.float32)
+    losses = [
+        session.step(images, np.arange(8), rate_q24=1 << 16).result.loss for _ in range(steps)
+    ]
+    return session, losses
+
+
+def test_it_trains_nearly_as_the_exact_state_does() -> None:
+    (plain, first), (exact, same), (coarse, near) = map(trained, ("sgd", "momentum", "momentum8"))
+    assert first == same  # the simulated cost of a state changes no number
+    assert near[0] == same[0]
+    assert near != same
+    assert near == pytest.approx(same, rel=0.1)
+    kinds = [
+        type(next(iter(s.executor.parameters.trained.values()))) for s in (plain, exact, coarse)
+    ]
+    assert kinds == [FloatTrained, FloatTrained, BlockwiseTrained]
+
+
+def test_a_checkpoint_holds_codes_and_scales() -> None:
+    session, _ = trained("momentum8", 3)
+    other, _ = trained("momentum8", 1)
+    taken = capture(session)
+    assert any(name.endswith(":codes") for name in taken.arrays)
+    restore(other, taken)
+    assert other.executor.parameters.sha256() == session.executor.parameters.sha256()
+
+
+def test_a_velocity_of_8_bits_starts_again_at_rest() -> None:
+    session, _ = trained("momentum8", 2)
+    parameters = session.executor.parameters
+    tensor = parameters.trained["conv1.weight"]
+    assert isinstance(tensor, BlockwiseTrained)
+    assert np.abs(tensor.velocity).max() > 0
+    parameters.load_floats(parameters.floats())
+    assert np.abs(tensor.velocity).max() == 0
