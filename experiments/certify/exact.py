@@ -22,8 +22,21 @@ from experiments.certify.relaxation import CertificateError
 
 DESCENTS = 24
 """Local searches for a good choice before the proof begins."""
-WORK = 16.0
+WORK = 32.0
 """Default limit of a proof; graphs of 60 tasks that are proven take a tenth of it or so."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """One way to search: with linear relaxations or not, raising the bound from below or not."""
+
+    share: float
+    linearization: int
+    from_below: bool
+
+
+PHASES = (_Phase(0.25, 0, False), _Phase(0.25, 0, True), _Phase(0.5, 1, True))
+"""Each proves some graphs soon that the others do not; the last leaves the best bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +98,21 @@ def certify_graph(graph: ChoiceGraph, *, work: float = WORK, seed: int = 0) -> P
     begin = perf_counter()
     best, time_ns = _descend(graph, seed)
     model, examined, bound = _Model(graph, time_ns), 0, 0
-    linear, left = False, [work / 2, work / 2]
-    while left[linear] > 0 and bound < time_ns:
-        found = model.solve(left[linear], seed, linear=linear)
-        left[linear] -= found.work
-        bound = max(bound, min(time_ns, found.bound_ns))
-        if found.choice is None:
-            bound = time_ns if found.proven else bound
-            if found.proven or linear:
+    for phase in PHASES:
+        left = work * phase.share
+        while left > 0 and bound < time_ns:
+            found = model.solve(left, seed, phase)
+            left -= found.work
+            bound = max(bound, min(time_ns, found.bound_ns))
+            if found.choice is None:
+                bound = time_ns if found.proven else bound
                 break
-            linear = True  # slower, but it leaves a better bound where nothing is proven
-            continue
-        examined += 1
-        value = graph.time_ns(found.choice)
-        if value < time_ns:
-            best, time_ns = found.choice, value
-            model.below(time_ns)
-        model.exclude(found.choice)
+            examined += 1
+            value = graph.time_ns(found.choice)
+            if value < time_ns:
+                best, time_ns = found.choice, value
+                model.below(time_ns)
+            model.exclude(found.choice)
     return Proof(best, time_ns, min(bound, time_ns), examined, perf_counter() - begin)
 
 
@@ -183,16 +194,14 @@ class _Model:
             [taken[k].negated() for taken, k in zip(self.taken, choice, strict=True)]
         )
 
-    def solve(self, work: float, seed: int, *, linear: bool) -> _Found:
-        """Search for a choice whose makespan could be below the limit.
-
-        ``linear`` uses linear relaxations, without which most graphs are proven sooner.
-        """
+    def solve(self, work: float, seed: int, phase: _Phase) -> _Found:
+        """Search for a choice whose makespan could be below the limit."""
         solver = self.cp.CpSolver()
         solver.parameters.max_deterministic_time = work
         solver.parameters.random_seed = seed
         solver.parameters.num_workers = 1  # the same search on every machine
-        solver.parameters.linearization_level = 2 if linear else 0
+        solver.parameters.linearization_level = phase.linearization
+        solver.parameters.use_objective_lb_search = phase.from_below
         status = solver.solve(self.model)
         spent = solver.response_proto.deterministic_time
         bound = int(solver.best_objective_bound)
@@ -238,7 +247,8 @@ class _Model:
                 on_unit[variant.unit].append((interval, variant.slots))
         for unit, intervals in zip(graph.units, on_unit, strict=True):
             if intervals:
-                model.add_cumulative(*map(list, zip(*intervals, strict=True)), unit.slots)
+                parts, demands = zip(*intervals, strict=True)
+                model.add_cumulative(parts, demands, unit.slots)
 
     def _crosses(self, task: int) -> Any:
         """Whether some predecessor runs on another unit."""

@@ -1,8 +1,12 @@
 """The program of a step with whole choices: no node runs half here and half there.
 
 CP-SAT (OR-tools) decides in integers, so that what it proves needs no tolerance. Times are in
-microseconds. Every coefficient is rounded so that a row only gets easier to keep, and a row of ``c``
-slots gives ``c - 1`` away: times rounded down then keep it.
+microseconds. Every coefficient is rounded so that a row only gets easier to keep, and a row of
+``c`` slots gives ``c - 1`` away: times rounded down then keep it.
+
+What whole choices allow beside: a subgraph of the DSP shows its results when all of it has run.
+So where a DSP kernel has a reader on the DSP and one elsewhere, either the two are in one subgraph,
+and the reader elsewhere waits for both; or a return and a call lie between them.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ def integral_bound(step: StepProgram, work: float, upper_ns: int) -> int:
         for k, box in enumerate(step.program.box)
     ]
     _rows(step, model, variables, times)
+    _subgraphs(step, model, variables)
     model.minimize(variables[0])
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -76,3 +81,50 @@ def _rows(step: StepProgram, model: Any, variables: list[Any], times: set[int]) 
         ]
         total = sum(value * variables[column] for column, value in rounded)
         model.add(total >= least // UNIT_NS - (slots - 1))
+
+
+def _subgraphs(step: StepProgram, model: Any, variables: list[Any]) -> None:
+    """Where one reader of a DSP kernel is on the DSP too, another may wait for it."""
+    relaxation = step.relaxation
+    after: dict[int, list[int]] = {}
+    for edge in relaxation.edges:
+        after.setdefault(edge.before, []).append(edge.after)
+    on_dsp = [_literal(step, model, variables, k) for k in range(len(relaxation.nodes))]
+    gap = (relaxation.call_ns + relaxation.return_ns) // UNIT_NS
+    back = relaxation.return_ns // UNIT_NS
+
+    def end(node: int) -> Any:
+        ways = zip(step.ways[node], relaxation.nodes[node].ways, strict=True)
+        return variables[step.starts[node]] + sum(
+            w.time_ns // UNIT_NS * variables[c] for c, w in ways
+        )
+
+    for node, readers in after.items():
+        inner = [k for k in readers if on_dsp[k] is not None]
+        if on_dsp[node] is None or not inner or len(readers) < 2:
+            continue
+        for reader in inner:
+            together = model.new_bool_var("")
+            here = [on_dsp[node], on_dsp[reader]]
+            start = variables[step.starts[reader]]
+            model.add(start >= end(node) + gap).only_enforce_if([*here, together.negated()])
+            for other in readers:
+                if other == reader:
+                    continue
+                elsewhere = [] if on_dsp[other] is None else [on_dsp[other].negated()]
+                if step.exists[other] >= 0:
+                    elsewhere.append(variables[step.exists[other]])
+                model.add(variables[step.starts[other]] >= end(reader) + back).only_enforce_if(
+                    [*here, together, *elsewhere]
+                )
+
+
+def _literal(step: StepProgram, model: Any, variables: list[Any], node: int) -> Any:
+    """Whether a node runs on the DSP; None if it cannot."""
+    ways = zip(step.ways[node], step.relaxation.nodes[node].ways, strict=True)
+    columns = [column for column, way in ways if way.unit == "dsp"]
+    if not columns:
+        return None
+    literal = model.new_bool_var("")
+    model.add(sum(variables[c] for c in columns) == literal)
+    return literal

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
-
-from sim.taskgraph import I64
 
 F64 = NDArray[np.float64]
 Term = tuple[int, int]
@@ -82,12 +81,15 @@ class Program:
         box = np.array(self.box, np.float64)
         wide = np.maximum(1.0, box)
         scaled = rows.astype(np.float64).multiply(scale[:, None]).multiply(wide[None, :])
+        # What linprog takes and its stubs do not know: a sparse matrix, bounds as an array.
+        matrix: Any = -csr_array(scaled)
+        bounds: Any = np.stack([np.zeros(len(box)), np.where(box < wide, box, 1.0)], axis=1)
         unit = max(1.0, float(np.max(wide * np.abs(self.cost))))
         found = linprog(
             wide * np.array(self.cost, np.float64) / unit,
-            A_ub=-csr_array(scaled),
+            A_ub=matrix,
             b_ub=-scale * np.array(self.least, np.float64),
-            bounds=np.stack([np.zeros(len(box)), np.where(box < wide, box, 1.0)], axis=1),
+            bounds=bounds,
             method="highs-ds",
         )
         if not found.success:
@@ -122,8 +124,3 @@ class Solution:
 
     point: F64
     multipliers: F64
-
-
-def whole(values: Iterable[int]) -> I64:
-    """Return integers as an int64 array."""
-    return np.fromiter(values, dtype=np.int64)

@@ -3,8 +3,8 @@
 It has one node per node of the training graph and one per conversion or layout item that some
 choice of precision brings (an *optional* node). Nodes have ways (:mod:`experiments.certify.ways`)
 and edges. Left out, since they only make a step longer: subgraphs that are prepared again, the
-order in which units take their tasks, contention for DDR beyond its total rate, mapping buffers
-for the GPU, the input pipeline, and waiting for the whole of a subgraph.
+order in which units take their tasks, contention for DDR beyond its total rate, the input
+pipeline, and waiting for the whole of a subgraph.
 
 Notes
 -----
@@ -27,7 +27,6 @@ from cost_models.rpc import rpc_latency_ns, rpc_tail
 from experiments.certify.ways import Kernel, Offer, Way, WayFinder, offered
 from kernels.operators import Operator, Role
 from kernels.precision import Dequantise, Quantise
-from sim.aspects import ORDER
 from sim.aspects.placement import default_unit, units_for
 from sim.aspects.precision import LABEL_LIKE
 from sim.draft import NEXT, Buffer, Draft, Item
@@ -35,8 +34,10 @@ from sim.encoding import Space
 from sim.lowering import draft_before
 from sim.plan import Plan
 
-COVERED = {"precision", "batch_split", "rescale", "placement", "grouping"}
-"""Aspects whose effect on a step this relaxation accounts for."""
+COVERED = {"precision", "batch_split", "rescale", "placement", "grouping"} | {
+    *("reuse", "operating_point", "gpu_clock", "rpc_qos", "dispatch", "library", "input")
+}
+"""Aspects whose effect on a step this relaxation accounts for, or can leave out."""
 
 
 class CertificateError(ValueError):
@@ -97,6 +98,9 @@ class Relaxation:
         ``reach[a, b]``: node ``b`` cannot start before ``a`` has ended. Shape ``(nodes, nodes)``.
     call_ns, return_ns
         Least latency of a FastRPC call and of its way back.
+    mapping_ns
+        Latency at the start of a node that is on the GPU where one that it reads from is not, or
+        the other way round.
     """
 
     space: Space
@@ -106,6 +110,7 @@ class Relaxation:
     reach: NDArray[np.bool_]
     call_ns: int
     return_ns: int
+    mapping_ns: int
 
 
 def relax(space: Space, *, energy: bool = False) -> Relaxation:
@@ -114,14 +119,15 @@ def relax(space: Space, *, energy: bool = False) -> Relaxation:
     Raises
     ------
     CertificateError
-        The space searches an aspect whose effect on the step is not accounted for here.
+        The space or its base uses an aspect whose effect is not accounted for here.
     """
-    left = {a.name for a in ORDER} - COVERED
-    unknown = {name for name in left if name not in space.held or space.base.aspect(name)}
+    used = {gene.aspect for gene in space.genes} | {key[0] for key, _ in space.base.choices}
+    unknown = used - COVERED
     if unknown:
         raise CertificateError(
             f"aspect {min(unknown)!r} is not covered by the bound; certify a space without it, or "
-            f"teach experiments.certify.relaxation what it does (covered: {', '.join(COVERED)})"
+            "teach experiments.certify.relaxation what it does "
+            f"(covered: {', '.join(sorted(COVERED))})"
         )
     return _Builder(space, energy).build()
 
@@ -178,6 +184,7 @@ class _Builder:
                             self._edge(reader, index, 0)
         self._around_optional()
         call, back = self._rpc(0)
+        gpu = self.space.device.gpu
         order = _topological(len(self.nodes), self.edges)
         return Relaxation(
             self.space,
@@ -187,6 +194,7 @@ class _Builder:
             _closure(order, self.edges),
             call,
             back,
+            round(gpu.launch_us.value * 1000) if gpu is not None else 0,
         )
 
     # -- what plans may choose ----------------------------------------------------------------
@@ -203,7 +211,8 @@ class _Builder:
 
     def _widest(self) -> Draft:
         """Return the step in which each layer is INT8 that can be: it has all layout items."""
-        chosen = {("precision", l): "int8" for l, types in self.types.items() if "int8" in types}
+        able = [layer for layer, types in self.types.items() if "int8" in types]
+        chosen = {("precision", layer): "int8" for layer in able}
         graph = self.space.graph
         plan = Plan.make("widest", graph.hash(), chosen)
         return draft_before("batch_split", graph, plan, self.space.device)
@@ -256,7 +265,11 @@ class _Builder:
             return
         writer = self.nodes[makers[0]].layer if makers else ""
         from_types = self.types[writer] if makers else ("fp32",)
-        for wanted, op in (("int8", Quantise(shape)), ("fp32", Dequantise(shape))):
+        conversions: tuple[tuple[DType, Operator], ...] = (
+            ("int8", Quantise(shape)),
+            ("fp32", Dequantise(shape)),
+        )
+        for wanted, op in conversions:
             into = [u for u in users if wanted in self._types_of(u)]
             layers = tuple(sorted({self.nodes[u].layer for u in into} - {writer}))
             if layers and any(t != wanted for t in from_types):

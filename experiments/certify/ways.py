@@ -106,7 +106,8 @@ class WayFinder:
         device = self.space.device
         self.costs = tuple(cost_model(device, name) for name in offered(self.space, "library"))
         cpu, dsp = (offered(self.space, "operating_point", unit) for unit in ("cpu", "dsp"))
-        self.points = {"cpu": cpu, "little": cpu, "dsp": dsp, "gpu": cpu}
+        gpu = offered(self.space, "gpu_clock")
+        self.points = {"cpu": cpu, "little": cpu, "dsp": dsp, "gpu": gpu}
         self.slots = capacities(self.space)
 
     def ways(self, kernel: Kernel, offer: Offer) -> tuple[Way, ...]:
@@ -143,8 +144,7 @@ class WayFinder:
             best = Parts(*(min(column) for column in zip(*each, strict=True)))
         else:
             best = self._run(costs, kernel, op, label, "none")
-        sums = [a + b for a, b in zip(best, packing, strict=True)]
-        return Way(kernel.dtype, unit, *sums, packing.time_ns)
+        return Way(kernel.dtype, unit, *_sum(best, packing, 1), packing.time_ns)
 
     def _run(
         self, costs: CostModel, kernel: Kernel, op: Operator, label: str, mode: Rescaling

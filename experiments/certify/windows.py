@@ -141,7 +141,7 @@ class StepProgram:
             self.paths[program.at_least(terms, 0)] = edge.before, edge.after
             last.discard(edge.before)
         for index in range(len(relaxation.nodes)):
-            on_dsp = self._on_dsp(index)
+            on_dsp = self._on(index, "dsp")
             if on_dsp:
                 call = [(column, -relaxation.call_ns) for column, _ in on_dsp]
                 self.paths[program.at_least([(self.starts[index], 1), *call], 0)] = SOURCE, index
@@ -151,18 +151,21 @@ class StepProgram:
                 self.paths[program.at_least(terms, 0)] = index, SINK
 
     def _crossing(self, edge: Edge) -> list[Term]:
-        """Terms of the call and the return on an edge whose ends may lie on different sides."""
+        """Terms of a call, a return or a mapping where the ends may lie on different sides."""
         found: list[Term] = []
+        mapping = self.relaxation.mapping_ns
         sides = (
-            (edge.call_ns, edge.after, edge.before),
-            (edge.return_ns, edge.before, edge.after),
+            ("dsp", edge.call_ns, edge.after, edge.before),
+            ("dsp", edge.return_ns, edge.before, edge.after),
+            ("gpu", mapping, edge.after, edge.before),
+            ("gpu", mapping, edge.before, edge.after),
         )
-        for cost, inside, outside in sides:
-            within = self._on_dsp(inside)
+        for unit, cost, inside, outside in sides:
+            within = self._on(inside, unit)
             if not within or not cost:
                 continue
             crosses = self.program.variable(1)
-            terms = [(crosses, 1), *((c, -1) for c, _ in within), *self._on_dsp(outside)]
+            terms = [(crosses, 1), *((c, -1) for c, _ in within), *self._on(outside, unit)]
             present = self.exists[outside]
             least = 0
             if present >= 0:  # what does not exist is on neither side
@@ -266,7 +269,7 @@ class StepProgram:
                     rows.indices[begin:end], rows.data[begin:end], strict=True
                 ):
                     if column not in times and column not in own:
-                        add("FastRPC", -weight * value * point[column])
+                        add("FastRPC and mapping", -weight * value * point[column])
         for row, (first, last, resource) in self.windows.items():
             weight = float(multipliers[row])
             if weight:
@@ -286,8 +289,8 @@ class StepProgram:
         ways = self.relaxation.nodes[index].ways
         return [(c, 1) for c, way in zip(self.ways[index], ways, strict=True) if wanted(way)]
 
-    def _on_dsp(self, index: int) -> list[Term]:
-        return self._of(index, lambda way: way.unit == "dsp")
+    def _on(self, index: int, unit: str) -> list[Term]:
+        return self._of(index, lambda way: way.unit == unit)
 
     def _time(self, index: int) -> list[Term]:
         """Minus the time of a node."""

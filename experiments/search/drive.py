@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from experiments.cli_common import is_own
-from experiments.results import versions
 from experiments.search.backends import Backend, Call, LostWorkerError
 from experiments.search.budget import MOST_SHARDS, Budget
 from experiments.search.front import Found, merge
@@ -21,6 +20,7 @@ from experiments.search.ground import Prepared
 from experiments.search.journal import Finished, Journal
 from experiments.search.objectives import SearchError, places
 from experiments.search.problem import Problem
+from experiments.search.provenance import differing, versions_of
 from experiments.search.recheck import recheck
 from experiments.search.shard import run_shard
 
@@ -214,7 +214,7 @@ def _calls(run: Run, numbers: Iterable[int], elites: tuple[Found, ...]) -> Itera
     long a call would have to wait for one.
     """
     ran_before, given = run.ran, 0
-    known, prepared = versions(), run.problem.ground().prepared
+    known, prepared = versions_of(run.problem), run.problem.ground().prepared
     for shard in numbers:
         if run.budget.shards and shard >= run.budget.shards:
             return
@@ -241,19 +241,18 @@ def finished_shard(
     known: dict[str, str],
     prepared: Prepared | None = None,
 ) -> Finished:
-    """Run one shard on a worker; the versions there must be those of whoever asks.
+    """Run one shard on a worker; versions, model and device there must be those of whoever asks.
 
     Raises
     ------
     SearchError
         They are not, or the shard cannot be run.
     """
-    here = versions()
-    if here != known:
-        parts = [f"{n} {here[n]}, not {known[n]}" for n in sorted(known) if here[n] != known[n]]
+    other = differing(versions_of(problem), known)
+    if other:
         raise SearchError(
-            f"worker on {platform.node()} has other versions ({'; '.join(parts)}), whose results "
-            "may differ; install the same on every machine"
+            f"worker on {platform.node()} has other versions ({other}), whose results may differ; "
+            "install the same on every machine"
         )
     start = perf_counter()
     problem.ground(prepared)

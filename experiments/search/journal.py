@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from cost_models.lines import LineFile, LineFormat, Lines
-from experiments.results import versions
 from experiments.search.objectives import SearchError
 from experiments.search.problem import Problem
+from experiments.search.provenance import versions_of
 from experiments.search.shard import ShardResult
 from experiments.values import short, whole
 
@@ -144,7 +144,7 @@ def _header(problem: Problem) -> dict[str, Any]:
     return {
         "problem": problem.to_json(),
         "problem_sha256": problem.sha256,
-        "versions": versions(),
+        "versions": versions_of(problem),
     }
 
 

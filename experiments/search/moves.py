@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.search.moves_jit import ALONE, FAMILY, KINDS, LAYER, STEP, schedule_moves
+from sim.aspects import ORDER, Aspect
 from sim.encoding import Gene, Genes, Space
 from sim.memo import Memo
 from sim.policies.coschedule import family_of
@@ -17,6 +18,8 @@ I64 = NDArray[np.int64]
 FINE = 4
 """Of the draws of a unit, one in so many is any unit; the others are the widest of a pool."""
 SCHEDULE = ("placement", "grouping")
+SURROUNDING = tuple(a.name for a in ORDER if type(a).variants is not Aspect.variants)
+"""Aspects whose choices bring kernels up or remove them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +42,7 @@ class Moves:
     member_ptr: I64
     members: I64
     step: I64
-    precision: I64
+    surrounding: I64
     _orders: dict[bytes, I64] = field(repr=False)
 
     @classmethod
@@ -71,7 +74,7 @@ class Moves:
             pointers,
             members,
             np.array([k for k in last if genes[k].aspect not in SCHEDULE], dtype=np.int64),
-            np.array([k for k, g in enumerate(genes) if g.aspect == "precision"], dtype=np.int64),
+            np.array([k for k, g in enumerate(genes) if g.aspect in SURROUNDING], dtype=np.int64),
             {},
         )
 
@@ -86,9 +89,9 @@ class Moves:
     def order(self, row: Genes) -> I64:
         """Kernels that exist in the surroundings of a row, about in the order of the graph.
 
-        Only the layers' precision brings kernels up or removes them.
+        Only choices of some aspects (``SURROUNDING``) bring kernels up or remove them.
         """
-        key = row[self.precision].tobytes()
+        key = row[self.surrounding].tobytes()
         known = self._orders.get(key)
         if known is None:
             live = self.space.live(row)

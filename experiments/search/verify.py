@@ -24,12 +24,13 @@ from experiments.training.ground import prepare
 from experiments.training.loop import Listener, train
 from experiments.values import short, whole
 from kernels.profiles import PROFILES, NumericProfile, SplitRule
+from sim.aspects import ORDER
 from sim.files import write_atomic
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before, validate
 from sim.plan import Key, Plan
 
-NUMERIC = ("precision", "batch_split", "rescale")
+NUMERIC = tuple(aspect.name for aspect in ORDER if aspect.numeric)
 """Aspects that can change what is computed."""
 MOST = 1000
 """Finalists, at most."""

@@ -16,7 +16,7 @@ keeps it: a ReLU before the convolution masks its error by it, unless it keeps b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Backward(Aspect):
     """Rule of each convolution's backward pass."""
 
     name = "backward"
+    numeric = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Convolutions and ReLUs with a gradient, in order of the forward pass."""
@@ -80,6 +81,21 @@ class Backward(Aspect):
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """Back-propagation."""
         return EXACT
+
+    def variants(
+        self, draft: Draft, device: Device, palette: Sequence[str] | None, *, mixed: bool
+    ) -> list[dict[str, str]]:
+        """Each kind of rule (the word before a colon) wherever it is allowed.
+
+        A rule brings kernels of its own to its layer and none to an edge.
+        """
+        kinds: dict[str, dict[str, str]] = {}
+        for subject in self.subjects(draft, device):
+            allowed = self.allowed(draft, subject, device)
+            for choice in allowed if palette is None else palette:
+                if self.accepts(choice, allowed):
+                    kinds.setdefault(choice.partition(":")[0], {}).setdefault(subject, choice)
+        return [*kinds.values()]
 
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Replace the gradient kernels of every layer that is not exact."""

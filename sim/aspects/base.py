@@ -9,7 +9,7 @@ step to step belongs to :class:`sim.state.StepState`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,6 +37,9 @@ class Aspect(ABC):
     uses_modes: ClassVar[bool] = False
     """Whether rewriting depends on this step's rescale modes; then it is done for every step."""
 
+    numeric: ClassVar[bool] = False
+    """Whether its choices change what is computed, not only where and when."""
+
     @abstractmethod
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Subjects that can be decided on, in the order of the draft."""
@@ -56,6 +59,22 @@ class Aspect(ABC):
     def accepts(self, choice: str, allowed: tuple[str, ...]) -> bool:
         """Whether a choice is one of ``allowed``; override for open-ended choices."""
         return choice in allowed
+
+    def variants(
+        self, draft: Draft, device: Device, palette: Sequence[str] | None, *, mixed: bool
+    ) -> list[dict[str, str]]:
+        """Return choices that together bring up every subject of later aspects that any can.
+
+        None by default: for an aspect whose choices add and remove no subjects.
+
+        Parameters
+        ----------
+        palette
+            Choices that are searched; None for all that are allowed.
+        mixed
+            Whether neighbours are to differ, too, or only the whole draft.
+        """
+        return []
 
     def matters(self, draft: Draft, subject: str, choice: str) -> bool:
         """Whether a choice that is allowed has an effect here; override where some have none."""

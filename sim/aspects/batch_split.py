@@ -24,6 +24,7 @@ class BatchSplit(Aspect):
     """Micro-batch of each kernel with MACs."""
 
     name = "batch_split"
+    numeric = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Kernels with MACs, in order."""

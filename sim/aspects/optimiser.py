@@ -27,6 +27,7 @@ class OptimiserState(Aspect):
     """Form of the state of every FP32 layer's update."""
 
     name = "optimiser_state"
+    numeric = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """The step, where anything is updated."""

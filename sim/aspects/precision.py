@@ -10,8 +10,9 @@ transposed and rotated by 180 degrees, dW reads the transposed activation and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, permutations
 
 from cost_models.cost import DType
 from cost_models.device import Device
@@ -35,6 +36,7 @@ class Precision(Aspect):
     """Data type of each layer."""
 
     name = "precision"
+    numeric = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:
         """Layers, in order."""
@@ -50,6 +52,26 @@ class Precision(Aspect):
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """FP32."""
         return "fp32"
+
+    def variants(
+        self, draft: Draft, device: Device, palette: Sequence[str] | None, *, mixed: bool
+    ) -> list[dict[str, str]]:
+        """All layers in each format; ``mixed``: any two layers in any two formats, somewhere.
+
+        Two layers differ in some bit of their numbers, so a pattern for each bit is enough.
+        """
+        layers = self.subjects(draft, device)
+        offered = {layer: self.allowed(draft, layer, device)[::-1] for layer in layers}
+        either = [layer for layer in layers if len(offered[layer]) > 1]
+        formats = tuple(dict.fromkeys(chain.from_iterable(offered[layer] for layer in either)))
+        found = [dict.fromkeys(either, one) for one in formats]
+        if mixed:
+            found += [
+                {layer: pair[k >> bit & 1] for k, layer in enumerate(either)}
+                for bit in range(max(len(either) - 1, 0).bit_length())
+                for pair in permutations(formats, 2)
+            ]
+        return found
 
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:
         """Set data types, add conversions on edges and INT8 layout work."""

@@ -25,6 +25,7 @@ class Rescale(Aspect):
     """Rescale rule of each INT8 kernel with MACs."""
 
     name = "rescale"
+    numeric = True
     uses_modes = True
 
     def subjects(self, draft: Draft, device: Device) -> list[str]:

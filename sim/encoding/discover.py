@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, permutations
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS, Aspect
@@ -86,59 +85,19 @@ def _surroundings(
     held: Sequence[str],
     palettes: Mapping[str, Sequence[str]],
 ) -> list[Plan]:
-    """Plans that bring up every subject: all layers alike, and neighbours that differ.
-
-    Another backward rule brings kernels of its own to its layer and none to an edge, so for each
-    one that there is all layers alike are enough.
-    """
-    plain = Plan.make(
-        base.name,
-        graph.hash(),
-        {k: c for k, c in base.choices if k[0] in (*held, "backward", "precision")},
-    )
-    plans = [plain, *_precisions(graph, device, plain, held, mixed=True)]
-    if "backward" not in held:
-        for other in _backwards(graph, device, plain, palettes.get("backward")):
-            plans += [other, *_precisions(graph, device, other, held, mixed=False)]
+    """Plans that together bring up every subject: each aspect names the choices that do."""
+    numeric = {aspect.name for aspect in ORDER if aspect.numeric}
+    kept = {k: c for k, c in base.choices if k[0] in numeric or k[0] in held}
+    plans = [Plan.make(base.name, graph.hash(), kept)]
+    for aspect in ORDER:
+        if aspect.name in held:
+            continue
+        for number, plan in enumerate(tuple(plans)):
+            draft = draft_before(aspect.name, graph, plan, device)
+            palette = palettes.get(aspect.name)
+            for choices in aspect.variants(draft, device, palette, mixed=number == 0):
+                plans.append(plan.update({(aspect.name, s): c for s, c in choices.items()}))
     return plans
-
-
-def _precisions(
-    graph: TrainingGraph, device: Device, plain: Plan, held: Sequence[str], *, mixed: bool
-) -> list[Plan]:
-    """``plain`` with all layers in each format; ``mixed``: also with two formats in turn.
-
-    None where precision is held.
-    """
-    if "precision" in held:
-        return []
-    precision = next(a for a in ORDER if a.name == "precision")
-    draft = draft_before("precision", graph, plain, device)
-    layers = precision.subjects(draft, device)
-    offered = {s: precision.allowed(draft, s, device)[::-1] for s in layers}
-    either = [s for s in layers if len(offered[s]) > 1]
-    formats = tuple(dict.fromkeys(chain.from_iterable(offered[s] for s in either)))
-    pairs = [*zip(formats, formats, strict=True), *(permutations(formats, 2) if mixed else ())]
-    typed = ({("precision", s): pair[k % 2] for k, s in enumerate(either)} for pair in pairs)
-    return [*map(plain.update, typed)]
-
-
-def _backwards(
-    graph: TrainingGraph, device: Device, plain: Plan, palette: Sequence[str] | None
-) -> list[Plan]:
-    """``plain`` with each kind of backward rule (the word before a colon) where it is allowed."""
-    backward = next(a for a in ORDER if a.name == "backward")
-    draft = draft_before("backward", graph, plain, device)
-    kinds: dict[str, dict[Key, str]] = {}
-    for subject in backward.subjects(draft, device):
-        allowed = backward.allowed(draft, subject, device)
-        searched = allowed if palette is None else palette
-        for choice in (each for each in searched if backward.accepts(each, allowed)):
-            kind = choice.partition(":")[0]
-            kinds.setdefault(kind, {}).setdefault(("backward", subject), choice)
-    if not plain.aspect("backward"):
-        kinds.pop("exact", None)  # as it is
-    return [plain.update(choices) for choices in kinds.values()]
 
 
 def held_choices(

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.certify import Bound, lower_bound, quick_bound
 from experiments.certify.bounds import energy_bound
+from experiments.certify.obstacles import obstacles
 from experiments.certify.relaxation import CertificateError, relax
 from sim import build_plan, load_device, load_model, training_graph
 from sim.encoding import Evaluator, Gene, Space
@@ -76,13 +77,16 @@ def best_of_all(space: Space) -> tuple[int, int]:
     return int(scores.time_ns[best]), int(scores.energy_pj.min())
 
 
-def hold(seeds: range, most: int) -> list[float]:
-    """Bound over optimum of each drawn space; fails where one is above 1."""
+def hold(seeds: range, most: int, whole: int) -> list[float]:
+    """Bound over optimum of each drawn space; fails where one is above 1.
+
+    The first ``whole`` of them are bounded over whole choices as well.
+    """
     ratios = []
-    for seed in seeds:
+    for number, seed in enumerate(seeds):
         space = small_space(seed, most)
         time_ns, energy_pj = best_of_all(space)
-        bound = lower_bound(space)
+        bound = lower_bound(space, work=0.5 * (number < whole))
         assert 0 < bound.time_ns <= time_ns, f"seed {seed}"
         assert quick_bound(space).time_ns <= bound.time_ns
         assert 0 < energy_bound(space) <= energy_pj, f"seed {seed}"
@@ -91,7 +95,7 @@ def hold(seeds: range, most: int) -> list[float]:
 
 
 def test_no_plan_of_a_small_space_is_below_its_bound() -> None:
-    ratios = hold(range(40), 96)
+    ratios = hold(range(40), 96, whole=12)
     assert np.median(ratios) > 0.8  # a bound of nothing would hold as well
 
 
@@ -99,7 +103,7 @@ def test_no_plan_of_a_small_space_is_below_its_bound() -> None:
 def test_bounds_hold_on_500_small_spaces(
     record_property: Callable[[str, object], None],
 ) -> None:
-    ratios = hold(range(1000, 1500), 4096)
+    ratios = hold(range(1000, 1500), 4096, whole=500)
     record_property("spaces", len(ratios))
     record_property("bound over optimum, median", round(float(np.median(ratios)), 4))
     record_property("bound over optimum, least", round(float(np.min(ratios)), 4))
@@ -126,6 +130,17 @@ def test_parts_add_up_to_the_bound(lenet_bound: Bound) -> None:
     total = sum(lenet_bound.parts.values())
     assert total == pytest.approx(lenet_bound.time_ns, rel=1e-3)
     assert any(part.startswith("path on") for part in lenet_bound.parts)
+
+
+def test_whole_choices_tighten_the_bound_and_stay_below_plans(lenet: Space) -> None:
+    linear, whole = lower_bound(lenet, rounds=2), lower_bound(lenet, rounds=2, work=0.2)
+    assert linear.time_ns <= whole.time_ns
+    assert sum(whole.parts.values()) == pytest.approx(whole.time_ns, rel=1e-3)
+    found = obstacles(lenet, lenet.base, whole.time_ns)
+    assert found.bound_ns <= found.own_bound_ns <= found.time_ns
+    assert found.schedule + found.choice == pytest.approx(whole.gap(found.time_ns))
+    assert found.without_rpc_ns < found.time_ns
+    assert found.without_packing_ns < found.time_ns
 
 
 def test_random_plans_do_not_beat_the_bound(lenet: Space, lenet_bound: Bound) -> None:

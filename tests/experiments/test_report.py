@@ -309,8 +309,12 @@ REFUSED: dict[str, tuple[Callable[[SearchResult], str], str]] = {
         lambda r: broken(
             r,
             lambda c: c["front"].append(
-                {k: v for k, v in c["baselines"][-1].items() if k != "name"}
-                | {"id": "Z", "genes": []}
+                next(
+                    {k: v for k, v in one.items() if k not in ("name", "left_out")}
+                    | {"id": "Z", "genes": []}
+                    for one in c["baselines"]
+                    if one["name"] == "mnn-fp32"
+                )
             ),
         ),
         "front: 'Z' is no better in any objective than another plan",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sim import Plan, TrainingGraph, build_plan, load_device, load_model, training_graph
+from sim.aspects import ORDER
 from sim.encoding import Space, SpaceError
 from sim.expected import expected_ns
-from sim.lowering import validate
+from sim.lowering import draft_before, validate
 from sim.policies import plan_names
 
 DEVICE = load_device("snapdragon-865")
@@ -42,6 +43,26 @@ def test_any_row_is_a_plan(graph: TrainingGraph, space: Space) -> None:
         plan = space.decode(row)
         validate(graph, plan, DEVICE)
         assert space.decode(space.encode(plan)) == plan
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mobilenet-v2"])
+def test_every_decision_that_any_plan_brings_up_has_a_gene(model: str) -> None:
+    graph = training_graph(load_model(model, batch=4))
+    held = ("library", "input", "rpc_qos")  # also backward rules and optimiser state are searched
+    space = Space.of(graph, DEVICE, build_plan("mandheling", graph, DEVICE), held=held)
+    known = {gene.key for gene in space.genes}
+    for row in space.random(6, seed=3):
+        plan = space.decode(row)
+        for aspect in ORDER:
+            draft = draft_before(aspect.name, graph, plan, DEVICE)
+            for subject in aspect.subjects(draft, DEVICE):
+                if len(aspect.allowed(draft, subject, DEVICE)) > 1:
+                    assert (aspect.name, subject) in known
+
+
+def test_every_aspect_says_whether_it_changes_what_is_computed() -> None:
+    numeric = {aspect.name for aspect in ORDER if aspect.numeric}
+    assert {aspect.name for aspect in ORDER} - numeric == {"placement", "grouping"}
 
 
 def test_dead_genes_change_nothing(space: Space) -> None:
