@@ -164,8 +164,9 @@ def main() -> None:
         print(STOPS[stops[0][0]], file=sys.stderr)
         sys.exit(128 + stops[0][0])
     finally:
-        for one in handled:
-            signal.signal(one, signal.SIG_DFL)
+        for one in handled:  # the same once more must not kill what is ending in order
+            again = bool(stops) and one == stops[0][0]
+            signal.signal(one, signal.SIG_IGN if again else signal.SIG_DFL)
 
 
 if __name__ == "__main__":
