@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children
 from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,16 +62,20 @@ class Backend:
         """
         from joblib import Parallel, parallel_config
 
-        with (
-            parallel_config(backend=self.joblib_name, **self._options),
-            Parallel(
-                n_jobs=self.workers,
-                return_as="generator_unordered",
-                batch_size=1,
-                pre_dispatch=self.workers,
-            ) as parallel,
-        ):
-            yield lambda calls: self._results(parallel, calls)
+        try:
+            with (
+                parallel_config(backend=self.joblib_name, **self._options),
+                Parallel(
+                    n_jobs=self.workers,
+                    return_as="generator_unordered",
+                    batch_size=1,
+                    pre_dispatch=self.workers,
+                ) as parallel,
+            ):
+                yield lambda calls: self._results(parallel, calls)
+        except BaseException:
+            _kill_workers()
+            raise
 
     @property
     def joblib_name(self) -> str:
@@ -243,6 +248,20 @@ def _lost_errors(name: str) -> tuple[type[Exception], ...]:
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     return (BrokenProcessPool,)
+
+
+def _kill_workers() -> None:
+    """End all workers of this machine.
+
+    joblib does so by itself, with the help of a command that Ctrl-C on a terminal ends, too. Python
+    would then wait for the workers when it ends, and they for its end.
+    """
+    from joblib.externals.loky.backend.process import LokyProcess
+
+    for child in active_children():
+        if isinstance(child, LokyProcess) and child.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
 
 
 def _serve(parent: int) -> None:
