@@ -25,6 +25,8 @@ Call = tuple[Callable[..., T], tuple[Any, ...]]
 """A function and its arguments."""
 BACKENDS = ("processes", "ray", "serial")
 ONE_PROCESS = "mandheling-one-process"
+IDLE_S = 300
+"""Seconds without a call after which its process ends, as joblib has it for several."""
 RAY_MISSING = (
     "--backend ray needs Ray, which is not installed; pip install 'mandheling-sandbox[cluster]'"
 )
@@ -147,7 +149,7 @@ def started(
     options = {
         "inner_max_num_threads": 1,
         "initializer": _serve,
-        "initargs": (os.getpid(),),
+        "initargs": (os.getpid(), workers),
     }
     yield Backend(name, workers, options)
 
@@ -159,6 +161,7 @@ def _register_one_process() -> None:
     """
     from joblib import register_parallel_backend
     from joblib._parallel_backends import LokyBackend
+    from joblib.executor import get_memmapping_executor
 
     class OneProcess(LokyBackend):  # type: ignore[misc]
         """Says that it runs two calls at a time, and has a single worker."""
@@ -167,11 +170,19 @@ def _register_one_process() -> None:
             """Return 2, below which joblib asks no backend."""
             return 2
 
-        def configure(self, *given: Any, **options: Any) -> int:
+        def configure(
+            self, n_jobs: int = 1, parallel: Parallel | None = None, **options: Any
+        ) -> int:
             """Make the worker; no process is started before the first call."""
-            jobs: int = super().configure(*given, **options)
-            self._workers._resize(1)
-            return jobs
+            self._workers = get_memmapping_executor(
+                1,
+                timeout=IDLE_S,
+                env=self._prepare_worker_env(n_jobs=1),
+                context_id=parallel._id if parallel is not None else None,
+                **{**self.backend_kwargs, **options},
+            )
+            self.parallel = parallel
+            return self.effective_n_jobs(n_jobs)
 
     register_parallel_backend(ONE_PROCESS, OneProcess)
 
@@ -264,8 +275,11 @@ def _kill_workers() -> None:
                 os.kill(child.pid, signal.SIGKILL)
 
 
-def _serve(parent: int) -> None:
-    """Prepare a worker process: it ends when whoever started it does, and not before.
+def _serve(parent: int, workers: int) -> None:
+    """Prepare one of some worker processes: it ends when whoever started it does, and not before.
+
+    Another number of workers is another argument, for which loky starts others: where it lets some
+    of them go, it may wait for ever.
 
     Ctrl-C goes to every process of a terminal, but the parent ends its workers itself. A parent
     that was killed cannot, and they would wait for work for ever.
