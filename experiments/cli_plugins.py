@@ -118,9 +118,9 @@ def _print(rows: Sequence[dict[str, Any]], checked: bool) -> None:
 
     console = stdout_console()
     if checked:
-        cells = [(row["kind"], row["name"], row["from"], _result(row)) for row in rows]
+        checks = [(row["kind"], row["name"], row["from"], _result(row)) for row in rows]
         columns = ("kind", "name", "from", "result")
-        show(console, table("Checks", columns, cells, left=4, keys=2))
+        show(console, table("Checks", columns, checks, left=4, keys=2))
     else:
         for kind, title in TITLES.items():
             listed = [

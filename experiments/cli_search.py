@@ -65,6 +65,10 @@ def search(
         list[str] | None,
         text_option("--hold", "ASPECT", "Leave an aspect as in mandheling; may be repeated."),
     ] = None,
+    start: Annotated[
+        list[str] | None,
+        text_option("--start", "PLAN", "Start from a plug-in's plan, too; may be repeated."),
+    ] = None,
     limit: Annotated[
         str | None,
         text_option("--limit", "LIMITS", "Such as risk=500ppm,memory=300MiB."),
@@ -122,7 +126,7 @@ def search(
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
         problem = _problem(
-            model, device, batch, image, objectives, seed, searcher, hold, limit,
+            model, device, batch, image, objectives, seed, searcher, hold, start, limit,
             evaluations_per_shard, generation,
         )  # fmt: skip
     else:
@@ -165,6 +169,7 @@ def _problem(
     seed: int,
     searcher: str,
     hold: list[str] | None,
+    start: list[str] | None,
     limit: str | None,
     evaluations_per_shard: int | None,
     generation: int | None,
@@ -181,6 +186,7 @@ def _problem(
         objectives=tuple(objectives.split(",")),
         limits={} if limit is None else parse_limits(limit),
         held=(*default.held, *(hold or ())),
+        starts=tuple(start or ()),
         searcher=searcher,
         seed=seed,
         evaluations_per_shard=evaluations_per_shard or default.evaluations_per_shard,
@@ -307,15 +313,24 @@ def _bound(outcome: Outcome) -> dict[str, Any] | None:
 
 def _print(result: SearchResult, found: Found) -> None:
     from experiments.render import show
-    from experiments.render_search import plans_table, robustness_text, summary, verified_table
+    from experiments.render_search import (
+        over_budget_text,
+        plans_table,
+        robustness_text,
+        summary,
+        verified_table,
+    )
     from experiments.search.projection import projected
     from experiments.search.why_text import print_change
 
     console = stdout_console()
+    memory = found.outcome.problem.ground().device.memory
+    budget_bytes = int(memory.training_budget_bytes.value)
     show(
         console,
-        plans_table(result),
+        plans_table(result, budget_bytes),
         summary(result, projected(found.outcome.finished, workers=result.run.workers)),
+        *filter(None, [over_budget_text(result, budget_bytes)]),
     )
     if found.why is not None:
         print_change(console, found.why)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from experiments.cli_common import say
-from experiments.render import counted, joules, mib, ms, number, percent, table
+from experiments.render import budget_mark, counted, joules, mib, ms, number, percent, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,9 +23,10 @@ PLAIN_EVERY_S = 5.0
 """Seconds between lines of progress where there is no terminal."""
 SHOWN = 12
 """Plans of a front that are listed."""
-TITLES = {"time": "ms", "energy": "J", "risk": "risk ppm", "memory": "MiB"}
+RIVAL = "baseline of the space within the limits"
+TITLES = {"time": "ms", "energy": "J", "risk": "estimated risk, ppm", "memory": "MiB"}
 SHOWS: dict[str, Callable[[int], str]] = {"time": ms, "energy": joules, "risk": str, "memory": mib}
-UNITS = {"time": " ms", "energy": " J", "risk": " ppm", "memory": " MiB"}
+UNITS = {"time": " ms", "energy": " J", "risk": " ppm (estimated)", "memory": " MiB"}
 
 
 def value(objective: str, amount: int) -> str:
@@ -70,34 +71,41 @@ def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None
         with console.status("starting") as status:
             yield lambda run: status.update(progress_line(run, bound_ns))
         return
-    said = -PLAIN_EVERY_S
+    said, unsaid = -PLAIN_EVERY_S, ""
 
     def plainly(run: Run) -> None:
-        nonlocal said
+        nonlocal said, unsaid
+        unsaid = progress_line(run, bound_ns)
         if monotonic() - said >= PLAIN_EVERY_S:
-            said = monotonic()
-            say(progress_line(run, bound_ns))
+            say(unsaid)
+            said, unsaid = monotonic(), ""
 
-    yield plainly
+    try:
+        yield plainly
+    finally:  # the last line is how far it came
+        if unsaid:
+            say(unsaid)
 
 
-def fastest_baseline(result: SearchResult) -> BaselinePlan:
-    """Return the quickest built-in plan; there is always the one of the space."""
-    return min(result.baselines, key=lambda plan: plan.time_ns)
+def best_baseline(result: SearchResult) -> BaselinePlan | None:
+    """Return the quickest baseline of the space within the limits; limits may leave none."""
+    rivals = [plan for plan in result.baselines if not plan.left_out]
+    return min(rivals, key=lambda plan: plan.time_ns, default=None)
 
 
-def plans_table(result: SearchResult) -> Group:
-    """Return baselines and front, all measures of each."""
+def plans_table(result: SearchResult, budget_bytes: int) -> Group:
+    """Return baselines and front, all measures of each; ``!`` is over the memory budget."""
     names = ("time", "energy", "memory", "risk")
-    problem, fastest = result.manifest.problem, fastest_baseline(result)
+    problem, fastest = result.manifest.problem, best_baseline(result)
     rows = []
     for one in sorted(result.baselines, key=lambda plan: plan.time_ns):
-        rows.append((one.name, *_cells(one, names), ""))
+        name = one.name + (" (-)" if one.left_out else "")
+        rows.append((name, *_cells(one, names, budget_bytes), ""))
     rows.append(("found:", *[""] * len(names), ""))
     for plan in _listed(result.front):
-        saved = percent(1 - plan.time_ns / fastest.time_ns)
+        saved = percent(1 - plan.time_ns / fastest.time_ns) if fastest else ""
         mark = " *" if plan.id == result.chosen else ""
-        rows.append((plan.id + mark, *_cells(plan, names), saved))
+        rows.append((plan.id + mark, *_cells(plan, names, budget_bytes), saved))
     title = f"{problem['model']}, batch {problem['batch']}, {problem['device']}: predicted"
     return table(title, ("plan", *(TITLES[n] for n in names), "faster %"), rows)
 
@@ -110,19 +118,37 @@ def _listed(front: Sequence[FrontPlan]) -> list[FrontPlan]:
     return [front[place] for place in places]
 
 
-def _cells(plan: Measures, names: Sequence[str]) -> list[str]:
+def _cells(plan: Measures, names: Sequence[str], budget_bytes: int) -> list[str]:
     columns = {"time": "time_ns", "energy": "energy_pj", "memory": "memory_bytes"}
-    return [SHOWS[n](getattr(plan, columns.get(n, "risk_ppm"))) for n in names]
+    marks = {"memory": budget_mark(plan.memory_bytes, budget_bytes)}
+    return [SHOWS[n](getattr(plan, columns.get(n, "risk_ppm"))) + marks.get(n, "") for n in names]
+
+
+def over_budget_text(result: SearchResult, budget_bytes: int) -> str:
+    """Return which plans take more memory than the device lends to training; empty if none does."""
+    plans = [*((b.name, b) for b in result.baselines), *((f.id, f) for f in _listed(result.front))]
+    over = [name for name, plan in plans if budget_mark(plan.memory_bytes, budget_bytes)]
+    if not over:
+        return ""
+    return (
+        f"! over the memory budget of {mib(budget_bytes)} MiB: {', '.join(over)}; "
+        f"--limit memory={budget_bytes} leaves such plans out"
+    )
 
 
 def summary(result: SearchResult, projection: Projection | None) -> str:
     """Return in sentences what was searched, how far the optimum may be, and what more costs."""
     manifest, run = result.manifest, result.run
-    fastest = fastest_baseline(result).name
+    fastest = best_baseline(result)
     lines = [
-        f"*: best in {result.objectives[0]}. faster %: than {fastest}, the quickest built-in plan."
+        f"*: best in {result.objectives[0]}."
+        + (f" faster %: than {fastest.name}, the quickest {RIVAL}." if fastest else "")
         + (f" {len(result.front)} plans in all." if len(result.front) > SHOWN else "")
     ]
+    left_out = [f"{one.name} {one.left_out}" for one in result.baselines if one.left_out]
+    if left_out:
+        lines.append(f"(-): not a {RIVAL}: {'; '.join(left_out)}")
+    lines += result.notes
     if result.bound is not None:
         bound = int(result.bound["time_ns"])
         quickest = min(plan.time_ns for plan in result.front)

@@ -66,6 +66,7 @@ class _Entry:
     role: str
     plan: Plan
     values: Mapping[str, int]
+    left_out: str
 
 
 def report_document(
@@ -116,6 +117,7 @@ def report_document(
         },
         "hvx_only": device.dsp is not None and device.dsp.has_hmx,
         "notes": list(pages.notes),
+        "remarks": list(found.notes),
         "categories": CATEGORIES,
         "evidence": KINDS,
         "techniques": TECHNIQUES,
@@ -152,7 +154,8 @@ def _entries(found: SearchResult) -> Iterator[_Entry]:
         for row in rows:
             plan = Plan.from_json(json.dumps(row.plan), f"plan of the {role}")
             name = row.id if isinstance(row, FrontPlan) else f"baseline:{row.name}"
-            yield _Entry(name, role, plan, {m: getattr(row, m) for m in MEASURES})
+            left_out = "" if isinstance(row, FrontPlan) else row.left_out
+            yield _Entry(name, role, plan, {m: getattr(row, m) for m in MEASURES}, left_out)
 
 
 def _reference(entries: Sequence[_Entry]) -> _Entry:
@@ -236,7 +239,8 @@ def _summary(entry: _Entry) -> str:
     if entry.role == "front":
         return "found by the search"
     recipe = RECIPES.get(entry.plan.name)
-    return recipe.summary if recipe else "a baseline"
+    summary = recipe.summary if recipe else "a baseline"
+    return f"{summary}; no rival: {entry.left_out}" if entry.left_out else summary
 
 
 def _check_figures(entry: _Entry, expectation: Expectation) -> None:

@@ -263,7 +263,7 @@ class Annealing(Searcher):
     def _judge_frame(self, batch: Genes, worth: F64) -> None:
         """Take the new frame for the whole group if its chains are better off on the mean."""
         mine = np.flatnonzero(self._group == self._frame_of)
-        change = float(np.mean(worth - self._worth[self._chain]))
+        change = float(summed((worth - self._worth[self._chain])[None])[0]) / len(worth)
         if change > float(self._threshold(1)[0]):
             return
         self._current[self._chain], self._worth[self._chain] = batch, worth
@@ -286,7 +286,7 @@ def exponential(words: NDArray[np.int64]) -> F64:
 
 
 def summed(parts: F64) -> F64:
-    """Sum over the columns, always in the same order."""
+    """Sum over the columns, always in the same order; shape ``(rows, columns)`` to ``(rows,)``."""
     total = np.zeros(len(parts))
     for column in parts.T:
         total += column

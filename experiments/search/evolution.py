@@ -29,6 +29,7 @@ class Nsga2(Searcher):
     """
 
     batch: ClassVar[int] = POPULATION
+    packages: ClassVar[tuple[str, ...]] = ("pymoo",)
 
     def __init__(self, space: Space, starts: Genes, seed: int, objectives: tuple[str, ...]) -> None:
         super().__init__(space, starts, seed, objectives)

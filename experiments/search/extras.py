@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.search.baselines import baselines, rivals_of
 from experiments.search.drive import Outcome
-from experiments.search.ground import Ground
 from experiments.search.objectives import OBJECTIVES
-from experiments.search.result import built_in
 from sim.plan import Plan
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from experiments.search.why import Change
 
 RIVALS = 3
-"""Quickest built-in plans that the chosen one is compared with, besides that of the space."""
+"""Best baselines that the chosen plan is compared with, besides the plan of the space."""
 
 
 def chosen_plan(outcome: Outcome) -> Plan:
@@ -28,12 +27,13 @@ def chosen_plan(outcome: Outcome) -> Plan:
     return outcome.problem.ground().space.decode(outcome.front[0].row, "searched P1")
 
 
-def rivals(ground: Ground) -> Mapping[str, Plan]:
-    """Return the quickest built-in plans, and the one that the space is built around."""
-    found = sorted(built_in(ground), key=lambda pair: pair[1].values)
-    kept = [plan for plan, _ in found[:RIVALS]]
-    base = [plan for plan, _ in found[RIVALS:] if plan.name == ground.space.base.name]
-    return {plan.name: plan for plan in (*kept, *base)}
+def rivals(problem: Problem) -> Mapping[str, Plan]:
+    """Return the baselines that are best in the first objective, and the plan of the space."""
+    ground = problem.ground()
+    found = rivals_of(baselines(ground, problem.starts), problem.objectives[0])
+    plans = [one.plan for one in found]
+    base = [plan for plan in plans[RIVALS:] if plan.name == ground.space.base.name]
+    return {plan.name: plan for plan in (*plans[:RIVALS], *base)}
 
 
 def robustness_of(outcome: Outcome) -> Robustness:
@@ -41,7 +41,7 @@ def robustness_of(outcome: Outcome) -> Robustness:
     from experiments.search.robustness import compare_plans
 
     ground, chosen = outcome.problem.ground(), chosen_plan(outcome)
-    plans = {chosen.name: chosen, **rivals(ground)}
+    plans = {chosen.name: chosen, **rivals(outcome.problem)}
     return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
 
 

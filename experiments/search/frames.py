@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.search.measuring import Measurer
 from experiments.search.pricing import RulePrices
 from sim.encoding import Gene, Genes, Space
 
@@ -48,7 +47,7 @@ class FrameMoves:
             for k, gene in enumerate(genes):
                 together.setdefault(way(gene), []).append(k)
             sets.append(tuple(map(tuple, together.values())))
-        return cls(space, RulePrices(space, Measurer.of(space).risk), tuple(sets))
+        return cls(space, RulePrices.of(space), tuple(sets))
 
     def propose(self, row: Genes, draws: np.random.Generator) -> Genes:
         """Return a neighbour of a plan, shape ``(genes,)``, with another frame if it can.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,25 @@ from cost_models.device import Device
 from experiments.search.front import Found
 from experiments.search.measuring import Measurer
 from experiments.search.objectives import OBJECTIVES, SearchError, Values, places
-from experiments.search.starts import Start, built_in_starts, crosses, repriced
+from experiments.search.starts import (
+    Start,
+    built_in_names,
+    crosses,
+    named_starts,
+    repriced,
+    retuned,
+)
 from sim.encoding import Genes, Space
 from sim.graph import TrainingGraph
 from sim.plan import Plan
-from sim.policies.build import build_plan, plan_names
+from sim.policies.build import build_plan
 
 REFERENCE = "mandheling"
 """Plan that the space is built around, and whose risk no plan found exceeds by default."""
 WITHOUT_DSP = "mnn-int8"
 """The same on a device that has no DSP."""
+TUNED = " at the best clocks and rules"
+"""Follows the name of a plan that was given these and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +43,8 @@ class Ground:
     limits
         Largest value of each limited objective, the default one of risk included.
     starts
-        Built-in plans, crosses of them, and the quickest of these with other rescale rules.
+        Built-in plans and those asked for, crosses of them, the quickest of these with other
+        rescale rules, and the plan of the space at the best clocks and rescale rules.
     values
         All measures of the starts by the expected step, shape ``(starts, measures)``.
     """
@@ -53,10 +64,17 @@ class Ground:
         space: Space,
         objectives: tuple[str, ...],
         limits: Mapping[str, int],
+        others: Sequence[str] = (),
     ) -> Ground:
-        """Build the ground of a search in ``space``: make the starts and score them."""
-        built_in = built_in_starts(space)
-        starts = (*built_in, *crosses(space, built_in))
+        """Build the ground of a search in ``space``: make the starts and score them.
+
+        Parameters
+        ----------
+        others
+            Plans of plug-ins to start from as well.
+        """
+        named = named_starts(space, others)
+        starts = (*named, *crosses(space, named))
         measurer = Measurer.of(space)
         values = measurer(_rows(starts), "expected", memory=True)
         reference = [s.name for s in starts].index(space.base.name)
@@ -66,7 +84,7 @@ class Ground:
         if more:
             values = np.concatenate([values, measurer(_rows(more), "expected", memory=True)])
             starts = (*starts, *more)
-        return cls(
+        ground = cls(
             space.graph,
             space.device,
             space,
@@ -76,11 +94,39 @@ class Ground:
             starts,
             values,
         )
+        return ground._with_tuned(starts[reference].row)
+
+    def _with_tuned(self, row: Genes) -> Ground:
+        """Return the ground with one start more: a plan at the best clocks and rescale rules.
+
+        Of those within all limits it is the least in the first objective.
+        """
+        rows = retuned(self.space, row, self.limits["risk"])
+        values = self.measurer(rows, "expected", memory=True)
+        first = values[:, places(self.objectives[:1])[0]]
+        best = int(np.lexsort((first, self.excess_ppm(values)))[0])
+        if np.array_equal(rows[best], row):
+            return self
+        start = Start(self.space.base.name + TUNED, rows[best])
+        return replace(
+            self,
+            starts=(*self.starts, start),
+            values=np.concatenate([self.values, values[best : best + 1]]),
+        )
 
     @property
     def prepared(self) -> Prepared:
         """What of it takes long to make: plans and their values."""
-        return Prepared(self.space.base, self.objectives, self.limits, self.starts, self.values)
+        return Prepared(
+            self.graph.hash(),
+            self.device.sha256,
+            self.space.sha256,
+            self.space.base,
+            self.objectives,
+            self.limits,
+            self.starts,
+            self.values,
+        )
 
     @property
     def needs_memory(self) -> bool:
@@ -113,13 +159,28 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A ground without graph, device and tables: small enough to be sent to a worker."""
+    """A ground without graph, device and tables: small enough to be sent to a worker.
 
+    The digests are those of what it leaves out.
+    """
+
+    graph_sha256: str
+    device_sha256: str
+    space_sha256: str
     base: Plan
     objectives: tuple[str, ...]
     limits: Mapping[str, int]
     starts: tuple[Start, ...]
     values: Values
+
+    @staticmethod
+    def check(what: str, name: str, here: str, there: str) -> None:
+        """Raise :class:`SearchError` unless the digest of something here is the one there."""
+        if here != there:
+            raise SearchError(
+                f"{what} {name!r} is another on {platform.node()} than where the search was begun "
+                f"({here[:12]}..., not {there[:12]}...); give every machine the same files"
+            )
 
     def ground(self, space: Space) -> Ground:
         """Return the ground in a space around ``base``."""
@@ -137,7 +198,7 @@ class Prepared:
 
 def base_plan_name(device: Device) -> str:
     """Return the name of the plan that spaces on a device are built around."""
-    names = plan_names(device)
+    names = built_in_names(device)
     for name in (REFERENCE, WITHOUT_DSP):
         if name in names:
             return name

@@ -9,11 +9,13 @@ kernel is on the critical path of the step, so the result is a proposal that a s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.cost import Rescaling
+from experiments.search.measuring import Measurer
 from experiments.search.risk import RiskTable
 from sim.critical import critical_path
 from sim.encoding import Genes, Space
@@ -39,6 +41,11 @@ class RulePrices:
     space: Space
     risk: RiskTable
 
+    @classmethod
+    def of(cls, space: Space) -> RulePrices:
+        """Return the prices of a space; its table of risk is remembered."""
+        return cls(space, Measurer.of(space).risk)
+
     def places(self) -> list[int]:
         """Genes of the rules."""
         return [k for k, g in enumerate(self.space.genes) if g.aspect == "rescale"]
@@ -60,7 +67,7 @@ class RulePrices:
         times, risks = self._times(row, places), self._risks(row, places)
         low, high = 1.0, 1e12
         for _ in range(HALVINGS):
-            middle = (low * high) ** 0.5
+            middle = sqrt(low * high)
             picks = np.argmin(times + middle * risks, axis=1)
             if np.take_along_axis(risks, picks[:, None], axis=1).sum() > risk_ppm:
                 low = middle

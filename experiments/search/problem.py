@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import sqrt
 from typing import Any
 
+from cost_models.device import Device
 from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.feasible import made_feasible
 from experiments.search.ground import Ground, Prepared, space_around
@@ -18,9 +19,12 @@ from experiments.values import short, whole
 from sim.encoding import HELD, Space
 from sim.graph import TrainingGraph
 from sim.memo import Memo
+from sim.policies.recipes import RECIPES
 
 EVALUATION_LIMIT = 10_000_000
 GENERATION_LIMIT = 100_000
+LISTS = ("objectives", "held", "starts")
+"""Fields that hold names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Problem:
         size of the network (:attr:`evaluations`).
     generation
         Shards that start from the same plans; the next ones start from what these found.
+    starts
+        Plans of plug-ins to start from and compare with, besides all built-in ones.
 
     Raises
     ------
@@ -69,6 +75,7 @@ class Problem:
     seed: int = 0
     evaluations_per_shard: int = 0
     generation: int = 4
+    starts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -83,6 +90,7 @@ class Problem:
         object.__setattr__(self, "objectives", check_objectives(self.objectives))
         object.__setattr__(self, "limits", check_limits(self.limits))
         object.__setattr__(self, "held", tuple(sorted(set(self.held))))
+        object.__setattr__(self, "starts", _check_starts(self.starts))
         check_searcher_name(self.searcher)
 
     @property
@@ -108,33 +116,46 @@ class Problem:
 
         Raises
         ------
-        SearchError, SpaceError, ValueError
-            The model, the device or a held aspect is unknown; no plan is within the limits.
+        SearchError
+            No plan is within the limits, the device runs no plan to build the space around, or
+            what was prepared is of another model, device or space than are here.
+        ModelError, OnnxError, DeviceError
+            The model or the device is unknown, or its file cannot be used.
+        SpaceError
+            A held aspect is unknown, or cannot be held alone.
+        PlanError, PolicyError, PluginError
+            A plan to start from cannot be made.
         """
-        parts = (self.objectives, tuple(self.limits.items()))
+        graph, device = self._named()
+        if prepared is not None:
+            prepared.check("model", self.model, graph.hash(), prepared.graph_sha256)
+            prepared.check("device", self.device, device.sha256, prepared.device_sha256)
+        key = self._space_key(graph, device)
 
         def make() -> Ground:
-            if prepared is not None:
-                graph, device = self._graph(), load_device(self.device)
-                space = Space.of(graph, device, prepared.base, held=self.held)
-                return prepared.ground(_SPACES.get(self._space_key(), lambda: space))
-            return made_feasible(Ground.of(self.space(), self.objectives, self.limits))
+            if prepared is None:
+                found = Ground.of(self.space(), self.objectives, self.limits, self.starts)
+                return made_feasible(found)
+            base = prepared.base
+            space = _SPACES.get(key, lambda: Space.of(graph, device, base, held=self.held))
+            prepared.check("space around", base.name, space.sha256, prepared.space_sha256)
+            return prepared.ground(space)
 
-        return _GROUNDS.get((self._space_key(), parts), make)
+        parts = (self.objectives, tuple(self.limits.items()), self.starts)
+        return _GROUNDS.get((key, parts), make)
 
     def space(self) -> Space:
         """Return the space of the search; remembered by content."""
+        graph, device = self._named()
+        key = self._space_key(graph, device)
+        return _SPACES.get(key, lambda: space_around(graph, device, self.held))
 
-        def make() -> Space:
-            return space_around(self._graph(), load_device(self.device), self.held)
+    def _named(self) -> tuple[TrainingGraph, Device]:
+        """What the names stand for now: a file may have changed since."""
+        return load_graph(self.model, self.batch, self.image), load_device(self.device)
 
-        return _SPACES.get(self._space_key(), make)
-
-    def _graph(self) -> TrainingGraph:
-        return load_graph(self.model, self.batch, self.image)
-
-    def _space_key(self) -> tuple[object, ...]:
-        return self.model, self.batch, self.image, self.device, self.held
+    def _space_key(self, graph: TrainingGraph, device: Device) -> tuple[object, ...]:
+        return graph.hash(), device.sha256, self.held
 
     @property
     def sha256(self) -> str:
@@ -145,7 +166,7 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """Return the problem as JSON values, by the names of its fields."""
         document = asdict(self)
-        return {**document, "objectives": list(self.objectives), "held": list(self.held)}
+        return {**document, **{name: list(getattr(self, name)) for name in LISTS}}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Problem:
@@ -165,17 +186,40 @@ class Problem:
                 raise SearchError(
                     f"problem: {key} is {short(document[key])}; give a {kind.__name__}"
                 )
-        for key in ("objectives", "held"):
+        for key in LISTS:
             listed = document[key]
             if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
                 raise SearchError(f"problem: {key} is {short(listed)}; give a list of names")
-        lists = {key: tuple(document[key]) for key in ("objectives", "held")}
+        lists = {key: tuple(document[key]) for key in LISTS}
         return cls(**{**document, **lists})
 
 
 _GROUNDS: Memo[Ground] = Memo(4)
 _SPACES: Memo[Space] = Memo(4)
 """Pure results, remembered: a worker gets many shards of one problem."""
+
+
+def _check_starts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of plans that plug-ins bring, each once; they are imported when they are made.
+
+    Raises
+    ------
+    SearchError
+        There is no plan of this name, or it is built in.
+    """
+    built_in = RECIPES.built_in()
+    others = [name for name in RECIPES if name not in built_in]
+    for name in names:
+        if name in built_in:
+            raise SearchError(
+                f"start {short(name)} is built in, and all built-in plans are starts; leave it out"
+            )
+        if name not in others:
+            raise SearchError(
+                f"start {short(name)} is unknown; plans of plug-ins are "
+                f"{', '.join(others) or 'none: install the distribution that brings it'}"
+            )
+    return tuple(sorted(set(names)))
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:

@@ -38,6 +38,9 @@ class Searcher(ABC):
 
     batch: ClassVar[int] = 64
     """How many plans it prefers to be asked for at a time."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions that it computes with, besides those of the sandbox: their versions are kept
+    with results, and have to be the same on every worker."""
 
     def __init__(self, space: Space, starts: Genes, seed: int, objectives: tuple[str, ...]) -> None:
         self.space = space

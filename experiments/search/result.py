@@ -19,15 +19,15 @@ from cost_models.errors import one_line
 from cost_models.quantity import Part
 from cost_models.reading import each_key_once, read_bytes
 from experiments.cli_common import NOTE
-from experiments.results import versions
 from experiments.search.backends import Backend
+from experiments.search.baselines import baselines, comparison_note
+from experiments.search.contradictions import check_consistent, check_numbers
 from experiments.search.drive import Outcome
-from experiments.search.front import Found, front_sha256
-from experiments.search.ground import Ground
+from experiments.search.front import front_sha256
 from experiments.search.objectives import COLUMNS, SearchError
 from experiments.search.problem import Problem
+from experiments.search.provenance import versions_of
 from sim.plan import Plan
-from sim.policies.build import plan_names
 
 SCHEMA: Final = "mandheling-search"
 VERSION: Final = 1
@@ -45,9 +45,10 @@ class Measures(Part):
 
 
 class BaselinePlan(Measures):
-    """A built-in plan to compare with."""
+    """A plan to compare with; ``left_out`` says why it is no rival of the plans found, if so."""
 
     name: str
+    left_out: str = ""
     plan: dict[str, Any]
 
 
@@ -95,7 +96,10 @@ class SearchResult(Part):
     objectives, limits
         What was made small, and what was limited: the default limit of risk included.
     baselines
-        Every built-in plan that the space of the search contains.
+        Every built-in plan that the device runs, those of plug-ins that the search started from,
+        and the plan that the space is built around at the best clocks and rescale rules.
+    notes
+        What the figures rest on and what is compared, in sentences.
     front
         Plans that none of the others beats in every objective, sorted by objectives.
     chosen
@@ -116,13 +120,14 @@ class SearchResult(Part):
     run: RunFacts
     objectives: tuple[str, ...] = Field(min_length=1)
     limits: dict[str, int]
+    notes: tuple[str, ...] = ()
     baselines: tuple[BaselinePlan, ...]
     front: tuple[FrontPlan, ...] = Field(min_length=1)
     chosen: str
     bound: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     why: dict[str, Any] | None = None
-    verified: list[dict[str, Any]] | dict[str, Any] | None = None
+    verified: dict[str, Any] | None = None
     progress: tuple[tuple[int, int, int], ...]
 
     @property
@@ -141,7 +146,8 @@ class SearchResult(Part):
         Raises
         ------
         SearchError
-            It is another schema or version, or a field is missing, unknown or not allowed.
+            It is another schema or version; a field is missing, unknown or not allowed; or fields
+            contradict each other.
         """
         known = document if isinstance(document, dict) else {}
         if known.get("schema") != SCHEMA:
@@ -151,12 +157,12 @@ class SearchResult(Part):
                 f"{where}: version {known.get('version')!r} of the schema; this version reads "
                 f"{VERSION}: search again"
             )
+        check_numbers(known, where)
         try:
             found = cls.model_validate(known)
         except ValidationError as error:
             raise SearchError(one_line(where, cls, error)) from None
-        if found.chosen not in {plan.id for plan in found.front}:
-            raise SearchError(f"{where}: chosen: {found.chosen!r} is no plan of the front")
+        check_consistent(found, where)
         return found
 
     @classmethod
@@ -177,18 +183,7 @@ class Extras:
     bound: Mapping[str, Any] | None = None
     robustness: Mapping[str, Any] | None = None
     why: Mapping[str, Any] | None = None
-    verified: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
-
-
-def built_in(ground: Ground) -> list[tuple[Plan, Found]]:
-    """Return the built-in plans among a search's starts, decoded, with their measures."""
-    names = set(plan_names(ground.device))
-    pairs = zip(ground.starts, ground.values, strict=True)
-    return [
-        (ground.space.decode(start.row, start.name), Found.of(start.row, values))
-        for start, values in pairs
-        if start.name in names
-    ]
+    verified: Mapping[str, Any] | None = None
 
 
 def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResult:
@@ -199,14 +194,11 @@ def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResul
             id=f"P{number}",
             plan=_document(ground.space.decode(found.row, f"searched P{number}")),
             genes=found.genes,
-            **_measures(found),
+            **_measures(found.values),
         )
         for number, found in enumerate(outcome.front, 1)
     ]
-    baselines = [
-        BaselinePlan(name=plan.name, plan=_document(plan), **_measures(found))
-        for plan, found in built_in(ground)
-    ]
+    compared = baselines(ground, problem.starts)
     manifest = Manifest(
         command=command_of(problem, f"{outcome.shards}-shards"),
         problem=problem.to_json(),
@@ -214,7 +206,7 @@ def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResul
         space_sha256=ground.space.sha256,
         graph_sha256=ground.graph.hash(),
         device_sha256=ground.device.sha256,
-        versions=versions(),
+        versions=versions_of(problem),
         shards=outcome.shards,
         evaluations=outcome.evaluations,
         front_sha256=front_sha256(outcome.front),
@@ -233,7 +225,16 @@ def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResul
         run=run,
         objectives=problem.objectives,
         limits=dict(ground.limits),
-        baselines=tuple(baselines),
+        notes=tuple(filter(None, (ground.measurer.risk.note, comparison_note(ground, compared)))),
+        baselines=tuple(
+            BaselinePlan(
+                name=one.plan.name,
+                left_out=one.left_out,
+                plan=_document(one.plan),
+                **_measures(one.values),
+            )
+            for one in compared
+        ),
         front=tuple(front),
         chosen=front[0].id,
         progress=tuple((row.shards, row.evaluations, row.best) for row in outcome.rows),
@@ -251,6 +252,8 @@ def command_of(problem: Problem, budget: str) -> str:
         words += ["--image", str(problem.image)]
     for aspect in sorted(set(problem.held) - set(default.held)):
         words += ["--hold", aspect]
+    for name in problem.starts:
+        words += ["--start", name]
     if problem.limits:
         words += ["--limit", ",".join(f"{n}={limit}" for n, limit in problem.limits.items())]
     for option in ("evaluations_per_shard", "generation"):
@@ -264,5 +267,5 @@ def _document(plan: Plan) -> dict[str, Any]:
     return document
 
 
-def _measures(found: Found) -> dict[str, int]:
-    return dict(zip(COLUMNS, found.values, strict=True))
+def _measures(values: Sequence[int]) -> dict[str, int]:
+    return dict(zip(COLUMNS, values, strict=True))

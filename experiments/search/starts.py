@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from experiments.search.measuring import Measurer
+from cost_models.device import Device
 from experiments.search.objectives import SearchError, Values
 from experiments.search.pricing import RulePrices
 from sim.encoding import Evaluator, Genes, Space, SpaceError
-from sim.policies.build import build_plan, plan_names
+from sim.policies.build import available, build_plan
+from sim.policies.recipes import BASELINES, RECIPES
 
 CROSSES = 12
 """Crosses that are kept, the quickest of all."""
@@ -18,6 +21,8 @@ REPRICED = 3
 """Starts whose rescale rules are chosen anew, the quickest."""
 RISK_SHARES = (0.98, 0.7, 0.4)
 """How much of the allowed risk the new rules may take."""
+CLOCKS = "operating_point"
+"""Aspect of the clocks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,22 +33,44 @@ class Start:
     row: Genes
 
 
-def built_in_starts(space: Space) -> tuple[Start, ...]:
-    """Return every built-in plan that the space contains, in the order of the recipes.
+def built_in_names(device: Device) -> list[str]:
+    """Return the built-in plans that a device can run: whatever else is installed, the same.
 
-    Left out are plans that choose otherwise where the space holds a choice (another library, say).
+    Raises
+    ------
+    PluginError
+        Another distribution brings one of the same name.
+    """
+    names = dict.fromkeys((*BASELINES, *RECIPES.built_in()))
+    return [name for name in names if available(RECIPES[name], device)]
+
+
+def named_starts(space: Space, others: Sequence[str] = ()) -> tuple[Start, ...]:
+    """Return every built-in plan that the space contains, then others that were asked for.
+
+    Left out are built-in plans that choose otherwise where the space holds a choice (another
+    library, say).
+
+    Parameters
+    ----------
+    others
+        Names of plans that plug-ins bring.
 
     Raises
     ------
     SearchError
-        None is left.
+        A plan that was asked for is not in the space, or none is left.
+    PlanError, PolicyError, PluginError
+        A plan that was asked for cannot be made.
     """
     found = []
-    for name in plan_names(space.device):
+    for name in (*built_in_names(space.device), *others):
+        plan = build_plan(name, space.graph, space.device)
         try:
-            found.append(Start(name, space.encode(build_plan(name, space.graph, space.device))))
-        except SpaceError:
-            continue
+            found.append(Start(name, space.encode(plan)))
+        except SpaceError as error:
+            if name in others:
+                raise SearchError(f"starts: {error}") from None
     if not found:
         raise SearchError(
             f"no built-in plan for {space.device.name} is in this space; hold fewer aspects than "
@@ -85,7 +112,7 @@ def repriced(
     risk_ppm
         Risk that a plan may take.
     """
-    prices = RulePrices(space, Measurer.of(space).risk)
+    prices = RulePrices.of(space)
     known = {start.row.tobytes() for start in starts}
     found: list[Start] = []
     for k in np.argsort(values[:, 0], kind="stable")[:REPRICED]:
@@ -95,3 +122,31 @@ def repriced(
                 known.add(row.tobytes())
                 found.append(Start(f"{starts[k].name} with rules at {share:.0%} of the risk", row))
     return tuple(found)
+
+
+def retuned(space: Space, row: Genes, risk_ppm: int) -> Genes:
+    """Return a plan at every setting of the clocks, with its own rescale rules and with new ones.
+
+    No kernel is elsewhere in them and nothing is cut otherwise: they tell what clocks and rules
+    alone bring, which no built-in plan chooses.
+
+    Parameters
+    ----------
+    row
+        Shape ``(genes,)``.
+    risk_ppm
+        Risk that a plan may take.
+
+    Returns
+    -------
+    Genes
+        Shape ``(plans, genes)``; plans that differ in clocks alone are neighbours.
+    """
+    prices = RulePrices.of(space)
+    places = [k for k, g in enumerate(space.genes) if g.aspect == CLOCKS]
+    proposed = (prices.proposed(row, share * risk_ppm) for share in RISK_SHARES)
+    ruled = {one.tobytes(): one for one in (row, *proposed)}
+    settings = list(product(*(range(space.counts[k]) for k in places)))
+    found = np.repeat(np.stack(list(ruled.values())), len(settings), axis=0)
+    found[:, places] = np.tile(np.array(settings, dtype=np.int16), (len(ruled), 1))
+    return found

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from search_cases import SHARDS, SMALL, budget, sha256, whole
 
-from experiments.results import versions
+from cost_models.device import FOLDER
 from experiments.search.backends import Backend, LostWorkerError, started
 from experiments.search.budget import Budget
 from experiments.search.drive import Run, finished_shard, search
 from experiments.search.journal import Journal
 from experiments.search.limits import parse_limits
 from experiments.search.objectives import SearchError
+from experiments.search.provenance import versions_of
 
 
 def loky_workers() -> list[int]:
@@ -136,7 +137,35 @@ def test_a_searcher_of_a_user_that_raises_is_named(
 
 def test_a_worker_with_other_versions_is_refused() -> None:
     with pytest.raises(SearchError, match=r"worker on .* has other versions \(.*, not 0.1\)"):
-        finished_shard(SMALL, 0, (), {**versions(), "numpy": "0.1"})
+        finished_shard(SMALL, 0, (), {**versions_of(SMALL), "numpy": "0.1"})
+
+
+def test_a_worker_with_another_device_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "phone.yaml"
+    text = (FOLDER / "snapdragon-865.yaml").read_text()
+    path.write_text(text)
+    problem = replace(SMALL, device=str(path))
+    prepared, known = problem.ground().prepared, versions_of(problem)
+    assert finished_shard(problem, 0, (), known, prepared).result == whole().finished[0].result
+    path.write_text(text.replace("memory_budget_bytes: {value: ", "memory_budget_bytes: {value: 1"))
+    said = (
+        r"device '.*phone.yaml' is another on .* than where the search was begun \(.*\.\.\.\); give"
+    )
+    with pytest.raises(SearchError, match=said):
+        finished_shard(problem, 0, (), known, prepared)
+
+
+def test_a_file_that_changes_is_searched_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "phone.yaml"
+    path.write_text((FOLDER / "snapdragon-865.yaml").read_text())
+    problem = replace(SMALL, device=str(path))
+    before = problem.ground()
+    assert problem.ground() is before
+    path.write_text((FOLDER / "snapdragon-888.yaml").read_text())
+    after = problem.ground()
+    assert after.device.sha256 != before.device.sha256
+    assert problem.sha256 != SMALL.sha256
+    assert problem.space().device.sha256 == after.device.sha256
 
 
 @pytest.mark.parametrize(

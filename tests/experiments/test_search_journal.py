@@ -93,7 +93,7 @@ def test_a_journal_of_other_versions_is_refused(
 ) -> None:
     path = tmp_path / "j"
     with monkeypatch.context() as patch:
-        patch.setattr(journals, "versions", lambda: {"numpy": "0.9", "numba": "0.1"})
+        patch.setattr(journals, "versions_of", lambda problem: {"numpy": "0.9", "numba": "0.1"})
         with Journal.open(path, SMALL):
             pass
     with pytest.raises(JournalError, match=r"other versions \(.*numba is '0.1' there and"):

@@ -72,7 +72,7 @@ const percent = (share, places = 1) => `${(100 * share).toFixed(places).replace(
 const MEASURES = {
   time_ns: { name: "expected step time", unit: "ms", scale: 1e6 },
   energy_pj: { name: "energy per step", unit: "J", scale: 1e12 },
-  risk_ppm: { name: "accuracy risk", unit: "ppm", scale: 1 },
+  risk_ppm: { name: "estimated risk", unit: "ppm", scale: 1 },
   memory_bytes: { name: "peak memory", unit: "MiB", scale: 1048576 },
 };
 

@@ -57,6 +57,7 @@ function panel(main, title, wide, build) {
 function remarks() {
   const lines = [
     data.hvx_only ? "HVX only: the matrix unit (HMX) of this DSP is not modelled." : null,
+    ...data.remarks,
     ...data.notes.map((note) => `Calibrated on something else: ${note}`),
   ].filter((line) => line !== null);
   return lines.length ? el("ul", { class: "small" }, ...lines.map((line) => el("li", {}, line))) : null;
