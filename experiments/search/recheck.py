@@ -62,19 +62,20 @@ def _wrong_shard(ground: Ground, one: ShardResult, most: int) -> str | None:
         return f"its number is beyond the last, {MOST_SHARDS - 1}"
     if one.evaluated > most:
         return f"evaluated is {one.evaluated}, and a shard of this search scores at most {most}"
-    genes, counts = len(ground.space.genes), ground.space.counts.tolist()
-    for found in one.found:
-        if len(found.genes) != genes:
-            return f"a plan has {len(found.genes)} genes, and those of the space have {genes}"
-        for gene, choice, count in zip(ground.space.genes, found.genes, counts, strict=True):
-            if choice >= count:
-                return (
-                    f"a plan has {gene.aspect}.{gene.subject} = {choice}; allowed: 0 to {count - 1}"
-                )
-        for name, limit in ground.limits.items():
-            value = found.values[OBJECTIVES.index(name)]
-            if value > limit:
-                return f"a plan is beyond the limit on {name}: {value}, and {limit} is allowed"
+    if not one.found:
+        return None
+    space = ground.space
+    odd = next((f for f in one.found if len(f.genes) != len(space.genes)), None)
+    if odd is not None:
+        return f"a plan has {len(odd.genes)} genes, and those of the space have {len(space.genes)}"
+    rows = np.stack([found.row for found in one.found])
+    for row, place in np.argwhere(rows >= space.counts):
+        gene, most = space.genes[place], space.counts[place] - 1
+        return f"a plan has {gene.aspect}.{gene.subject} = {rows[row, place]}; allowed: 0 to {most}"
+    for name, limit in ground.limits.items():
+        value = max(found.values[OBJECTIVES.index(name)] for found in one.found)
+        if value > limit:
+            return f"a plan is beyond the limit on {name}: {value}, and {limit} is allowed"
     return None
 
 
