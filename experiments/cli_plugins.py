@@ -123,12 +123,12 @@ def _print(rows: Sequence[dict[str, Any]], checked: bool) -> None:
         show(console, table("Checks", columns, checks, left=4, keys=2))
     else:
         for kind, title in TITLES.items():
-            cells = [
+            listed = [
                 (row["name"], _origin(row), "cannot be used" if row["error"] else row["about"])
                 for row in rows
                 if row["kind"] == kind
             ]
-            show(console, table(title, ("name", "from", "what it is"), cells, left=3))
+            show(console, table(title, ("name", "from", "what it is"), listed, left=3))
     for row in rows:
         if row["error"]:
             line(console, row["error"])

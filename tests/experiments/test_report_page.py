@@ -259,7 +259,7 @@ def test_robustness_is_told_by_verdict(tab: Browser, found: SearchResult) -> Non
     text = tab.value(f"{section('Does the gain')}.textContent")
     assert mine
     for gain in mine:
-        assert gain["rival"] in text
+        assert gain["rival"][:10] in text  # a long name is clipped
         assert gain["verdict"] in text
 
 
