@@ -15,6 +15,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.search.objectives import SearchError
+from kernels.threads import available_threads
 
 if TYPE_CHECKING:
     from joblib import Parallel
@@ -95,11 +96,6 @@ class Backend:
         return Backend(self.name, max(1, min(self.workers, _ray_cpus())), self._options)
 
 
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 @contextmanager
 def started(
     name: str = "processes", workers: int | None = None, address: str | None = None
@@ -138,7 +134,7 @@ def started(
         "initializer": _serve,
         "initargs": (os.getpid(),),
     }
-    yield Backend(name, workers or usable_cpus(), options)
+    yield Backend(name, workers or available_threads(), options)
 
 
 @contextmanager
@@ -195,7 +191,7 @@ def _connect(workers: int | None, address: str | None) -> None:
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
-        ray.init(num_cpus=workers or usable_cpus(), include_dashboard=False, **quiet)
+        ray.init(num_cpus=workers or available_threads(), include_dashboard=False, **quiet)
 
 
 def _ray_cpus() -> int:

@@ -76,7 +76,7 @@ def test_where_neither_clocks_nor_rules_are_searched_nothing_is_unlike() -> None
 
 RECIPE = """
 from sim.policies import Recipe
-MINE = Recipe("theirs", "the CPU alone, split", ("int8", "all-cpu", "vtcm-split"))
+MINE = Recipe("theirs", "the CPU alone, split", ("int8", "all-cpu", "vtcm-rule"))
 OTHER = Recipe("elsewhere", "another library", ("all-cpu",), {"library": "tflite"})
 """
 
