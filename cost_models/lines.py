@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,11 +60,14 @@ class LineFormat:
         What its lines are, for messages: ``samples``.
     error
         Raised for all that is wrong.
+    again
+        How to go on with a file, once it is mended; ``{path}`` stands for it.
     """
 
     schema: str
     what: str
     error: type[ValueError]
+    again: str = "run the same command again"
 
     def canonical(self, data: Mapping[str, Any]) -> str:
         """One spelling for equal data: sorted keys, no spaces, no NaN; else :attr:`error`."""
@@ -97,7 +101,8 @@ class LineFormat:
                 if 1 < number < len(lines):
                     raise self.error(
                         f"{name}, line {number}: damaged (its checksum does not fit); restore the "
-                        "file, or cut it before this line and run the same command again"
+                        "file, or cut it before this line and "
+                        + self.again.format(path=shlex.quote(name))
                     )
                 break
             records.append(data)
@@ -209,12 +214,18 @@ class LineFile:
             self._cut()
             raise self.form.error(
                 f"{self.path}: cannot be written ({error.strerror or error}); what was written "
-                "before is kept; make space and run the same command again"
+                f"before is kept; make space and {self._again()}"
             ) from None
         except BaseException:  # an interrupt between write and sync
             self._cut()
             raise
         self._end += len(line)
+
+    def _again(self) -> str:
+        """How to go on: from the start while nothing but the schema is written."""
+        begun = self._end > len(self.form.line({"schema": self.form.schema}))
+        again = self.form.again if begun else "run the same command again"
+        return again.format(path=shlex.quote(str(self.path)))
 
     def _cut(self) -> None:
         """Remove what a failed append left; if that fails too, the next one will."""

@@ -11,6 +11,8 @@ import sys
 try:  # Ctrl-C is told in one line from here on, and imports take most of the time to --help
     import os
     import signal
+    import threading
+    import warnings
     from collections.abc import Sequence
     from time import monotonic
     from typing import Annotated, Any, NoReturn
@@ -146,6 +148,9 @@ def main() -> None:
         last = stops[-1][1] if stops else -ONE_STOP_S
         stops.append((signal.Signals(number), monotonic()))
         if stops[-1][1] - last >= ONE_STOP_S:
+            # threads of libraries fail over what a signal to the whole group has ended already
+            threading.excepthook = lambda _: None
+            warnings.simplefilter("ignore")
             raise KeyboardInterrupt
 
     handled = [s for s in STOPS if signal.getsignal(s) != signal.SIG_IGN]  # nohup stays in force

@@ -12,13 +12,21 @@ from experiments.cli_common import CliError, JsonOption, deliver, stdout_console
 if TYPE_CHECKING:
     from sim.plugins import Plugins
 
+TITLES = {
+    "plan": "Plans",
+    "policy": "Policies",
+    "rescale rule": "Rescale rules",
+    "searcher": "Searchers",
+}
+"""What a table of each kind is called."""
+
 
 def plugins(
     names: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Plans, policies and rescale rules (my-rule:3) to check; default: list all.",
+            help="Plans, policies, rules (my-rule:3) or searchers to check; default: list all.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -47,20 +55,25 @@ def plugins(
 
 
 def _groups() -> tuple[Plugins[Any], ...]:
+    from experiments.search.registry import SEARCHERS
     from sim.policies.recipes import POLICIES, RECIPES
     from sim.rescaling import RULES
 
-    return RECIPES, POLICIES, RULES
+    return RECIPES, POLICIES, RULES, SEARCHERS
 
 
 def _about(known: Plugins[Any], name: str) -> str:
-    """Return a plan's summary, a policy's aspect, or how a rule is written."""
+    """Return what a plan or a searcher is, a policy's aspect, or how a rule is written."""
     from sim.policies.recipes import POLICIES, RECIPES
-    from sim.rescaling import pattern
+    from sim.rescaling import RULES, pattern
 
     if known is RECIPES:
         return str(known[name].summary)
-    return str(known[name].aspect) if known is POLICIES else pattern(name, known[name])
+    if known is POLICIES:
+        return str(known[name].aspect)
+    if known is RULES:
+        return pattern(name, known[name])
+    return (known[name].__doc__ or "").strip().partition("\n")[0].removesuffix(".")
 
 
 def _is_of(text: str, name: str, known: Plugins[Any]) -> bool:
@@ -73,12 +86,16 @@ def _is_of(text: str, name: str, known: Plugins[Any]) -> bool:
 def _wanted(names: Sequence[str], groups: Sequence[Plugins[Any]]) -> list[str]:
     for text in names:
         if not any(_is_of(text, name, known) for known in groups for name in known):
-            raise CliError(f"{text!r} is no plan, policy or rescale rule; `plugins` lists all")
+            raise CliError(
+                f"{text!r} is no plan, policy, rescale rule or searcher; `plugins` lists all"
+            )
     return list(dict.fromkeys(names))
 
 
 def _broken(known: Plugins[Any], name: str, text: str) -> str | None:
     """Return what breaks the rules of its group, if anything does."""
+    from experiments.search.conformance import SearcherConformanceError, check_searcher
+    from experiments.search.registry import SEARCHERS
     from sim.policies.conformance import PolicyConformanceError, check_policy, check_recipe
     from sim.policies.recipes import POLICIES, RECIPES
     from sim.policies.rule_conformance import check_rule
@@ -86,11 +103,12 @@ def _broken(known: Plugins[Any], name: str, text: str) -> str | None:
     checks: list[tuple[Plugins[Any], Callable[[], None]]] = [
         (RECIPES, lambda: check_recipe(known[name])),
         (POLICIES, lambda: check_policy(known[name])),
+        (SEARCHERS, lambda: check_searcher(known[name])),
     ]
     check = next((each for group, each in checks if group is known), lambda: check_rule(text))
     try:
         check()
-    except PolicyConformanceError as error:
+    except (PolicyConformanceError, SearcherConformanceError) as error:
         return str(error)
     return None
 
@@ -99,13 +117,30 @@ def _print(rows: Sequence[dict[str, Any]], checked: bool) -> None:
     from experiments.render import line, show, table
 
     console = stdout_console()
-    broken = "breaks a rule" if checked else "cannot be used"
-    cells = []
-    for row in rows:
-        good = "keeps to the rules" if checked else row["about"]
-        cells.append((row["kind"], row["name"], row["from"], broken if row["error"] else good))
-    columns = ("kind", "name", "from", "result" if checked else "what it is")
-    show(console, table("Plans, policies and rescale rules", columns, cells, left=4, keys=2))
+    if checked:
+        checks = [(row["kind"], row["name"], row["from"], _result(row)) for row in rows]
+        columns = ("kind", "name", "from", "result")
+        show(console, table("Checks", columns, checks, left=4, keys=2))
+    else:
+        for kind, title in TITLES.items():
+            listed = [
+                (row["name"], _origin(row), "cannot be used" if row["error"] else row["about"])
+                for row in rows
+                if row["kind"] == kind
+            ]
+            show(console, table(title, ("name", "from", "what it is"), listed, left=3))
     for row in rows:
         if row["error"]:
             line(console, row["error"])
+
+
+def _result(row: dict[str, Any]) -> str:
+    return "breaks a rule" if row["error"] else "keeps to the rules"
+
+
+def _origin(row: dict[str, Any]) -> str:
+    """Return who brings it, so short for our own that a line has room for what it is."""
+    from sim.plugins import OWN
+
+    whence = str(row["from"])
+    return "built in" if whence.partition(" ")[0] == OWN and " and " not in whence else whence

@@ -314,15 +314,24 @@ def _bound(outcome: Outcome) -> dict[str, Any] | None:
 
 def _print(result: SearchResult, found: Found) -> None:
     from experiments.render import show
-    from experiments.render_search import plans_table, robustness_text, summary, verified_table
+    from experiments.render_search import (
+        over_budget_text,
+        plans_table,
+        robustness_text,
+        summary,
+        verified_table,
+    )
     from experiments.search.projection import projected
     from experiments.search.why_text import print_change
 
     console = stdout_console()
+    memory = found.outcome.problem.ground().device.memory
+    budget_bytes = int(memory.training_budget_bytes.value)
     show(
         console,
-        plans_table(result),
+        plans_table(result, budget_bytes),
         summary(result, projected(found.outcome.finished, workers=result.run.workers)),
+        *filter(None, [over_budget_text(result, budget_bytes)]),
     )
     if found.why is not None:
         print_change(console, found.why)

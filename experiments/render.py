@@ -53,6 +53,11 @@ def mib(size_bytes: int) -> str:
     return number(size_bytes / 2**20, 3)
 
 
+def budget_mark(size_bytes: int, budget_bytes: int) -> str:
+    """What follows a size in a table: ``!`` where it is more than the memory budget."""
+    return "!" if size_bytes > budget_bytes else ""
+
+
 def kib(size_bytes: int) -> str:
     """Bytes as KiB, without decimals where they are zero."""
     return f"{size_bytes / 2**10:.6g}"

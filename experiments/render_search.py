@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from experiments.cli_common import say
-from experiments.render import counted, joules, mib, ms, number, percent, table
+from experiments.render import budget_mark, counted, joules, mib, ms, number, percent, table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -67,15 +67,20 @@ def watching(quiet: bool, bound: Bound | None) -> Iterator[Callable[[Run], None]
         with console.status("starting") as status:
             yield lambda run: status.update(progress_line(run, bound))
         return
-    said = -PLAIN_EVERY_S
+    said, unsaid = -PLAIN_EVERY_S, ""
 
     def plainly(run: Run) -> None:
-        nonlocal said
+        nonlocal said, unsaid
+        unsaid = progress_line(run, bound)
         if monotonic() - said >= PLAIN_EVERY_S:
-            said = monotonic()
-            say(progress_line(run, bound))
+            say(unsaid)
+            said, unsaid = monotonic(), ""
 
-    yield plainly
+    try:
+        yield plainly
+    finally:  # the last line is how far it came
+        if unsaid:
+            say(unsaid)
 
 
 def best_baseline(result: SearchResult) -> BaselinePlan | None:
@@ -84,18 +89,19 @@ def best_baseline(result: SearchResult) -> BaselinePlan | None:
     return min(rivals, key=lambda plan: plan.time_ns, default=None)
 
 
-def plans_table(result: SearchResult) -> Group:
-    """Return baselines and front, all measures of each."""
+def plans_table(result: SearchResult, budget_bytes: int) -> Group:
+    """Return baselines and front, all measures of each; ``!`` is over the memory budget."""
     names = ("time", "energy", "memory", "risk")
     problem, fastest = result.manifest.problem, best_baseline(result)
     rows = []
     for one in sorted(result.baselines, key=lambda plan: plan.time_ns):
-        rows.append((one.name + (" (-)" if one.left_out else ""), *_cells(one, names), ""))
+        name = one.name + (" (-)" if one.left_out else "")
+        rows.append((name, *_cells(one, names, budget_bytes), ""))
     rows.append(("found:", *[""] * len(names), ""))
     for plan in _listed(result.front):
         saved = percent(1 - plan.time_ns / fastest.time_ns) if fastest else ""
         mark = " *" if plan.id == result.chosen else ""
-        rows.append((plan.id + mark, *_cells(plan, names), saved))
+        rows.append((plan.id + mark, *_cells(plan, names, budget_bytes), saved))
     title = f"{problem['model']}, batch {problem['batch']}, {problem['device']}: predicted"
     return table(title, ("plan", *(TITLES[n] for n in names), "faster %"), rows)
 
@@ -108,9 +114,22 @@ def _listed(front: Sequence[FrontPlan]) -> list[FrontPlan]:
     return [front[place] for place in places]
 
 
-def _cells(plan: Measures, names: Sequence[str]) -> list[str]:
+def _cells(plan: Measures, names: Sequence[str], budget_bytes: int) -> list[str]:
     columns = {"time": "time_ns", "energy": "energy_pj", "memory": "memory_bytes"}
-    return [SHOWS[n](getattr(plan, columns.get(n, "risk_ppm"))) for n in names]
+    marks = {"memory": budget_mark(plan.memory_bytes, budget_bytes)}
+    return [SHOWS[n](getattr(plan, columns.get(n, "risk_ppm"))) + marks.get(n, "") for n in names]
+
+
+def over_budget_text(result: SearchResult, budget_bytes: int) -> str:
+    """Return which plans take more memory than the device lends to training; empty if none does."""
+    plans = [*((b.name, b) for b in result.baselines), *((f.id, f) for f in _listed(result.front))]
+    over = [name for name, plan in plans if budget_mark(plan.memory_bytes, budget_bytes)]
+    if not over:
+        return ""
+    return (
+        f"! over the memory budget of {mib(budget_bytes)} MiB: {', '.join(over)}; "
+        f"--limit memory={budget_bytes} leaves such plans out"
+    )
 
 
 def summary(result: SearchResult, projection: Projection | None) -> str:

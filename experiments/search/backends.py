@@ -24,6 +24,7 @@ T = TypeVar("T")
 Call = tuple[Callable[..., T], tuple[Any, ...]]
 """A function and its arguments."""
 BACKENDS = ("processes", "ray", "serial")
+ONE_PROCESS = "mandheling-one-process"
 RAY_MISSING = (
     "--backend ray needs Ray, which is not installed; pip install 'mandheling-sandbox[cluster]'"
 )
@@ -67,7 +68,7 @@ class Backend:
                 n_jobs=self.workers,
                 return_as="generator_unordered",
                 batch_size=1,
-                pre_dispatch="n_jobs",
+                pre_dispatch=self.workers,
             ) as parallel,
         ):
             yield lambda calls: self._results(parallel, calls)
@@ -75,6 +76,8 @@ class Backend:
     @property
     def joblib_name(self) -> str:
         """What joblib knows it by."""
+        if self.name == "processes" and self.workers == 1:
+            return ONE_PROCESS
         return {"serial": "sequential", "processes": "loky", "ray": "mandheling-ray"}[self.name]
 
     def _results(self, parallel: Parallel, calls: Iterable[Call[T]]) -> Iterator[T]:
@@ -129,12 +132,39 @@ def started(
             raise SearchError(f"backend 'serial' has 1 worker, not {workers}; take 'processes'")
         yield Backend(name, 1, {})
         return
+    workers = workers or available_threads()
+    if workers == 1:
+        _register_one_process()
     options = {
         "inner_max_num_threads": 1,
         "initializer": _serve,
         "initargs": (os.getpid(),),
     }
-    yield Backend(name, workers or available_threads(), options)
+    yield Backend(name, workers, options)
+
+
+def _register_one_process() -> None:
+    """Make joblib run calls in one worker process: by itself it runs them in this one.
+
+    There, a searcher that kills its process would kill the search.
+    """
+    from joblib import register_parallel_backend
+    from joblib._parallel_backends import LokyBackend
+
+    class OneProcess(LokyBackend):  # type: ignore[misc]
+        """Says that it runs two calls at a time, and has a single worker."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            """Return 2, below which joblib asks no backend."""
+            return 2
+
+        def configure(self, *given: Any, **options: Any) -> int:
+            """Make the worker; no process is started before the first call."""
+            jobs: int = super().configure(*given, **options)
+            self._workers._resize(1)
+            return jobs
+
+    register_parallel_backend(ONE_PROCESS, OneProcess)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from cost_models.device import load_device
 from experiments.search.ground import space_around
 from experiments.search.objectives import SearchError, Values
 from experiments.search.protocol import Searcher, SearcherFactory
+from experiments.search.shard import checked_batch
 from sim.autodiff import training_graph
 from sim.encoding import HELD, Genes, Space
 from sim.zoo import load_model
@@ -124,10 +125,12 @@ class _Case:
             return False
         except SearcherConformanceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.fail(f"it raised {type(error).__name__} when it was made: {error}")
-        if not isinstance(batch, int) or batch < 1:
-            self.fail(f"its batch is {batch!r}; give a whole number of at least 1")
+        try:
+            checked_batch(batch)
+        except SearchError as error:
+            self.fail(str(error))
         return True
 
     def check(self) -> None:
@@ -184,7 +187,7 @@ class _Case:
         """Call a method; an exception breaks the rules."""
         try:
             result: Genes = getattr(searcher, method)(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             told = "" if method == "tell" else ", ".join(map(str, arguments))
             self.fail(f"{method}({told}) raised {type(error).__name__}: {error}")
         return result

@@ -21,6 +21,7 @@ from experiments.search.journal import Finished, Journal
 from experiments.search.objectives import SearchError, places
 from experiments.search.problem import Problem
 from experiments.search.provenance import differing, versions_of
+from experiments.search.recheck import recheck
 from experiments.search.shard import run_shard
 
 LOSSES = 3
@@ -166,10 +167,11 @@ def search(
     ------
     SearchError
         The problem cannot be searched; workers are lost again and again; the journal cannot be
-        written. What was finished before is in the journal.
+        written, or holds what no shard can have found. What was finished before is in the journal.
     """
     run = Run(problem, budget, backend, journal, dict(journal.finished) if journal else {})
     run.front = merge(problem.objectives, *(one.result.found for one in run.finished.values()))
+    _recheck(run, run.finished, run.front)
     losses = 0
     while not _used_up(run):
         before = run.ran
@@ -256,7 +258,7 @@ def finished_shard(
     problem.ground(prepared)
     try:
         result = run_shard(problem, shard, elites)
-    except Exception as error:  # a user's searcher may raise anything
+    except (Exception, SystemExit) as error:  # a user's searcher may raise anything, or exit
         if is_own(error):
             raise
         raise SearchError(
@@ -278,12 +280,20 @@ def merged(problem: Problem, finished: dict[int, Finished], shards: int) -> tupl
     return merge(problem.objectives, *(finished[k].result.found for k in range(shards)))
 
 
+def _recheck(run: Run, shards: Iterable[int], front: tuple[Found, ...]) -> None:
+    """Refuse shards of a journal, or of workers, that this problem cannot have had."""
+    where = "" if run.journal is None else f"{run.journal.path}: "
+    recheck(run.problem, [run.finished[k].result for k in shards], front, where)
+
+
 def _outcome(run: Run) -> Outcome:
     shards = min(_prefix(run.finished), run.budget.shards or MOST_SHARDS)
+    front = merged(run.problem, run.finished, shards)
+    _recheck(run, range(shards), front)
     return Outcome(
         run.problem,
         tuple(run.finished[k] for k in range(shards)),
-        merged(run.problem, run.finished, shards),
+        front,
         run.ran,
         run.seconds,
         run.lost,

@@ -7,6 +7,7 @@ was stopped, in whatever way, goes on from its journal, and no finished shard ru
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class JournalError(SearchError):
     """A journal cannot be used; the message names file and line, and says what to do."""
 
 
-FORMAT = LineFormat(SCHEMA, "finished shards", JournalError)
+AGAIN = "go on with: mandheling search --resume {path}"
+FORMAT = LineFormat(SCHEMA, "finished shards", JournalError, AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def _content(lines: Lines, name: str) -> JournalContent:
     problem, header = _read_header(lines.records[0], f"{name}, line 2")
     finished: dict[int, Finished] = {}
     for number, data in enumerate(lines.records[1:], 3):
-        one = _read_shard(data, f"{name}, line {number}")
+        one = _read_shard(data, name, number)
         if one.result.shard in finished:
             raise JournalError(
                 f"{name}, line {number}: shard {one.result.shard} is there twice; remove one line"
@@ -209,12 +211,13 @@ def _read_header(data: Mapping[str, Any], where: str) -> tuple[Problem, Mapping[
         raise JournalError(f"{where}: {error}") from None
 
 
-def _read_shard(data: Mapping[str, Any], where: str) -> Finished:
+def _read_shard(data: Mapping[str, Any], path: str, line: int) -> Finished:
+    where = f"{path}, line {line}"
     wall = whole(data.get("wall_ms"), 0, LONGEST_MS)
     if data.keys() != {"shard", "wall_ms"} or not isinstance(data["shard"], dict) or wall is None:
         raise JournalError(
             f"{where}: holds {short(dict(data))}; a finished shard with wall_ms must come; "
-            "cut the file before this line and run the same command again"
+            f"cut the file before this line and {AGAIN.format(path=shlex.quote(path))}"
         )
     try:
         return Finished(ShardResult.from_json(data["shard"]), wall)

@@ -21,6 +21,7 @@ from cost_models.reading import each_key_once, read_bytes
 from experiments.cli_common import NOTE
 from experiments.search.backends import Backend
 from experiments.search.baselines import baselines, comparison_note
+from experiments.search.contradictions import check_consistent, check_numbers
 from experiments.search.drive import Outcome
 from experiments.search.front import front_sha256
 from experiments.search.objectives import COLUMNS, SearchError
@@ -126,7 +127,7 @@ class SearchResult(Part):
     bound: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     why: dict[str, Any] | None = None
-    verified: list[dict[str, Any]] | dict[str, Any] | None = None
+    verified: dict[str, Any] | None = None
     progress: tuple[tuple[int, int, int], ...]
 
     @property
@@ -145,7 +146,8 @@ class SearchResult(Part):
         Raises
         ------
         SearchError
-            It is another schema or version, or a field is missing, unknown or not allowed.
+            It is another schema or version; a field is missing, unknown or not allowed; or fields
+            contradict each other.
         """
         known = document if isinstance(document, dict) else {}
         if known.get("schema") != SCHEMA:
@@ -155,12 +157,12 @@ class SearchResult(Part):
                 f"{where}: version {known.get('version')!r} of the schema; this version reads "
                 f"{VERSION}: search again"
             )
+        check_numbers(known, where)
         try:
             found = cls.model_validate(known)
         except ValidationError as error:
             raise SearchError(one_line(where, cls, error)) from None
-        if found.chosen not in {plan.id for plan in found.front}:
-            raise SearchError(f"{where}: chosen: {found.chosen!r} is no plan of the front")
+        check_consistent(found, where)
         return found
 
     @classmethod
@@ -181,7 +183,7 @@ class Extras:
     bound: Mapping[str, Any] | None = None
     robustness: Mapping[str, Any] | None = None
     why: Mapping[str, Any] | None = None
-    verified: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
+    verified: Mapping[str, Any] | None = None
 
 
 def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResult:

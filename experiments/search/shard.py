@@ -21,6 +21,7 @@ from sim.encoding import Genes
 
 FINALISTS = 16
 """Plans of a shard that are scored by the expected step at its end."""
+LARGEST_BATCH = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,21 @@ def explore(
     rows = np.stack([*(f.row for f in earlier), *(s.row for s in ground.starts)])
     scorer, archive = Scorer(ground), Archive(FINALISTS)
     searcher = factory(ground.space, rows, seed, ground.objectives)
+    size = checked_batch(searcher.batch)
     searcher.begin(evaluations, shard)
     batch, evaluated = rows, 0
     while len(batch):
         values = scorer(batch)
         archive.add(batch, values)
         searcher.tell(batch, values)
-        wanted = min(searcher.batch, evaluations - evaluated)
+        wanted = min(size, evaluations - evaluated)
         batch = checked(ground, searcher.ask(wanted), wanted) if wanted else batch[:0]
         evaluated += len(batch)
+    if not evaluated and shard == 0:  # later ones may lie beyond the end of a small space
+        raise SearchError(
+            f"the searcher asked for no plan at once in shard 0; return up to {size} plans, and "
+            "none only when nothing is left to try"
+        )
     finalists = _expected(ground, archive.rows())
     known = () if earlier else ground.feasible
     return ShardResult(shard, evaluated, merge(ground.objectives, finalists, known))
@@ -123,6 +130,22 @@ def _expected(ground: Ground, rows: Genes) -> list[Found]:
     values = ground.measurer(rows, "expected", memory=True)
     inside = ground.excess_ppm(values) == 0
     return [Found.of(row, v) for row, v, ok in zip(rows, values, inside, strict=True) if ok]
+
+
+def checked_batch(batch: object) -> int:
+    """Return how many plans a searcher wants to be asked for at a time.
+
+    Raises
+    ------
+    SearchError
+        It is no whole number of at least 1.
+    """
+    size = whole(batch, 1, LARGEST_BATCH)
+    if size is None:
+        raise SearchError(
+            f"the searcher's batch is {short(batch)}; give a whole number from 1 to {LARGEST_BATCH}"
+        )
+    return size
 
 
 def checked(ground: Ground, batch: Genes, wanted: int) -> Genes:

@@ -138,6 +138,7 @@ class Space:
         found = found_choices(graph, device, base, held, palettes)
         genes = tuple(Gene(*key, choices) for key, choices in found.items())
         counts = np.array([len(g.choices) for g in genes], dtype=np.int64)
+        counts.flags.writeable = False  # a searcher that changed it would change every check
         index = {g.key: k for k, g in enumerate(genes)}
         return cls(graph, device, base, held, genes, counts, index)
 

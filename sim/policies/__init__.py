@@ -13,7 +13,7 @@ from sim.policies.base import (
     Situation,
 )
 from sim.policies.build import build, build_plan, decide, plan_names
-from sim.policies.recipes import BASELINES, POLICIES, RECIPES, TECHNIQUES, Recipe
+from sim.policies.recipes import BASELINES, POLICIES, RECIPES, TECHNIQUES, Recipe, RecipeError
 
 __all__ = [
     "BASELINES",
@@ -29,6 +29,7 @@ __all__ = [
     "PolicyError",
     "PrecisionPolicy",
     "Recipe",
+    "RecipeError",
     "RescalePolicy",
     "Situation",
     "build",

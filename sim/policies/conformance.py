@@ -27,7 +27,7 @@ from sim.graph import TrainingGraph
 from sim.lowering import cost_model, draft_before
 from sim.model import INPUT, ModelBuilder
 from sim.plan import Plan, PlanError
-from sim.plugins import described
+from sim.plugins import PluginError, described
 from sim.policies.base import Policy, Situation
 from sim.policies.build import available, decide, made, named_policies
 from sim.policies.numeric import AllInt8
@@ -105,8 +105,9 @@ def check_recipe(
 ) -> None:
     """Verify that a named plan may be used by anyone, on any model and device that has its unit.
 
-    Each of its policies passes :func:`check_policy`; made twice, the plan is the same; the plan
-    can be lowered, and its timelines pass all conservation checks.
+    Each of its policies exists and passes :func:`check_policy`; made twice, the plan is the same;
+    the plan can be lowered, and its timelines pass all conservation checks. Fields of the wrong
+    kind are refused when the recipe is made.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def check_recipe(
         raise PolicyConformanceError(f"{recipe!r} is no Recipe; make one of sim.policies.Recipe")
     models = default_graphs() if graphs is None else tuple(graphs)
     targets = tuple(map(load_device, DEVICES)) if devices is None else tuple(devices)
-    for policy in named_policies(recipe.policies):
+    for policy in _policies_of(recipe):
         check_policy(policy, models, targets)
     for graph in models:
         for device in (each for each in targets if available(recipe, each)):
@@ -135,6 +136,13 @@ def check_recipe(
                 raise PolicyConformanceError(f"{where}: it cannot be run: {error}") from error
             if plan != again:
                 raise PolicyConformanceError(f"{where}: made twice, it is not the same")
+
+
+def _policies_of(recipe: Recipe) -> list[Policy]:
+    try:
+        return named_policies(recipe.policies)
+    except (PlanError, PluginError) as error:
+        raise PolicyConformanceError(f"plan {recipe.name!r}: {error}") from error
 
 
 def default_graphs() -> tuple[TrainingGraph, ...]:

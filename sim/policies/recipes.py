@@ -11,9 +11,11 @@ Recipes and policies of other distributions join by the entry points ``mandhelin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from cost_models.errors import shown
+from sim.plan import PlanError
 from sim.plugins import Plugins
 from sim.policies.base import Policy
 from sim.policies.numeric import AllHalf, AllInt8, OneRule, VtcmSplit
@@ -27,9 +29,28 @@ time; 4 skips 93 % of the scans on VGG-11 and LeNet at equal accuracy.
 """
 
 
+NEEDS = ("", "dsp", "gpu", "mcu")
+"""What a recipe may say that a device must have."""
+
+
+class RecipeError(PlanError):
+    """A recipe is made of the wrong things; the message names recipe, field and value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a named plan is made: policies, choices for the step, then techniques to adopt."""
+    """How a named plan is made: policies, choices for the step, then techniques to adopt.
+
+    Raises
+    ------
+    RecipeError
+        A field is of another kind than it should be, or has a value that is not allowed.
+
+    Examples
+    --------
+    >>> Recipe("mine", "INT8 on all big cores", ("int8", "all-cpu")).policies
+    ('int8', 'all-cpu')
+    """
 
     name: str
     summary: str
@@ -39,6 +60,35 @@ class Recipe:
     techniques: tuple[str, ...] = ()
     needs: str = ""
     """What the device must have: ``dsp``, ``gpu``, ``mcu``, or nothing of these."""
+
+    def __post_init__(self) -> None:
+        for name, text in (("name", self.name), ("summary", self.summary), ("needs", self.needs)):
+            if not isinstance(text, str):
+                raise self._refusal(name, text, "give a text; policies come after the summary")
+        if not isinstance(self.policies, tuple):
+            raise self._refusal("policies", self.policies, "give a tuple, like ('int8',)")
+        for policy in self.policies:
+            if not isinstance(policy, Policy | str):
+                wanted = "each is a Policy (an instance, no class) or the name of one"
+                raise self._refusal("policies", policy, wanted)
+        if not isinstance(self.settings, Mapping) or not _are_texts(self.settings.items()):
+            wanted = "give a mapping from settings to choices, all of them texts"
+            raise self._refusal("settings", self.settings, wanted)
+        if not isinstance(self.techniques, tuple) or not all(
+            technique in tuple(TECHNIQUES) for technique in self.techniques
+        ):
+            wanted = f"give a tuple of some of {', '.join(TECHNIQUES)}"
+            raise self._refusal("techniques", self.techniques, wanted)
+        if self.needs not in NEEDS:
+            wanted = f"choose one of {', '.join(NEEDS[1:])}, or '' for none of them"
+            raise self._refusal("needs", self.needs, wanted)
+
+    def _refusal(self, name: str, value: object, wanted: str) -> RecipeError:
+        return RecipeError(f"recipe {shown(self.name)}: {name} is {shown(value)}; {wanted}")
+
+
+def _are_texts(pairs: Iterable[tuple[object, object]]) -> bool:
+    return all(isinstance(text, str) for pair in pairs for text in pair)
 
 
 TECHNIQUES: dict[str, str] = {

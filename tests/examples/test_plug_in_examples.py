@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -18,24 +19,30 @@ from sim.policies.rule_conformance import check_rule
 from sim.rescaling import RULES
 from sim.zoo import load_model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 ORIGIN = "mandheling-examples 0.1.0"
 CapSys = pytest.CaptureFixture[str]
+
+
+def install(source: Path, folder: Path) -> None:
+    """Let pip install a distribution into a folder."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+    ran = subprocess.run(
+        [*pip, *offline, "--target", str(folder), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which pip has installed the examples."""
     folder = tmp_path_factory.mktemp("examples")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
-    ran = subprocess.run(
-        [*pip, *offline, "--target", str(folder), str(EXAMPLES)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    install(EXAMPLES, folder)
     return folder
 
 
@@ -101,6 +108,8 @@ def test_the_rescaling_example_trains(tmp_path: Path, capsys: CapSys) -> None:
 
 @pytest.mark.usefixtures("examples")
 def test_the_command_lists_and_checks_them(monkeypatch: pytest.MonkeyPatch, capsys: CapSys) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
     def run(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["mandheling", "plugins", *words])
         with pytest.raises(SystemExit) as end:
@@ -108,10 +117,29 @@ def test_the_command_lists_and_checks_them(monkeypatch: pytest.MonkeyPatch, caps
         assert end.value.code == 0
         return capsys.readouterr().out
 
-    listed = [line.split() for line in run().splitlines()]
-    assert [line[:3] for line in listed if "mandheling-examples" in line] == [
-        ["plan", "spill", "mandheling-examples"],
-        ["policy", "spill", "mandheling-examples"],
-        ["rescale", "rule", "cautious"],
-    ]
+    listing = run()
+    assert max(map(len, listing.splitlines())) <= 80
+    found = [line.split() for line in listing.splitlines()]
+    theirs = [line[:2] for line in found if "mandheling-examples" in line]
+    assert theirs == [[name, "mandheling-examples"] for name in ("spill", "spill", "cautious")]
+    assert ["annealing", "built", "in"] in [line[:3] for line in found]
     assert run("cautious:4").count("keeps to the rules") == 1
+    assert run("random").count("keeps to the rules") == 1
+
+
+def test_the_guide_can_be_installed_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/guides/plug-in.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(toml|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (project,) = [text for kind, text in blocks if kind == "toml"]
+    module = [text for _, text in blocks if text.startswith("# my_plug_ins.py")]
+    source, site = tmp_path / "my-plug-ins", tmp_path / "site"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(project, encoding="utf-8")
+    (source / "my_plug_ins.py").write_text("\n".join(module), encoding="utf-8")
+    install(source, site)
+    monkeypatch.syspath_prepend(str(site))
+    assert RECIPES.origin("my-plan") == RULES.origin("patient") == "my-plug-ins 0.1.0"
+    check_recipe(RECIPES["my-plan"])
+    check_rule("patient:8")

@@ -262,8 +262,8 @@ REFUSED: dict[str, tuple[Callable[[SearchResult], str], str]] = {
         "time_ns is 7 in the result",
     ),
     "another risk": (
-        lambda r: broken(r, lambda c: c["front"][0].update(risk_ppm=999_999)),
-        "risk_ppm is 999999 in the result",
+        lambda r: broken(r, lambda c: c["front"][0].update(risk_ppm=1)),
+        "risk_ppm is 1 in the result",
     ),
     "another device": (
         lambda r: broken(r, lambda c: c["manifest"].update(device_sha256="0" * 64)),
@@ -276,6 +276,78 @@ REFUSED: dict[str, tuple[Callable[[SearchResult], str], str]] = {
     "no batch": (
         lambda r: broken(r, lambda c: c["manifest"]["problem"].pop("batch")),
         "manifest.problem: batch: is missing",
+    ),
+    "no number": (
+        lambda r: broken(r, lambda c: c["run"].update(seconds=float("inf"))),
+        "run.seconds: inf is not allowed; give a finite number",
+    ),
+    "a number beyond 64 bits": (
+        lambda r: broken(r, lambda c: c["limits"].update(energy=10**400)),
+        "limits.energy: 1000",
+    ),
+    "an unknown objective": (
+        lambda r: broken(r, lambda c: c.update(objectives=["speed"])),
+        "objectives: objective 'speed' is unknown",
+    ),
+    "an objective twice": (
+        lambda r: broken(r, lambda c: c.update(objectives=["time", "time"])),
+        "objectives: objectives time,time name one twice",
+    ),
+    "objectives of another search": (
+        lambda r: broken(r, lambda c: c.update(objectives=["time"])),
+        "in manifest.problem; give the same",
+    ),
+    "an unknown limit": (
+        lambda r: broken(r, lambda c: c["limits"].update(speed=3)),
+        "limits: limit on 'speed': unknown",
+    ),
+    "two plans of one name": (
+        lambda r: broken(r, lambda c: c["front"][1].update(id=c["front"][0]["id"])),
+        "front: id 'P1' is there 2 times",
+    ),
+    "a plan named as a baseline": (
+        lambda r: broken(r, lambda c: c["front"][1].update(id="baseline:mandheling")),
+        "is that of a baseline",
+    ),
+    "a baseline on the front": (
+        lambda r: broken(
+            r,
+            lambda c: c["front"].append(
+                next(
+                    {k: v for k, v in one.items() if k not in ("name", "left_out")}
+                    | {"id": "Z", "genes": []}
+                    for one in c["baselines"]
+                    if one["name"] == "mnn-fp32"
+                )
+            ),
+        ),
+        "front: 'Z' is no better in any objective than another plan",
+    ),
+    "another plan chosen": (
+        lambda r: broken(r, lambda c: c.update(chosen=c["front"][1]["id"])),
+        "chosen: is 'P2', and 'P1' is best in time",
+    ),
+    "a front beyond its limit": (
+        lambda r: broken(r, lambda c: c["limits"].update(memory=1)),
+        "and limits allow 1; leave it out",
+    ),
+    "a negative bound": (
+        lambda r: broken(
+            r, lambda c: c.update(bound={"time_ns": -5, "method": "x", "parts": {}, "seconds": 1.0})
+        ),
+        "bound.time_ns: -5 is not allowed; give 0 to",
+    ),
+    "robustness of another shape": (
+        lambda r: broken(r, lambda c: c.update(robustness={"x": 1})),
+        "robustness.worlds",
+    ),
+    "trainings of another shape": (
+        lambda r: broken(r, lambda c: c.update(verified={"rows": [{}]})),
+        "verified.",
+    ),
+    "progress that ends early": (
+        lambda r: broken(r, lambda c: c["progress"].pop()),
+        "progress: ends with",
     ),
     "a plan of another graph": (
         lambda r: broken(r, lambda c: c["front"][0]["plan"].update(graph_hash="0" * 64)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from cost_models.device import FOLDER
 from experiments.search.backends import Backend, LostWorkerError, started
 from experiments.search.budget import Budget
 from experiments.search.drive import Run, finished_shard, search
+from experiments.search.front import Found
 from experiments.search.journal import Journal
 from experiments.search.limits import parse_limits
-from experiments.search.objectives import SearchError
+from experiments.search.objectives import COLUMNS, SearchError
 from experiments.search.provenance import versions_of
 
 
@@ -86,6 +88,69 @@ def test_what_is_in_the_journal_does_not_run_again(tmp_path: Path) -> None:
     assert sha256(fewer) == sha256(whole(2))
 
 
+def changed(found: Found, column: str, value: int) -> Found:
+    """A plan with another figure."""
+    values = list(found.values)
+    values[COLUMNS.index(column)] = value
+    return Found(tuple(values), found.genes)
+
+
+ABSURD: dict[str, tuple[Callable[[Found], Found], str]] = {
+    "a figure of 0": (
+        lambda f: changed(f, "time_ns", 0),
+        r"j: shard 3: time_ns of a plan is 0, and \d{6,} when scored; .*line of shard 3",
+    ),
+    "energy of another plan": (
+        lambda f: changed(f, "energy_pj", f.values[1] // 2),
+        r"shard 3: energy_pj of a plan is \d+, and \d+ when scored",
+    ),
+    "beyond a limit": (
+        lambda f: changed(f, "risk_ppm", 2**63 - 1),
+        r"shard 3: a plan is beyond the limit on risk: 9\d{18}, and \d+ is allowed",
+    ),
+    "too few genes": (
+        lambda f: Found(f.values, f.genes[:2]),
+        r"shard 3: a plan has 2 genes, and those of the space have \d\d",
+    ),
+    "no such choice": (
+        lambda f: Found(f.values, (32767, *f.genes[1:])),
+        r"shard 3: a plan has \S+ = 32767; allowed: 0 to \d",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_a_journal_of_what_no_search_finds_is_refused_by_its_shard(
+    case: str, tmp_path: Path
+) -> None:
+    change, message = ABSURD[case]
+    known = whole().finished[3]
+    found = tuple(change(one) for one in known.result.found)
+    with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
+        for one in whole().finished[:3]:
+            journal.add(one)
+        journal.add(replace(known, result=replace(known.result, found=found)))
+        with pytest.raises(SearchError, match=message):
+            search(SMALL, budget(4), backend, journal)
+
+
+def test_a_shard_that_scored_more_than_its_portion_is_refused(tmp_path: Path) -> None:
+    known = whole().finished[0]
+    with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
+        journal.add(replace(known, result=replace(known.result, evaluated=2**53)))
+        with pytest.raises(SearchError, match=r"shard 0: evaluated is 90.*scores at most 12; it"):
+            search(SMALL, budget(1), backend, journal)
+
+
+def test_one_process_is_a_process_and_may_die() -> None:
+    with started("processes", 1) as backend:
+        with backend.pool() as results:
+            (there,) = results([(os.getpid, ())])
+        assert there != os.getpid()
+        with pytest.raises(LostWorkerError), backend.pool() as results:
+            list(results([(os._exit, (3,))]))
+
+
 def test_a_shard_missing_in_the_middle_is_run_before_it_counts(tmp_path: Path) -> None:
     with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
         for one in (0, 2, 3):  # as after a crash of two workers
@@ -112,26 +177,28 @@ RAISES = """
 from experiments.search import Searcher
 class Broken(Searcher):
     def ask(self, n):
-        raise ZeroDivisionError("no luck")
+        raise {raised}
     def tell(self, batch, values):
         pass
 """
 
 
-def test_a_searcher_of_a_user_that_raises_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "raised"),
+    [("luckless", 'ZeroDivisionError("no luck")'), ("leaver", 'SystemExit("no luck")')],
+)
+def test_a_searcher_of_a_user_that_raises_or_exits_is_named(
+    name: str, raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "luckless.py").write_text(RAISES)
-    info = tmp_path / "luckless-1.0.dist-info"
+    (tmp_path / f"{name}.py").write_text(RAISES.format(raised=raised))
+    info = tmp_path / f"{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: luckless\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[mandheling.searchers]\nluckless = luckless:Broken\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[mandheling.searchers]\n{name} = {name}:Broken\n")
     monkeypatch.syspath_prepend(tmp_path)
-    problem = replace(SMALL, searcher="luckless")
-    with (
-        started("serial") as backend,
-        pytest.raises(SearchError, match="shard 0, searcher 'luckless': ZeroDivisionError: no lu"),
-    ):
+    problem = replace(SMALL, searcher=name)
+    message = f"shard 0, searcher '{name}': {raised.partition('(')[0]}: no luck"
+    with started("serial") as backend, pytest.raises(SearchError, match=message):
         search(problem, budget(), backend)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -18,7 +19,14 @@ from experiments.search.result import SearchResult
 def begun(*arguments: object) -> subprocess.Popen[str]:
     """Start a search in a process of its own."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(command(*arguments), cwd=ROOT, stderr=pipe, stdout=pipe, text=True)
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=ROOT,
+        stderr=pipe,
+        stdout=pipe,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finished(journal: Path) -> int:
@@ -99,13 +107,16 @@ def test_workers_end_with_a_search_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, times: int) -> None:
     out = tmp_path / "run.json"
     journal = Path(f"{out}.journal")
     process = begun(*OPTIONS, "-o", out, "--budget", "10000-shards", "--workers", "2")
     while process.poll() is None and finished(journal) < 2:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    for _ in range(times):  # to the whole group, as a terminal sends it
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.02)
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert printed == ""

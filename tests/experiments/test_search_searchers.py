@@ -124,7 +124,7 @@ class NoBatch(RandomSearch):
         (GivesUp, r"ask\(1\) returned no plan at once"),
         (RefusesAll, "refuses every space and objective"),
         (Unborn, "raised KeyError when it was made: 'budget'"),
-        (NoBatch, "its batch is 0; give a whole number of at least 1"),
+        (NoBatch, "the searcher's batch is 0; give a whole number from 1 to"),
         (lambda *_: object(), "subclass experiments.search.Searcher"),
     ],
 )

@@ -22,6 +22,7 @@ from experiments.search import (
 from experiments.search.exhaustive import Exhaustive
 from experiments.search.objectives import OBJECTIVES, Values
 from experiments.search.protocol import SearcherFactory
+from experiments.search.shard import checked_batch
 from sim import expect
 from sim.encoding import HELD, Genes, Space, SpaceError
 
@@ -184,10 +185,23 @@ def test_a_searcher_that_asks_for_no_plans_is_refused() -> None:
         (row.astype(np.int64), r"return int16 of shape \(plans, \d+\)"),
         (row[:, :3], r"plans of shape \(1, 3\); allowed: up to 5 plans"),
         (np.repeat(row, 6, axis=0), "up to 5 plans"),
+        (row[:0], "asked for no plan at once in shard 0; return up to 64 plans"),
         (beyond, "= 99; allowed: 0 to"),
     ):
         with pytest.raises(SearchError, match=message):
             explore(ground, asking(rows), seed=0, evaluations=5)
+    assert explore(ground, asking(row[:0]), seed=0, evaluations=5, shard=1).evaluated == 0
+
+
+@pytest.mark.parametrize("batch", [0, -3, "64", 2.0, None])
+def test_a_searcher_wants_a_whole_number_of_plans_at_a_time(batch: object) -> None:
+    with pytest.raises(SearchError, match=r"the searcher's batch is .*; give a whole number from"):
+        checked_batch(batch)
+
+
+def test_no_searcher_can_change_how_many_choices_there_are() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        LENET.ground().space.counts[0] = 1
 
 
 def test_what_is_held_stays() -> None:

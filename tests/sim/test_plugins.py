@@ -101,6 +101,11 @@ def test_a_plan_leaves_with_its_distribution() -> None:
         ("leaving", "raise SystemExit(3)", "SystemExit: 3"),
         ("empty_one", "", "AttributeError: module 'empty_one' has no attribute 'MINE'"),
         ("numeric_one", "MINE = 7", "TypeError: 7 is no Recipe; make one of sim.policies.Recipe"),
+        (
+            "unsummed",
+            PLAN.format(name="broken").replace('"the CPU alone", ', ""),
+            "RecipeError: recipe 'broken': summary is ('int8', 'all-cpu'); give a text",
+        ),
         ("misnamed", PLAN.format(name="other"), "the recipe calls itself 'other'; give both one"),
     ],
 )

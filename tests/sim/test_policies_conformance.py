@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ from sim.policies.placing import (
     Released,
     deciders,
 )
-from sim.policies.recipes import Recipe
+from sim.policies.recipes import Recipe, RecipeError
 from sim.zoo import load_model
 
 PHONE = load_device("snapdragon-865")
@@ -239,6 +240,38 @@ def test_recipes_conform_or_say_what_is_wrong() -> None:
         check_recipe(Recipe("mine", "", (), {"colour": "red"}), SMALL, [PHONE])
     with pytest.raises(PolicyConformanceError, match=r"'mine' is no Recipe"):
         check_recipe("mine", SMALL, [PHONE])  # type: ignore[arg-type]
+    with pytest.raises(PolicyConformanceError, match=r"'mine': policy 'int9' .*mean 'int8'"):
+        check_recipe(Recipe("mine", "", ("int9",)), SMALL, [PHONE])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            ("m", ("int8", "heft")),
+            r"'m': summary is \('int8', 'heft'\); give a text; pol",
+        ),
+        ((7, ""), "recipe 7: name is 7; give a text"),
+        (("m", "", "int8"), "policies is 'int8'; give a tuple, like"),
+        (("m", "", ["int8"]), r"policies is \['int8'\]; give a tuple"),
+        (("m", "", (AllInt8,)), r"policies is <class .*; each is a Policy \(an instance"),
+        (("m", "", (), {"reuse": 1}), r"settings is \{'reuse': 1\}; give a mapping .*texts"),
+        (("m", "", (), ("reuse", "mru")), r"settings is \('reuse', 'mru'\); give a mapping"),
+        (
+            ("m", "", (), {}, ("quick",)),
+            r"techniques is \('quick',\); give a tuple of some",
+        ),
+        (("m", "", (), {}, None), "techniques is None; give a tuple"),
+        (("m", "", (), {}, "reuse"), "techniques is 'reuse'; give a tuple"),
+        (("m", "", (), {}, (["reuse"],)), "techniques is .*; give a tuple"),
+        (("m", "", (), {}, (), "npu"), "needs is 'npu'; choose one of dsp, gpu, mcu, or ''"),
+        (("m", "", (), {}, (), None), "needs is None; give a text"),
+    ],
+    ids=str,
+)
+def test_a_recipe_of_wrong_parts_is_refused(fields: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe(*fields)
 
 
 def test_state_kept_between_devices_is_found() -> None:
