@@ -33,8 +33,11 @@ def test_main_writes_and_prints_the_same_figures(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        bench, "engine_figures", lambda rounds: [Figure("tasks", float(rounds), "")]
+        bench,
+        "engine_figures",
+        lambda graph, device, rounds: [Figure("tasks", float(rounds), "")],
     )
+    monkeypatch.setattr(bench, "search_figures", lambda graph, device, rounds: [])
     monkeypatch.setattr(bench, "help_figure", lambda rounds: Figure("help", 0.2, "s", 0.3))
     for name in ("compare_figures", "product_figures", "training_figures"):
         monkeypatch.setattr(bench, name, lambda rounds: [])

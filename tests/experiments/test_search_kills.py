@@ -118,7 +118,8 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, times: int) -> None:
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.02)
     printed, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
+    by_signal = (-signal.SIGINT,) if times > 1 else ()  # pressed again while it was ending
+    assert process.returncode in (128 + signal.SIGINT, *by_signal)
     assert printed == ""
     kept = finished(journal)
     assert f"stopped; {kept} shards are kept; go on with: mandheling search --resume" in said
