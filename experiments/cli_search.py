@@ -25,6 +25,7 @@ from experiments.cli_common import (
 from experiments.cli_options import count_option, path_option, text_option
 
 if TYPE_CHECKING:
+    from experiments.certify.bounds import Bound
     from experiments.search.backends import Backend
     from experiments.search.budget import Budget
     from experiments.search.drive import Outcome
@@ -261,7 +262,7 @@ def _searched(
     path: Path | None,
     where: tuple[str, int | None, str | None],
     as_json: bool,
-    bound_ns: int | None,
+    least: Bound | None,
 ) -> tuple[Outcome, Backend]:
     """Search, and say on what backend."""
     from contextlib import ExitStack
@@ -274,7 +275,7 @@ def _searched(
         journal = stack.enter_context(Journal.open(path, problem)) if path is not None else None
         if journal is not None and journal.torn_bytes:
             say(f"{path}: the last line was torn by a crash; its shard is run again")
-        return _driven(problem, budget, backend, journal, as_json, bound_ns), backend
+        return _driven(problem, budget, backend, journal, as_json, least), backend
 
 
 def _driven(
@@ -283,13 +284,13 @@ def _driven(
     backend: Backend,
     journal: Journal | None,
     as_json: bool,
-    bound_ns: int | None,
+    least: Bound | None,
 ) -> Outcome:
     from experiments.render_search import watching
     from experiments.search.drive import search as run_search
 
     try:
-        with watching(as_json, bound_ns) as watch:
+        with watching(as_json, least) as watch:
             return run_search(problem, budget, backend, journal, watch)
     except KeyboardInterrupt:
         if journal is not None:
@@ -335,6 +336,9 @@ def _print(result: SearchResult, found: Found) -> None:
     if found.why is not None:
         print_change(console, found.why)
     if found.robustness is not None:
-        show(console, robustness_text(found.robustness, result.best.plan["name"]))
+        show(
+            console,
+            robustness_text(found.robustness, result.best.plan["name"], result.objectives[0]),
+        )
     if found.verified is not None:
         show(console, verified_table(found.verified), "\n".join(found.verified.notes))

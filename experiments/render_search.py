@@ -13,6 +13,7 @@ from experiments.render import budget_mark, counted, joules, mib, ms, number, pe
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from experiments.certify.bounds import Bound
     from experiments.search.drive import Run
     from experiments.search.projection import Projection
     from experiments.search.result import BaselinePlan, FrontPlan, Measures, SearchResult
@@ -34,12 +35,7 @@ def value(objective: str, amount: int) -> str:
     return SHOWS[objective](amount) + UNITS[objective]
 
 
-def gap(best: int, bound: int) -> str:
-    """Return by how much of it the best may still shrink, at most."""
-    return f"{100 * max(0.0, 1 - bound / best):.1f} %"
-
-
-def progress_line(run: Run, bound_ns: int | None) -> str:
+def progress_line(run: Run, bound: Bound | None) -> str:
     """Return how far a search is, in one line."""
     objectives, best = run.problem.objectives, run.best
     parts = []
@@ -48,8 +44,8 @@ def progress_line(run: Run, bound_ns: int | None) -> str:
 
         values = [best.values[place] for place in places(objectives)]
         parts.append(f"best {value(objectives[0], values[0])}")
-        if bound_ns is not None and objectives[0] == "time":
-            parts.append(f"bound {ms(bound_ns)} ms, gap {gap(values[0], bound_ns)}")
+        if bound is not None and objectives[0] == "time":
+            parts.append(f"bound {ms(bound.time_ns)} ms, gap {_share(bound.gap(values[0]))}")
     if len(objectives) > 1:
         parts.append(f"front of {len(run.front)}")
     rate = run.evaluations / run.seconds if run.seconds else 0
@@ -59,7 +55,7 @@ def progress_line(run: Run, bound_ns: int | None) -> str:
 
 
 @contextmanager
-def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None]]:
+def watching(quiet: bool, bound: Bound | None) -> Iterator[Callable[[Run], None]]:
     """Give what shows the progress on stderr: a live line, or now and then a plain one."""
     from rich.console import Console
 
@@ -69,13 +65,13 @@ def watching(quiet: bool, bound_ns: int | None) -> Iterator[Callable[[Run], None
         return
     if console.is_terminal:
         with console.status("starting") as status:
-            yield lambda run: status.update(progress_line(run, bound_ns))
+            yield lambda run: status.update(progress_line(run, bound))
         return
     said, unsaid = -PLAIN_EVERY_S, ""
 
     def plainly(run: Run) -> None:
         nonlocal said, unsaid
-        unsaid = progress_line(run, bound_ns)
+        unsaid = progress_line(run, bound)
         if monotonic() - said >= PLAIN_EVERY_S:
             say(unsaid)
             said, unsaid = monotonic(), ""
@@ -150,11 +146,10 @@ def summary(result: SearchResult, projection: Projection | None) -> str:
         lines.append(f"(-): not a {RIVAL}: {'; '.join(left_out)}")
     lines += result.notes
     if result.bound is not None:
-        bound = int(result.bound["time_ns"])
-        quickest = min(plan.time_ns for plan in result.front)
+        least, share = ms(int(result.bound["time_ns"])), _share(result.bound["gap"])
         lines.append(
-            f"no plan of the space takes less than {ms(bound)} ms ({result.bound['method']}): the "
-            f"quickest found is at most {gap(quickest, bound)} from the optimum"
+            f"no plan of the space takes less than {least} ms ({result.bound['method']}): of the "
+            f"time of the quickest found a better plan could save at most {share} (the gap)"
         )
     lines.append(
         f"{manifest.evaluations} plans in {counted(manifest.shards, 'shard')}; front "
@@ -170,15 +165,26 @@ def summary(result: SearchResult, projection: Projection | None) -> str:
     return "\n".join(lines)
 
 
-def robustness_text(found: Robustness, chosen: str) -> str:
-    """Return how the chosen plan fares against the others over drawn worlds."""
+def _share(share: float) -> str:
+    return f"{100 * max(0.0, share):.1f} %"
+
+
+def robustness_text(found: Robustness, chosen: str, objective: str) -> str:
+    """Return how the chosen plan fares against the others over drawn worlds.
+
+    In energy where that is the objective, else in time: nothing else is drawn.
+    """
     lines = [f"over {found.worlds} draws of what is not known exactly:"]
     for one in found.gains:
-        if one.plan == chosen:
-            lines.append(
-                f"  P(faster than {one.rival}) {one.wins:.3f}; saves {100 * one.low:.1f} to "
-                f"{100 * one.high:.1f} %: {one.verdict}"
-            )
+        if one.plan != chosen:
+            continue
+        if objective == "energy":
+            text = f"P(uses less energy than {one.rival}) {one.energy_wins:.3f}; saves "
+            low, high, verdict = one.energy_low, one.energy_high, one.energy_verdict
+        else:
+            text = f"P(faster than {one.rival}) {one.wins:.3f}; saves "
+            low, high, verdict = one.low, one.high, one.verdict
+        lines.append(f"  {text}{100 * low:.1f} to {100 * high:.1f} %: {verdict}")
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from experiments.compare import MANDHELING, OFFLOAD, waterfalls
 from experiments.report.sensitivity import swings, touched, variates
 from experiments.report.timelines import TaskKinds
 from experiments.search.result import FrontPlan, SearchResult
+from experiments.search.risk import plan_risk
 from experiments.search.why import explain_change
 from sim.expected import Expectation, expect
 from sim.graph import TrainingGraph
@@ -184,7 +185,8 @@ class _Pages:
     def add(self, entry: _Entry) -> dict[str, Any]:
         """Return what the page shows of one plan."""
         expectation = expect(self.graph, entry.plan, self.device)
-        _check_figures(entry, expectation)
+        risk = plan_risk(self.graph, entry.plan, self.device)
+        _check_figures(entry, expectation, risk.total_ppm)
         costs = self._costs(entry.plan)
         self.notes |= dict.fromkeys(costs.calibration_notes())
         quantities = costs.quantities()
@@ -243,10 +245,11 @@ def _summary(entry: _Entry) -> str:
     return f"{summary}; no rival: {entry.left_out}" if entry.left_out else summary
 
 
-def _check_figures(entry: _Entry, expectation: Expectation) -> None:
+def _check_figures(entry: _Entry, expectation: Expectation, risk_ppm: int) -> None:
     computed = {
         "time_ns": expectation.time_ns,
         "energy_pj": expectation.energy_pj,
+        "risk_ppm": risk_ppm,
         "memory_bytes": expectation.peak_bytes,
     }
     for measure, value in computed.items():

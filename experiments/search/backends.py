@@ -16,6 +16,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.search.objectives import SearchError
+from kernels.threads import available_threads
 
 if TYPE_CHECKING:
     from joblib import Parallel
@@ -105,11 +106,6 @@ class Backend:
         return Backend(self.name, max(1, min(self.workers, _ray_cpus())), self._options)
 
 
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 @contextmanager
 def started(
     name: str = "processes", workers: int | None = None, address: str | None = None
@@ -143,7 +139,7 @@ def started(
             raise SearchError(f"backend 'serial' has 1 worker, not {workers}; take 'processes'")
         yield Backend(name, 1, {})
         return
-    workers = workers or usable_cpus()
+    workers = workers or available_threads()
     if workers == 1:
         _register_one_process()
     options = {
@@ -241,7 +237,7 @@ def _connect(workers: int | None, address: str | None) -> None:
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
-        ray.init(num_cpus=workers or usable_cpus(), include_dashboard=False, **quiet)
+        ray.init(num_cpus=workers or available_threads(), include_dashboard=False, **quiet)
 
 
 def _ray_cpus() -> int:

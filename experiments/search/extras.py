@@ -13,6 +13,7 @@ from experiments.search.objectives import OBJECTIVES
 from sim.plan import Plan
 
 if TYPE_CHECKING:
+    from experiments.certify.bounds import Bound
     from experiments.search.problem import Problem
     from experiments.search.robustness import Robustness
     from experiments.search.verify import Verification
@@ -45,13 +46,13 @@ def robustness_of(outcome: Outcome) -> Robustness:
     return compare_plans(ground.graph, ground.device, plans, seed=outcome.problem.seed)
 
 
-def quick_bound_of(problem: Problem) -> int | None:
-    """Return a bound for a line of progress, ns; ``None`` where none can be proven."""
+def quick_bound_of(problem: Problem) -> Bound | None:
+    """Return a bound for a line of progress; ``None`` where none can be proven."""
     from experiments.certify.bounds import quick_bound
     from experiments.certify.relaxation import CertificateError
 
     try:
-        return quick_bound(problem.space()).time_ns
+        return quick_bound(problem.space())
     except CertificateError:
         return None
 

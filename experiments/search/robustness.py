@@ -36,6 +36,7 @@ JITTER = 1.1
 """Spread of a single task's time beside its constants', as the half-width of the central 90 %.
 Assumed: no phone's kernels were recorded often enough to know."""
 FASTER, SLOWER, NOISE = "faster", "slower", "within the noise"
+LESS, MORE = "uses less", "uses more"
 CALL = ".call"
 """Ends the name of the task whose FastRPC tail is drawn."""
 KNOTS = 4096
@@ -62,6 +63,8 @@ class Gain:
         The same of energy.
     verdict
         ``faster``, ``slower``, or ``within the noise`` where the interval of time holds 0.
+    energy_verdict
+        ``uses less``, ``uses more``, or ``within the noise``, by the interval of energy.
     """
 
     plan: str
@@ -75,6 +78,7 @@ class Gain:
     energy_median: float
     energy_high: float
     verdict: str
+    energy_verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +262,7 @@ def _gain(plan: str, rival: str, mine: Worlds, other: Worlds) -> Gain:
         energy_median=median(energy),
         energy_high=energy_high,
         verdict=FASTER if low > 0 else SLOWER if high < 0 else NOISE,
+        energy_verdict=LESS if energy_low > 0 else MORE if energy_high < 0 else NOISE,
     )
 
 

@@ -261,6 +261,10 @@ REFUSED: dict[str, tuple[Callable[[SearchResult], str], str]] = {
         lambda r: broken(r, lambda c: c["front"][0].update(time_ns=7)),
         "time_ns is 7 in the result",
     ),
+    "another risk": (
+        lambda r: broken(r, lambda c: c["front"][0].update(risk_ppm=1)),
+        "risk_ppm is 1 in the result",
+    ),
     "another device": (
         lambda r: broken(r, lambda c: c["manifest"].update(device_sha256="0" * 64)),
         "has changed since",

@@ -273,6 +273,7 @@ def test_bound_and_trainings_are_shown_where_the_result_has_them(
         "method": "relaxations",
         "parts": {"critical path": best // 2},
         "seconds": 1.0,
+        "gap": 0.2,
     }
     base, mine = (
         Verified(
@@ -289,7 +290,7 @@ def test_bound_and_trainings_are_shown_where_the_result_has_them(
     page.write_text(render_page(report_document(result, *ground_of(result))), encoding="utf-8")
     chromium.open(page)
     proof = chromium.value(f"{section('Search and bound')}.textContent")
-    assert "at most 20.0 % could still be saved" in proof
+    assert "could save at most 20.0 % (the gap)" in proof
     assert "critical path" in proof
     trained = chromium.value(f"{section('Trained for real')}.innerText")
     assert "57.00 % (55.00 % to 59.00 %)" in trained

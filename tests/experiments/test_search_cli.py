@@ -91,6 +91,17 @@ def test_tables_name_what_was_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ms, gap " in said
 
 
+def test_a_search_for_energy_is_judged_by_energy(capsys: pytest.CaptureFixture[str]) -> None:
+    given = [one.replace("time,energy", "energy,time") for one in OPTIONS]
+    ways = ("--backend", "serial", "--no-why", "--no-bound")
+    assert run(*given, "--budget", "2-shards", *ways) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "P(uses less energy than mandheling)" in printed
+    assert "P(faster than" not in printed
+    assert "(-): not a baseline of the space within the limits: tflite-fp32 outside" in printed
+    assert "Accuracy risk is estimated from recorded trainings" in printed
+
+
 @pytest.mark.accept
 def test_finalists_are_trained_for_real(tmp_path: Path) -> None:
     target = tmp_path / "run.json"

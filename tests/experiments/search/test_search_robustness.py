@@ -10,6 +10,8 @@ import pytest
 
 from experiments.search.robustness import (
     FASTER,
+    LESS,
+    MORE,
     NOISE,
     SLOWER,
     RobustnessError,
@@ -54,7 +56,11 @@ def test_both_directions_tell_the_same(graph: TrainingGraph, plans: dict[str, Pl
         turned = {FASTER: SLOWER, SLOWER: FASTER, NOISE: NOISE}[gain.verdict]
         assert back.verdict == turned
         assert (gain.verdict == NOISE) == (gain.low <= 0 <= gain.high)
+        turned = {LESS: MORE, MORE: LESS, NOISE: NOISE}[gain.energy_verdict]
+        assert back.energy_verdict == turned
+        assert (gain.energy_verdict == NOISE) == (gain.energy_low <= 0 <= gain.energy_high)
     assert found.gain("mandheling", "dsp-int8").verdict == FASTER
+    assert found.gain("mandheling", "dsp-int8").energy_verdict == LESS
     assert json.loads(json.dumps(found.as_json()))["gains"][0]["plan"] == "mnn-fp32"
 
 
