@@ -17,6 +17,7 @@ is thrown away.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -34,16 +35,18 @@ WORK = 32.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Phase:
+class _Way:
     """One way to search: with linear relaxations or not, raising the bound from below or not."""
 
-    share: float
     linearization: int
     from_below: bool
 
 
-PHASES = (_Phase(0.25, 0, False), _Phase(0.25, 0, True), _Phase(0.5, 1, True))
+WAYS = (_Way(0, False), _Way(0, True), _Way(1, True))
 """Each proves some graphs soon that the others do not; the last leaves the best bound."""
+SHARES = (0.02, 0.08, 0.2, 0.7)
+"""Of the work, for all ways together: which random numbers are lucky differs a hundredfold, so
+that many short trials come before few long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ def certify_graph(graph: ChoiceGraph, *, work: float = WORK, seed: int = 0) -> P
     True
     """
     begin = perf_counter()
-    found, bounds, examined = _descend(graph, seed), [], 0
+    found, examined = _descend(graph, seed), 0
+    bounds: list[int] = []
     for turn in range(SEARCHES):
         bound, found, more = _search(graph, found, work, seed + turn)
         bounds, examined = [*bounds, bound], examined + more
@@ -121,10 +125,10 @@ def _search(
     """Search once; a bound, the best choice known with its time, and choices examined."""
     best, time_ns = start
     model, examined, bound = _Model(graph, time_ns), 0, 0
-    for phase in PHASES:
-        left = work * phase.share
+    for turn, (share, way) in enumerate(product(SHARES, WAYS)):
+        left = work * share / len(WAYS)
         while left > 0 and bound < time_ns:
-            found = model.solve(left, seed, phase)
+            found = model.solve(left, seed + SEARCHES * turn, way)
             left -= found.work
             bound = max(bound, min(time_ns, found.bound_ns))
             if found.choice is None:
@@ -217,14 +221,14 @@ class _Model:
             [taken[k].negated() for taken, k in zip(self.taken, choice, strict=True)]
         )
 
-    def solve(self, work: float, seed: int, phase: _Phase) -> _Found:
+    def solve(self, work: float, seed: int, way: _Way) -> _Found:
         """Search for a choice whose makespan could be below the limit."""
         solver = self.cp.CpSolver()
         solver.parameters.max_deterministic_time = work
         solver.parameters.random_seed = seed
         solver.parameters.num_workers = 1  # the same search on every machine
-        solver.parameters.linearization_level = phase.linearization
-        solver.parameters.use_objective_lb_search = phase.from_below
+        solver.parameters.linearization_level = way.linearization
+        solver.parameters.use_objective_lb_search = way.from_below
         status = solver.solve(self.model)
         spent = solver.response_proto.deterministic_time
         bound = int(solver.best_objective_bound)

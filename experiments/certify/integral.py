@@ -67,8 +67,7 @@ def _solve(cp_model: Any, model: Any, work: float, upper_ns: int, seed: int) -> 
     solver.parameters.random_seed = seed
     solver.parameters.linearization_level = 2
     solver.parameters.max_deterministic_time = work
-    status = solver.solve(model)
-    if status == cp_model.INFEASIBLE:
+    if solver.solve(model) == cp_model.INFEASIBLE:
         return upper_ns
     return min(upper_ns, UNIT_NS * max(0, int(np.floor(solver.best_objective_bound))))
 

@@ -68,10 +68,8 @@ def test_a_claim_that_a_found_choice_contradicts_is_thrown_away(
     first = (0,) * len(graph)
     honest, lies = exact._Model.solve, iter((exact._Found(None, True, 2**40, 0.0),))
 
-    def once_wrong(
-        model: exact._Model, work: float, seed: int, phase: exact._Phase
-    ) -> exact._Found:
-        return next(lies, None) or honest(model, work, seed, phase)
+    def once_wrong(model: exact._Model, work: float, seed: int, way: exact._Way) -> exact._Found:
+        return next(lies, None) or honest(model, work, seed, way)
 
     expected = certify_graph(graph)
     monkeypatch.setattr(exact._Model, "solve", once_wrong)
