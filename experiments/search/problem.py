@@ -10,7 +10,7 @@ from math import sqrt
 from typing import Any
 
 from cost_models.device import Device
-from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
+from experiments.loading import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.feasible import made_feasible
 from experiments.search.ground import Ground, Prepared, space_around
 from experiments.search.objectives import SearchError, check_limits, check_objectives

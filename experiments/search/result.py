@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from cost_models.errors import one_line
 from cost_models.quantity import Part
 from cost_models.reading import each_key_once, read_bytes
-from experiments.cli_common import NOTE
+from experiments.results import NOTE
 from experiments.search.backends import Backend
 from experiments.search.baselines import baselines, comparison_note
 from experiments.search.contradictions import check_consistent, check_numbers

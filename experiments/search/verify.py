@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 from cost_models.device import Device
-from experiments.cli_common import load_device
+from experiments.loading import load_device
 from experiments.search.why import effective_choices
 from experiments.training.compare import LEVEL, accuracy_difference
 from experiments.training.config import ConfigError, TrainConfig
