@@ -220,7 +220,7 @@ class _Pages:
 
     def _change(self, plan: Plan) -> dict[str, Any]:
         """What a plan does differently from the reference, and what that brings."""
-        change = explain_change(self.graph, self.device, self.reference, plan).as_json()
+        change = explain_change(self.graph, self.device, self.reference, plan).document()
         kept = ("moved", "choices", "contributions", "before_path", "after_path")
         return {key: change[key] for key in kept}
 

@@ -105,8 +105,8 @@ class Verification:
         """Return what was found for a plan; KeyError if it is not there."""
         return {name: row for row in self.rows for name in row.plans}[plan]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
         return asdict(self)
 
 

@@ -108,8 +108,8 @@ def test_finalists_are_trained_for_real(tmp_path: Path) -> None:
     ways = ("--verify-top", "1", "--dataset", "digits", "--epochs", "1")
     assert run(*OPTIONS, "--budget", "2-shards", *QUICK, *ways, "-o", target) == 0
     verified = SearchResult.read(target).verified
-    assert isinstance(verified, dict)
-    assert {"mandheling", "searched P1"} == {n for row in verified["rows"] for n in row["plans"]}
+    assert verified is not None
+    assert {"mandheling", "searched P1"} == {n for row in verified.rows for n in row.plans}
 
 
 def test_the_command_line_of_a_problem_is_whole() -> None:
