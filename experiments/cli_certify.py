@@ -113,5 +113,6 @@ def _print(document: dict[str, Any], bound: Bound) -> None:
         stdout_console(),
         table(title, ("what binds", "ms", "%"), cells),
         f"{document['plan']} takes {ms(document['time_ns'])} ms: no other plan saves more than "
-        f"{percent(document['gap'])} % of it. Both are {NOTE}.",
+        f"{percent(document['gap'])} % of it. Both are {NOTE}. Limits on risk, memory or energy "
+        "are left out: the quickest plan that keeps to one may be slower.",
     )

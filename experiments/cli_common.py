@@ -1,4 +1,4 @@
-"""What all commands share: options, loading what a name or file means, output and its errors.
+"""What all commands share: options, output and its errors; loaders come along for them.
 
 Only light imports at the top: ``mandheling --help`` answers before NumPy would be there. A command
 imports what it needs when it runs.
@@ -18,24 +18,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.loading import BATCH_LIMIT as BATCH_LIMIT
+from experiments.loading import IMAGE_LIMIT as IMAGE_LIMIT
+from experiments.loading import SEED_LIMIT as SEED_LIMIT
+from experiments.loading import is_plan_file as is_plan_file
+from experiments.loading import load_built as load_built
+from experiments.loading import load_device as load_device
+from experiments.loading import load_graph as load_graph
+from experiments.results import NOTE as NOTE
+from experiments.values import is_own as is_own
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from cost_models.device import Device
     from sim.graph import TrainingGraph
     from sim.plan import Plan
-    from sim.policies.build import Built
 
-BATCH_LIMIT = 4096
-"""Largest batch that commands accept: the divisors of a batch are tried one by one."""
-IMAGE_LIMIT = 1024
 STEP_LIMIT = 10_000
-SEED_LIMIT = 2**63 - 1
-NOTE = "predicted, not measured"
 HVX_ONLY = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
 PLAIN_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 """What ``int`` also reads (``8_0``, blanks, digits of other scripts) is more often a slip."""
-OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
 
 
 def integer(low: int, high: int) -> Callable[[str | int], int]:
@@ -106,70 +109,9 @@ class CliError(ValueError):
     """A command line cannot be carried out; the message names the option, value and remedy."""
 
 
-def is_own(error: BaseException) -> bool:
-    """Whether an error is one that this project raises on bad input, told in one line."""
-    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OWN_PACKAGES
-
-
-# -- what names and files mean ----------------------------------------------------------------
-
-
-def load_graph(
-    model: str,
-    batch: int,
-    image: int | None = None,
-    *,
-    classes: int | None = None,
-    last: int | None = None,
-) -> TrainingGraph:
-    """Return the training graph of a model by name, or of an ``.onnx`` file.
-
-    ``classes`` is for models by name; ``last``: how many of the last convolutions are trained.
-    """
-    from sim.autodiff import before_last, training_graph
-    from sim.onnx_import import import_onnx
-    from sim.zoo import load_model
-
-    if not model.endswith(".onnx"):
-        forward = load_model(model, batch, image, classes)
-    elif image is not None:
-        raise CliError(f"--image {image}: {model} fixes its own image size; leave --image out")
-    else:
-        forward = import_onnx(Path(model), batch)
-    return training_graph(forward, () if last is None else before_last(forward, last))
-
-
-def load_device(name: str) -> Device:
-    """Return a device by name, or from a ``.yaml`` file."""
-    from cost_models.device import load_device as load
-
-    return load(name)
-
-
-def load_built(plan: str, graph: TrainingGraph, device: Device) -> Built:
-    """Return a plan by name with how its techniques fared, or one from a ``.json`` file.
-
-    A plan from a file is checked against the graph and the device.
-    """
-    from sim.lowering import validate
-    from sim.plan import Plan
-    from sim.policies.build import Built, build
-
-    if not is_plan_file(plan):
-        return build(plan, graph, device)
-    read = Plan.read(Path(plan))
-    validate(graph, read, device)
-    return Built(read, ())
-
-
 def hvx_only(device: Device) -> bool:
     """Whether the DSP has a matrix unit, which no cost knows: results are those of HVX alone."""
     return device.dsp is not None and device.dsp.has_hmx
-
-
-def is_plan_file(plan: str) -> bool:
-    """Whether ``--plan`` means a file."""
-    return plan.endswith(".json") or os.sep in plan
 
 
 def positive_integers(option: str, text: str, limit: int) -> list[int]:

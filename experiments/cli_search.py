@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,12 +28,11 @@ if TYPE_CHECKING:
     from experiments.search.backends import Backend
     from experiments.search.budget import Budget
     from experiments.search.drive import Outcome
+    from experiments.search.extras import ProvenBound
     from experiments.search.journal import Journal
     from experiments.search.problem import Problem
-    from experiments.search.result import Extras, SearchResult
-    from experiments.search.robustness import Robustness
+    from experiments.search.result import SearchResult
     from experiments.search.verify import Verification
-    from experiments.search.why import Change
 
 ALSO_RESUMED = {
     *("budget", "workers", "backend", "address", "resume", "output", "as_json"),
@@ -69,6 +67,10 @@ def search(
     start: Annotated[
         list[str] | None,
         text_option("--start", "PLAN", "Start from a plug-in's plan, too; may be repeated."),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        text_option("--rule", "RULE", "Search this rescale rule, too; may be repeated."),
     ] = None,
     limit: Annotated[
         str | None,
@@ -120,14 +122,14 @@ def search(
     """
     from experiments.search.budget import Budget
     from experiments.search.extras import quick_bound_of, robustness_of, verified_of, why_of
-    from experiments.search.result import result_of
+    from experiments.search.result import Extras, result_of
 
     amount = Budget.parse(budget)
     if resume is None:
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
         problem = _problem(
-            model, device, batch, image, objectives, seed, searcher, hold, start, limit,
+            model, device, batch, image, objectives, seed, searcher, hold, start, rule, limit,
             evaluations_per_shard, generation,
         )  # fmt: skip
     else:
@@ -144,19 +146,19 @@ def search(
     outcome, where = _searched(problem, amount, journal, ways, as_json, least)
     if not outcome.front:
         raise CliError(f"--budget {budget}: no plan was found; take a larger one")
-    found = Found(outcome)
     with working("proving a lower bound"):
-        found.bound = _bound(outcome) if bound else None
+        proven = _bound(outcome) if bound else None
     with working("comparing over drawn constants"):
-        found.robustness = robustness_of(outcome) if robust else None
-        found.why = why_of(outcome) if why else None
+        drawn = robustness_of(outcome) if robust else None
+        change = why_of(outcome) if why else None
+    verified: Verification | None = None
     if output is not None and verify:
         folder = Path(f"{output}.runs")
-        found.verified = verified_of(outcome, verify, dataset, data, epochs, folder)
-    result = result_of(outcome, where, found.extras())
+        verified = verified_of(outcome, verify, dataset, data, epochs, folder)
+    result = result_of(outcome, where, Extras(proven, drawn, change, verified))
     deliver(result.to_json(), as_json, output)
     if not as_json:
-        _print(result, found)
+        _print(result, outcome)
     if output is not None:
         say(f"wrote {output}; its shards are in {journal}")
 
@@ -171,6 +173,7 @@ def _problem(
     searcher: str,
     hold: list[str] | None,
     start: list[str] | None,
+    rule: list[str] | None,
     limit: str | None,
     evaluations_per_shard: int | None,
     generation: int | None,
@@ -188,6 +191,7 @@ def _problem(
         limits={} if limit is None else parse_limits(limit),
         held=(*default.held, *(hold or ())),
         starts=tuple(start or ()),
+        rules=tuple(rule or ()),
         searcher=searcher,
         seed=seed,
         evaluations_per_shard=evaluations_per_shard or default.evaluations_per_shard,
@@ -235,27 +239,6 @@ def _new_journal(output: Path) -> Path:
     return path
 
 
-@dataclass(slots=True)
-class Found:
-    """What was found, and found out about it."""
-
-    outcome: Outcome
-    bound: dict[str, Any] | None = None
-    robustness: Robustness | None = None
-    why: Change | None = None
-    verified: Verification | None = None
-
-    def extras(self) -> Extras:
-        """Return what is not the front, as the result has it."""
-        from experiments.search.result import Extras
-
-        parts = {"robustness": self.robustness, "why": self.why, "verified": self.verified}
-        return Extras(
-            bound=self.bound,
-            **{n: one.as_json() for n, one in parts.items() if one is not None},
-        )
-
-
 def _searched(
     problem: Problem,
     budget: Budget,
@@ -301,7 +284,7 @@ def _driven(
         raise
 
 
-def _bound(outcome: Outcome) -> dict[str, Any] | None:
+def _bound(outcome: Outcome) -> ProvenBound | None:
     from experiments.certify.relaxation import CertificateError
     from experiments.search.extras import bound_of
 
@@ -312,7 +295,7 @@ def _bound(outcome: Outcome) -> dict[str, Any] | None:
         return None
 
 
-def _print(result: SearchResult, found: Found) -> None:
+def _print(result: SearchResult, outcome: Outcome) -> None:
     from experiments.render import show
     from experiments.render_search import (
         over_budget_text,
@@ -325,20 +308,20 @@ def _print(result: SearchResult, found: Found) -> None:
     from experiments.search.why_text import print_change
 
     console = stdout_console()
-    memory = found.outcome.problem.ground().device.memory
+    memory = outcome.problem.ground().device.memory
     budget_bytes = int(memory.training_budget_bytes.value)
     show(
         console,
         plans_table(result, budget_bytes),
-        summary(result, projected(found.outcome.finished, workers=result.run.workers)),
+        summary(result, projected(outcome.finished, workers=result.run.workers)),
         *filter(None, [over_budget_text(result, budget_bytes)]),
     )
-    if found.why is not None:
-        print_change(console, found.why)
-    if found.robustness is not None:
+    if result.why is not None:
+        print_change(console, result.why)
+    if result.robustness is not None:
         show(
             console,
-            robustness_text(found.robustness, result.best.plan["name"], result.objectives[0]),
+            robustness_text(result.robustness, result.best.plan["name"], result.objectives[0]),
         )
-    if found.verified is not None:
-        show(console, verified_table(found.verified), "\n".join(found.verified.notes))
+    if result.verified is not None:
+        show(console, verified_table(result.verified), "\n".join(result.verified.notes))

@@ -146,10 +146,11 @@ def summary(result: SearchResult, projection: Projection | None) -> str:
         lines.append(f"(-): not a {RIVAL}: {'; '.join(left_out)}")
     lines += result.notes
     if result.bound is not None:
-        least, share = ms(int(result.bound["time_ns"])), _share(result.bound["gap"])
+        least, share = ms(result.bound.time_ns), _share(result.bound.gap)
         lines.append(
-            f"no plan of the space takes less than {least} ms ({result.bound['method']}): of the "
+            f"no plan of the space takes less than {least} ms ({result.bound.method}): of the "
             f"time of the quickest found a better plan could save at most {share} (the gap)"
+            f"{_limits_text(result)}"
         )
     lines.append(
         f"{manifest.evaluations} plans in {counted(manifest.shards, 'shard')}; front "
@@ -163,6 +164,16 @@ def summary(result: SearchResult, projection: Projection | None) -> str:
             f"{number(projection.plans_per_second, 3)} plans per second and core"
         )
     return "\n".join(lines)
+
+
+def _limits_text(result: SearchResult) -> str:
+    """Say that the proof knows no limits; empty where nothing is limited."""
+    if not result.limits:
+        return ""
+    return (
+        f"; the proof leaves out the limits on {', '.join(result.limits)}, which may make the best "
+        "plan within them slower and the true gap smaller"
+    )
 
 
 def _share(share: float) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 FOLDER = Path("results")
 """Where result files go, from the folder that a command is run in."""
 
+NOTE = "predicted, not measured"
+"""What every result says of its times and energies."""
+
 
 class ResultError(ValueError):
     """A result file cannot be used; the message names it and says what to do."""

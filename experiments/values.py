@@ -1,4 +1,4 @@
-"""Values that come in from outside: told in a few words, and whole numbers told from others."""
+"""Values that come in from outside, and errors about them: told in a few words, and apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ LONGEST = 60
 """Characters of a value in a message, at most."""
 MOST_BITS = 1 << 12
 """Integers above are told by their size: writing them out takes long, or Python refuses to."""
+
+OWN_PACKAGES = frozenset({"kernels", "cost_models", "sim", "hw_bridge", "experiments"})
 
 _REPR = Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 2, 40, 40, 40
@@ -49,3 +51,8 @@ def whole(value: object, low: int, high: int) -> int | None:
     except TypeError:
         return None
     return number if low <= number <= high else None
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an error is one that this project raises on bad input, told in one line."""
+    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OWN_PACKAGES

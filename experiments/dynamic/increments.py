@@ -18,9 +18,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from experiments.cli_common import load_device
 from experiments.cli_options import pair
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
+from experiments.loading import load_device
 from experiments.results import read_own_result, versions, write_result
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, CheckpointError

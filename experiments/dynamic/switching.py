@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cli_common import load_device, load_graph
 from experiments.dynamic.increments import add_options, given
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
+from experiments.loading import load_device, load_graph
 from experiments.results import versions, write_result
 from experiments.training.config import ConfigError
 from experiments.training.ground import wide_enough

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.cli_common import load_built, load_device, load_graph
 from experiments.datasets.dataset import Indices
 from experiments.datasets.loading import load_splits
 from experiments.datasets.splits import shares_sha256
 from experiments.federated.accounts import Link
 from experiments.federated.clients import shares
 from experiments.federated.config import FederatedConfig
+from experiments.loading import load_built, load_device, load_graph
 from experiments.training.config import ConfigError
 from experiments.training.ground import (
     AUGMENTED,

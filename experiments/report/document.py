@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, ValidationError
 from cost_models.device import Device
 from cost_models.errors import one_line
 from cost_models.model import CostModel
-from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT
 from experiments.compare import MANDHELING, OFFLOAD, waterfalls
+from experiments.loading import BATCH_LIMIT, IMAGE_LIMIT
 from experiments.report.sensitivity import swings, touched, variates
 from experiments.report.timelines import TaskKinds
 from experiments.search.result import FrontPlan, SearchResult
@@ -220,7 +220,7 @@ class _Pages:
 
     def _change(self, plan: Plan) -> dict[str, Any]:
         """What a plan does differently from the reference, and what that brings."""
-        change = explain_change(self.graph, self.device, self.reference, plan).as_json()
+        change = explain_change(self.graph, self.device, self.reference, plan).document()
         kept = ("moved", "choices", "contributions", "before_path", "after_path")
         return {key: change[key] for key in kept}
 

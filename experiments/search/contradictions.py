@@ -10,13 +10,19 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from experiments.search.front import LARGEST_VALUE, undominated
-from experiments.search.objectives import SearchError, check_limits, check_objectives, column_of
+from experiments.search.front import LARGEST_VALUE, Found, front_sha256, undominated
+from experiments.search.objectives import (
+    COLUMNS,
+    SearchError,
+    check_limits,
+    check_objectives,
+    column_of,
+)
 from experiments.values import short
 
 if TYPE_CHECKING:
@@ -50,6 +56,55 @@ def check_numbers(document: object, where: str) -> None:
             )
 
 
+class Documented(Protocol):
+    """A part of a result that another module makes."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+
+
+def read_part(kind: type[Documented], part: object) -> Documented | None:
+    """Read a part of a result that another module makes: a dataclass, from what it documents.
+
+    Raises
+    ------
+    SearchError
+        A field is missing, unknown, of another type, or not what the others come to.
+    """
+    if part is None or isinstance(part, kind):
+        return part
+    try:
+        found: Documented = TypeAdapter(kind).validate_json(json.dumps(part), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "(whole)"
+        raise SearchError(
+            f"{field if field.isprintable() else short(field)}: {short(first['input'])} is not "
+            f"allowed ({first['msg']}); search again"
+        ) from None
+    _check_same(json.loads(json.dumps(found.document())), part, "")
+    return found
+
+
+def _check_same(made: object, stated: object, where: str) -> None:
+    """Refuse what a part states beside its fields, or otherwise than they give it."""
+    if made == stated:
+        return
+    pairs: list[tuple[str, object, object]] = []
+    if isinstance(made, dict) and isinstance(stated, dict):
+        keys = {**made, **stated}
+        pairs = [(f"{where}.{key}", made.get(key), stated.get(key)) for key in keys]
+    elif isinstance(made, list) and isinstance(stated, list) and len(made) == len(stated):
+        pairs = [(f"{where}.{k}", *pair) for k, pair in enumerate(zip(made, stated, strict=True))]
+    for name, inner, outer in pairs:
+        _check_same(inner, outer, name)
+    field = where.removeprefix(".") or "(whole)"
+    raise SearchError(
+        f"{field if field.isprintable() else short(field)}: {short(stated)} is not what the other "
+        f"fields come to, {short(made)}; search again"
+    )
+
+
 def check_consistent(found: SearchResult, where: str) -> None:
     """Refuse a result that contradicts itself.
 
@@ -58,7 +113,7 @@ def check_consistent(found: SearchResult, where: str) -> None:
     SearchError
         It does; the message names the field, what it is and what is allowed.
     """
-    for check in (_objectives, _names, _front, _progress, _parts):
+    for check in (_objectives, _names, _front, _progress, _parts, _digest):
         try:
             check(found)
         except ValueError as error:
@@ -138,38 +193,10 @@ def _progress(found: SearchResult) -> None:
 
 
 def _parts(found: SearchResult) -> None:
-    """What other modules make is of their kind; a bound is one."""
-    from experiments.certify.bounds import Bound
-    from experiments.search.robustness import Robustness
-    from experiments.search.verify import Verification
-    from experiments.search.why import Change
-
-    kinds: dict[str, type[Any]] = {
-        "bound": Bound,
-        "robustness": Robustness,
-        "verified": Verification,
-        "why": Change,
-    }
-    for name, kind in kinds.items():
-        part = getattr(found, name)
-        if part is not None:
-            _check_part(name, kind, part)
-    if found.robustness is not None and not found.robustness["spreads"]:
+    if found.robustness is not None and not found.robustness.spreads:
         raise SearchError("robustness.spreads: is empty; leave robustness out, or search again")
     if found.bound is not None:
-        _check_bound(found.bound["time_ns"], min(plan.time_ns for plan in found.front))
-
-
-def _check_part(name: str, kind: type[Any], part: object) -> None:
-    try:
-        TypeAdapter(kind).validate_json(json.dumps(part), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join((name, *map(str, first["loc"])))
-        raise SearchError(
-            f"{field if field.isprintable() else short(field)}: {short(first['input'])} is not "
-            f"allowed ({first['msg']}); search again"
-        ) from None
+        _check_bound(found.bound.time_ns, min(plan.time_ns for plan in found.front))
 
 
 def _check_bound(bound: int, quickest: int) -> None:
@@ -177,4 +204,15 @@ def _check_bound(bound: int, quickest: int) -> None:
         raise SearchError(
             f"bound.time_ns: {bound} is not allowed; give 0 to {quickest}, the time of the "
             "quickest plan of the front"
+        )
+
+
+def _digest(found: SearchResult) -> None:
+    """The front is the one that the manifest names."""
+    plans = [Found(tuple(getattr(p, c) for c in COLUMNS), p.genes) for p in found.front]
+    digest, stated = front_sha256(plans), found.manifest.front_sha256
+    if digest != stated:
+        raise SearchError(
+            f"manifest.front_sha256: is {short(stated[:12])}..., and measures and genes of the "
+            f"front give {digest[:12]}...: one of them was changed; search again"
         )

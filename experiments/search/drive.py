@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
-from experiments.cli_common import is_own
 from experiments.search.backends import Backend, Call, LostWorkerError
 from experiments.search.budget import MOST_SHARDS, Budget
 from experiments.search.front import Found, merge
@@ -23,6 +22,7 @@ from experiments.search.problem import Problem
 from experiments.search.provenance import differing, versions_of
 from experiments.search.recheck import recheck
 from experiments.search.shard import run_shard
+from experiments.values import is_own
 
 LOSSES = 3
 """Losses of workers in a row, without a shard finished between, after which a search gives up."""

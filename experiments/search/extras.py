@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,30 @@ if TYPE_CHECKING:
 
 RIVALS = 3
 """Best baselines that the chosen plan is compared with, besides the plan of the space."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenBound:
+    """What no plan of a space can beat in time, and how far what was found may be from it.
+
+    Attributes
+    ----------
+    time_ns, method, parts, seconds
+        See :class:`~experiments.certify.bounds.Bound`: for every plan of the space, be it within
+        the limits of the search or not.
+    gap
+        Share of the time of the quickest plan found that a better one could save at most.
+    """
+
+    time_ns: int
+    method: str
+    parts: Mapping[str, int]
+    seconds: float
+    gap: float
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
 
 
 def chosen_plan(outcome: Outcome) -> Plan:
@@ -57,8 +81,10 @@ def quick_bound_of(problem: Problem) -> Bound | None:
         return None
 
 
-def bound_of(outcome: Outcome) -> dict[str, Any]:
+def bound_of(outcome: Outcome) -> ProvenBound:
     """Prove a lower bound on the time of every plan of the space, and say how far one is from it.
+
+    Limits are left out of the proof: fewer plans keep to them, so that the bound holds for these.
 
     Raises
     ------
@@ -70,7 +96,7 @@ def bound_of(outcome: Outcome) -> dict[str, Any]:
     bound = lower_bound(outcome.problem.space())
     time = OBJECTIVES.index("time")
     gap = bound.gap(min(found.values[time] for found in outcome.front))
-    return {**asdict(bound), "gap": round(gap, 6)}
+    return ProvenBound(bound.time_ns, bound.method, bound.parts, bound.seconds, round(gap, 6))
 
 
 def why_of(outcome: Outcome) -> Change:

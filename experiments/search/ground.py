@@ -22,6 +22,7 @@ from experiments.search.starts import (
     retuned,
 )
 from sim.encoding import Genes, Space
+from sim.encoding.space import PALETTES
 from sim.graph import TrainingGraph
 from sim.plan import Plan
 from sim.policies.build import build_plan
@@ -207,9 +208,20 @@ def base_plan_name(device: Device) -> str:
     )
 
 
-def space_around(graph: TrainingGraph, device: Device, held: tuple[str, ...]) -> Space:
-    """Return the space of a search: everything but ``held``, which stays as in the base plan."""
-    return Space.of(graph, device, build_plan(base_plan_name(device), graph, device), held=held)
+def space_around(
+    graph: TrainingGraph, device: Device, held: tuple[str, ...], rules: tuple[str, ...] = ()
+) -> Space:
+    """Return the space of a search: everything but ``held``, which stays as in the base plan.
+
+    ``rules``: rescale rules that are searched besides those of the palette.
+    """
+    base = build_plan(base_plan_name(device), graph, device)
+    return Space.of(graph, device, base, held=held, palettes=palettes_with(rules))
+
+
+def palettes_with(rules: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Return the palettes of a search, with more rescale rules at the end of theirs."""
+    return {**PALETTES, "rescale": (*PALETTES["rescale"], *rules)}
 
 
 def _rows(starts: tuple[Start, ...]) -> Genes:

@@ -152,7 +152,8 @@ def _check_same(path: Path, content: JournalContent, header: Mapping[str, Any]) 
     """Refuse to mix shards of different searches, and say in what they differ."""
     assert content.problem is not None
     mine, found = header["problem"], content.problem.to_json()
-    parts = [_differs(n, found[n], mine[n]) for n in sorted(mine) if found[n] != mine[n]]
+    names = sorted(mine.keys() | found.keys())
+    parts = [_differs(n, found.get(n), mine.get(n)) for n in names if found.get(n) != mine.get(n)]
     if not parts and content.problem_sha256 != header["problem_sha256"]:
         parts = ["what the names of model and device stand for has changed"]
     if parts:

@@ -10,20 +10,22 @@ from math import sqrt
 from typing import Any
 
 from cost_models.device import Device
-from experiments.cli_common import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
+from experiments.loading import BATCH_LIMIT, IMAGE_LIMIT, SEED_LIMIT, load_device, load_graph
 from experiments.search.feasible import made_feasible
-from experiments.search.ground import Ground, Prepared, space_around
+from experiments.search.ground import Ground, Prepared, palettes_with, space_around
 from experiments.search.objectives import SearchError, check_limits, check_objectives
 from experiments.search.registry import check_searcher_name
-from experiments.values import short, whole
+from experiments.values import is_own, short, whole
 from sim.encoding import HELD, Space
+from sim.encoding.space import PALETTES
 from sim.graph import TrainingGraph
 from sim.memo import Memo
 from sim.policies.recipes import RECIPES
+from sim.rescaling import parse_rule
 
 EVALUATION_LIMIT = 10_000_000
 GENERATION_LIMIT = 100_000
-LISTS = ("objectives", "held", "starts")
+LISTS = ("objectives", "held", "starts", "rules")
 """Fields that hold names."""
 
 
@@ -57,6 +59,9 @@ class Problem:
         Shards that start from the same plans; the next ones start from what these found.
     starts
         Plans of plug-ins to start from and compare with, besides all built-in ones.
+    rules
+        Rescale rules that are searched besides those of the palette
+        (:data:`sim.encoding.space.PALETTES`): of plug-ins, or built in with other numbers.
 
     Raises
     ------
@@ -76,6 +81,7 @@ class Problem:
     evaluations_per_shard: int = 0
     generation: int = 4
     starts: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -91,6 +97,7 @@ class Problem:
         object.__setattr__(self, "limits", check_limits(self.limits))
         object.__setattr__(self, "held", tuple(sorted(set(self.held))))
         object.__setattr__(self, "starts", _check_starts(self.starts))
+        object.__setattr__(self, "rules", _check_rules(self.rules, self.held))
         check_searcher_name(self.searcher)
 
     @property
@@ -136,8 +143,12 @@ class Problem:
             if prepared is None:
                 found = Ground.of(self.space(), self.objectives, self.limits, self.starts)
                 return made_feasible(found)
-            base = prepared.base
-            space = _SPACES.get(key, lambda: Space.of(graph, device, base, held=self.held))
+            base, palettes = prepared.base, palettes_with(self.rules)
+
+            def make_space() -> Space:
+                return Space.of(graph, device, base, held=self.held, palettes=palettes)
+
+            space = _SPACES.get(key, make_space)
             prepared.check("space around", base.name, space.sha256, prepared.space_sha256)
             return prepared.ground(space)
 
@@ -148,14 +159,14 @@ class Problem:
         """Return the space of the search; remembered by content."""
         graph, device = self._named()
         key = self._space_key(graph, device)
-        return _SPACES.get(key, lambda: space_around(graph, device, self.held))
+        return _SPACES.get(key, lambda: space_around(graph, device, self.held, self.rules))
 
     def _named(self) -> tuple[TrainingGraph, Device]:
         """What the names stand for now: a file may have changed since."""
         return load_graph(self.model, self.batch, self.image), load_device(self.device)
 
     def _space_key(self, graph: TrainingGraph, device: Device) -> tuple[object, ...]:
-        return graph.hash(), device.sha256, self.held
+        return graph.hash(), device.sha256, self.held, self.rules
 
     @property
     def sha256(self) -> str:
@@ -164,9 +175,12 @@ class Problem:
         return hashlib.sha256(f"{text}\0{self.space().sha256}".encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the problem as JSON values, by the names of its fields."""
-        document = asdict(self)
-        return {**document, **{name: list(getattr(self, name)) for name in LISTS}}
+        """Return the problem as JSON values, by the names of its fields.
+
+        ``rules`` is left out where there are none: digests are those of before there could be any.
+        """
+        document = {**asdict(self), **{name: list(getattr(self, name)) for name in LISTS}}
+        return {name: value for name, value in document.items() if name != "rules" or value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Problem:
@@ -177,6 +191,7 @@ class Problem:
         SearchError
             A key is unknown or missing, or a value is not allowed.
         """
+        document = {"rules": [], **document}
         known = {f.name for f in fields(cls)}
         for key in sorted(document.keys() ^ known):
             what = "missing" if key in known else "unknown"
@@ -220,6 +235,33 @@ def _check_starts(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"{', '.join(others) or 'none: install the distribution that brings it'}"
             )
     return tuple(sorted(set(names)))
+
+
+def _check_rules(texts: tuple[str, ...], held: tuple[str, ...]) -> tuple[str, ...]:
+    """Return rescale rules, sorted and each once, if they can be searched besides the palette.
+
+    Raises
+    ------
+    SearchError
+        One is no rule or in the palette; or rescale is held, so that none would be searched.
+    PluginError
+        A plug-in brings one, and cannot be used.
+    """
+    for text in texts:
+        try:
+            parse_rule(text)
+        except ValueError as error:
+            if is_own(error):
+                raise
+            raise SearchError(f"rule: {error}") from None
+        if text in PALETTES["rescale"]:
+            raise SearchError(f"rule {short(text)} is in every search; leave it out")
+        if "rescale" in held:
+            raise SearchError(
+                f"rule {short(text)}: rescale is held, so that no rule is searched; hold it no "
+                "more, or leave the rule out"
+            )
+    return tuple(sorted(set(texts)))
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:

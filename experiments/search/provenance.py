@@ -10,6 +10,7 @@ from experiments.search.problem import Problem
 from experiments.search.registry import SEARCHERS
 from sim.plugins import OWN
 from sim.policies.recipes import RECIPES
+from sim.rescaling import RULES
 
 
 def versions_of(problem: Problem) -> dict[str, str]:
@@ -17,7 +18,7 @@ def versions_of(problem: Problem) -> dict[str, str]:
 
     These are those of :func:`experiments.results.versions`, of the packages that the searcher
     names (where they are installed: it refuses to work without), and of the distributions that
-    bring the searcher and the plans that were asked for.
+    bring the searcher, and the plans and rescale rules that were asked for.
 
     Raises
     ------
@@ -30,7 +31,11 @@ def versions_of(problem: Problem) -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    origins = [SEARCHERS.origin(problem.searcher), *(RECIPES.origin(n) for n in problem.starts)]
+    origins = [
+        SEARCHERS.origin(problem.searcher),
+        *(RECIPES.origin(name) for name in problem.starts),
+        *(RULES.origin(rule.partition(":")[0]) for rule in problem.rules),
+    ]
     for origin in origins:
         brought, _, which = origin.rpartition(" ")
         if brought != OWN:

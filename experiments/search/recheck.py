@@ -3,12 +3,13 @@
 A journal's checksums tell damage, not nonsense: a line may be whole and state what no search of
 its problem finds. So whatever comes out of a journal, or back from workers, is held against the
 problem: how many plans each shard scored, what a plan is, the limits, and the figures of the front.
-Figures of plans that are not on it are taken as they are.
+Figures of plans that are not on it are taken as they are: scoring all would be searching again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -33,9 +34,9 @@ def recheck(
     Raises
     ------
     SearchError
-        A shard scored more plans than the problem gives it, or holds what is no plan of the space
-        or is beyond a limit; or a plan of the front has other figures by the expected step. The
-        message names the shard.
+        A shard scored more plans than the problem gives it, or fewer than it found; it holds what
+        is no plan of the space or is beyond a limit; or a plan of the front has other figures by
+        the expected step. The message names the shard.
     """
     if not shards:
         return
@@ -44,6 +45,7 @@ def recheck(
         wrong = _wrong_shard(ground, one, most)
         if wrong is not None:
             _refuse(where, one.shard, wrong)
+    _check_evaluated(problem, shards, where)
     if not front:
         return
     figures = ground.measurer(np.stack([f.row for f in front]), "expected", memory=True)
@@ -77,6 +79,25 @@ def _wrong_shard(ground: Ground, one: ShardResult, most: int) -> str | None:
         if value > limit:
             return f"a plan is beyond the limit on {name}: {value}, and {limit} is allowed"
     return None
+
+
+def _check_evaluated(problem: Problem, shards: Sequence[ShardResult], where: str) -> None:
+    """Refuse a shard that found more than it scored, starts and plans of earlier ones apart."""
+    known = {tuple(start.row.tolist()) for start in problem.ground().starts}
+    in_order = sorted(shards, key=lambda one: one.shard)
+    for _, generation in groupby(in_order, lambda one: one.shard // problem.generation):
+        found: set[tuple[int, ...]] = set()
+        for one in generation:
+            new = {plan.genes for plan in one.found} - known
+            if one.evaluated < len(new):
+                _refuse(
+                    where,
+                    one.shard,
+                    f"evaluated is {one.evaluated}, and {len(new)} of its plans are neither starts "
+                    "nor of earlier shards",
+                )
+            found |= new
+        known |= found
 
 
 def _refuse(where: str, shard: int, wrong: str) -> None:

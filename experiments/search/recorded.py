@@ -3,16 +3,19 @@
 ``recorded.json`` beside this module holds, for each rescaled tensor of two short trainings, the
 true shift of every step (of a run that scans in each step), what shifts that were off by some
 bits did to its values (counted in runs of stale rules), and the same for each rule that follows
-the tensor in every step without a scan, in a run of its own.
+the tensor in every step without a scan, in a run of its own. It says what it was recorded under
+(:func:`conditions_sha256`) and is refused under anything else, since its shifts and counts would
+be those of other rules or another arithmetic.
 ``python -m experiments.search.recorded --runs DIR`` trains those runs again and writes the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,16 @@ from experiments.accuracy import with_one_rule
 from experiments.training.config import TrainConfig
 from experiments.training.folder import TRACE
 from experiments.training.loop import train
+from kernels.profiles import PROFILES
 from sim.files import write_atomic
 from sim.numeric.records import RescaleTrace, load_trace
+from sim.rescaling import parse_rule
 
 FILE = Path(__file__).with_name("recorded.json")
-SCHEMA = 1
+SCHEMA = 2
+RENEW = "record it again with python -m experiments.search.recorded --runs DIR"
+PROBE = (8, 8, 9, 9, 9, 7, 8, 8, 8, 8, 10, 9, 9, 9, 9, 9) * 8
+"""True shifts that rules are tried on, to tell whether they still do what they did."""
 SETTLED = 256
 """Steps from which on anything is counted: the periods of adaptive rules have grown by then."""
 TRUE_RULE = "every"
@@ -102,7 +110,7 @@ def depths(layers: Sequence[str]) -> dict[str, str]:
     return {**found, layers[-1]: "last", layers[0]: "first"} if layers else found
 
 
-def counted(traces: Sequence[RescaleTrace], subject: str) -> Met:
+def met_errors(traces: Sequence[RescaleTrace], subject: str) -> Met:
     """Return what shift errors did to a tensor, summed over some runs of stale rules."""
     met: dict[int, tuple[int, int, int]] = {}
     for trace in traces:
@@ -132,9 +140,10 @@ def recording(
             subject: {
                 "shifts": _packed([row[0] for row in rows]),
                 "values": rows[0][5],
-                "met": _met_json(counted(stale, subject)),
+                "met": _met_json(met_errors(stale, subject)),
                 "followed": {
-                    rule: _met_json(counted([trace], subject)) for rule, trace in followed.items()
+                    rule: _met_json(met_errors([trace], subject))
+                    for rule, trace in followed.items()
                 },
             }
             for subject, rows in true.rows.items()
@@ -168,18 +177,71 @@ def recordings() -> tuple[Recording, ...]:
     Raises
     ------
     RecordingError
-        The file is missing, or not what was shipped.
+        The file is missing, or not what was shipped; or it was recorded under other rules,
+        settled steps or arithmetic than this version has.
     """
     try:
         content = json.loads(FILE.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']}")
-        return tuple(_recording(each) for each in content["recordings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"schema {content['schema']}, and this version reads {SCHEMA}")
+        found = tuple(_recording(each) for each in content["recordings"])
+        stated = str(content["conditions_sha256"])
+        here = conditions_sha256(one.profile for one in found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordingError(
             f"{FILE}: no recording can be read ({error!r:.120}); install the package again, or "
-            "record it with python -m experiments.search.recorded"
+            f"{RENEW}"
         ) from error
+    if stated != here:
+        raise RecordingError(
+            f"{FILE}: conditions_sha256 is {stated[:12]}..., and {here[:12]}... stands for the "
+            "rescale rules, settled steps and numeric profiles of this version: what was recorded "
+            f"does not hold for them; {RENEW}"
+        )
+    return found
+
+
+def conditions_sha256(profiles: Iterable[str]) -> str:
+    """Return the digest of what recordings depend on besides their trainings' settings.
+
+    That is: the rules that they were made under and what these do on a fixed row of shifts, the
+    steps that are left out, and the arithmetic of their numeric profiles. It does not cover the
+    code of the kernels, whose results are fixed by tests bit for bit.
+
+    Raises
+    ------
+    KeyError
+        There is no profile of a name.
+    """
+    rules = (TRUE_RULE, *STALE_RULES, *FOLLOWING_RULES)
+    arithmetic = {name: asdict(PROFILES[name]) for name in profiles}
+    for profile in arithmetic.values():
+        del profile["source"]  # prose
+    text = json.dumps(
+        {
+            "settled": SETTLED,
+            "rules": {rule: _behaviour(rule) for rule in rules},
+            "profiles": arithmetic,
+        },
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _behaviour(rule: str) -> list[tuple[str, int]]:
+    """What a rule does in each step of :data:`PROBE`, and the shift that it uses."""
+    follows, steps = parse_rule(rule), list[tuple[str, int]]()
+    state = follows.start()
+    for true in PROBE:
+        steps.append((follows.mode(state), state.used))
+        state = follows.next(state, true)
+    return steps
+
+
+def file_sha256() -> str:
+    """Return the digest of the recording in the package: estimates follow from it."""
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
 def _recording(content: Mapping[str, Any]) -> Recording:
@@ -229,8 +291,18 @@ def record(runs: Path, threads: int | None = None) -> dict[str, Any]:
         stale = [trained(settings, rule, runs)[0] for rule in STALE_RULES]
         followed = {rule: trained(settings, rule, runs)[0] for rule in FOLLOWING_RULES}
         found.append(recording(config, true, stale, followed))
-    rules = {"true": TRUE_RULE, "stale": STALE_RULES, "followed": FOLLOWING_RULES}
-    return {"schema": SCHEMA, "settled": SETTLED, "rules": rules, "recordings": found}
+    return content_of(found)
+
+
+def content_of(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the content of the file, given what :func:`recording` returns of each training."""
+    return {
+        "schema": SCHEMA,
+        "conditions_sha256": conditions_sha256(one["profile"] for one in found),
+        "settled": SETTLED,
+        "rules": {"true": TRUE_RULE, "stale": STALE_RULES, "followed": FOLLOWING_RULES},
+        "recordings": found,
+    }
 
 
 def write(content: Mapping[str, Any]) -> None:

@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
 from cost_models.errors import one_line
 from cost_models.quantity import Part
 from cost_models.reading import each_key_once, read_bytes
-from experiments.cli_common import NOTE
+from experiments.results import NOTE
 from experiments.search.backends import Backend
 from experiments.search.baselines import baselines, comparison_note
-from experiments.search.contradictions import check_consistent, check_numbers
+from experiments.search.contradictions import check_consistent, check_numbers, read_part
 from experiments.search.drive import Outcome
+from experiments.search.extras import ProvenBound
 from experiments.search.front import front_sha256
 from experiments.search.objectives import COLUMNS, SearchError
 from experiments.search.problem import Problem
 from experiments.search.provenance import versions_of
+from experiments.search.robustness import Robustness
+from experiments.search.verify import Verification
+from experiments.search.why import Change
 from sim.plan import Plan
 
 SCHEMA: Final = "mandheling-search"
 VERSION: Final = 1
 LARGEST_FILE = 256 << 20
 """A front of a thousand plans of the largest networks takes less."""
+
+
+PLAIN = PlainSerializer(lambda part: None if part is None else part.document())
+"""Writes a part that another module made."""
 
 
 class Measures(Part):
@@ -105,7 +114,7 @@ class SearchResult(Part):
     chosen
         ``id`` of the plan that is best in the first objective, then in the others.
     bound
-        Proven lower bound on the time of every plan of the space.
+        Proven lower bound on the time of every plan of the space, whatever the limits.
     robustness, why, verified
         The chosen plan against baselines over resampled constants; what it changed and what that
         brings; finalists trained for real. ``None`` where it was not asked for.
@@ -113,7 +122,7 @@ class SearchResult(Part):
         ``[shards, evaluations, least value of the first objective]`` after each shard.
     """
 
-    document: Literal["mandheling-search"] = Field(SCHEMA, alias="schema")
+    document: Literal["mandheling-search"] = Field(default=SCHEMA, alias="schema")
     version: Literal[1] = VERSION
     note: str
     manifest: Manifest
@@ -124,10 +133,16 @@ class SearchResult(Part):
     baselines: tuple[BaselinePlan, ...]
     front: tuple[FrontPlan, ...] = Field(min_length=1)
     chosen: str
-    bound: dict[str, Any] | None = None
-    robustness: dict[str, Any] | None = None
-    why: dict[str, Any] | None = None
-    verified: dict[str, Any] | None = None
+    bound: Annotated[ProvenBound | None, PlainValidator(partial(read_part, ProvenBound)), PLAIN] = (
+        None
+    )
+    robustness: Annotated[
+        Robustness | None, PlainValidator(partial(read_part, Robustness)), PLAIN
+    ] = None
+    why: Annotated[Change | None, PlainValidator(partial(read_part, Change)), PLAIN] = None
+    verified: Annotated[
+        Verification | None, PlainValidator(partial(read_part, Verification)), PLAIN
+    ] = None
     progress: tuple[tuple[int, int, int], ...]
 
     @property
@@ -180,10 +195,10 @@ class SearchResult(Part):
 class Extras:
     """What is found out about a front once it is there; see :class:`SearchResult`."""
 
-    bound: Mapping[str, Any] | None = None
-    robustness: Mapping[str, Any] | None = None
-    why: Mapping[str, Any] | None = None
-    verified: Mapping[str, Any] | None = None
+    bound: ProvenBound | None = None
+    robustness: Robustness | None = None
+    why: Change | None = None
+    verified: Verification | None = None
 
 
 def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResult:
@@ -238,7 +253,10 @@ def result_of(outcome: Outcome, backend: Backend, extras: Extras) -> SearchResul
         front=tuple(front),
         chosen=front[0].id,
         progress=tuple((row.shards, row.evaluations, row.best) for row in outcome.rows),
-        **asdict(extras),
+        bound=extras.bound,
+        robustness=extras.robustness,
+        why=extras.why,
+        verified=extras.verified,
     )
 
 
@@ -254,6 +272,8 @@ def command_of(problem: Problem, budget: str) -> str:
         words += ["--hold", aspect]
     for name in problem.starts:
         words += ["--start", name]
+    for rule in problem.rules:
+        words += ["--rule", rule]
     if problem.limits:
         words += ["--limit", ",".join(f"{n}={limit}" for n, limit in problem.limits.items())]
     for option in ("evaluations_per_shard", "generation"):

@@ -20,16 +20,19 @@ from typing import Any
 from scipy.stats import kendalltau
 
 from experiments.results import FOLDER, read_result, write_result
+from experiments.search.damage import met_damage
 from experiments.search.recorded import (
     CONFIGS,
     SETTLED,
-    counted,
+    file_sha256,
+    met_errors,
     recordings,
     run_name,
     trained,
 )
-from experiments.search.risk import MILLION, PlanRisk, met_damage, plan_risk
+from experiments.search.risk import MILLION, PlanRisk, plan_risk
 from experiments.training.config import TrainConfig
+from experiments.values import short
 from sim import Plan, build_plan, load_device, load_model, training_graph
 from sim.encoding.space import PALETTES
 from sim.lowering import lowering
@@ -38,10 +41,47 @@ from sim.numeric.records import RescaleTrace, load_trace
 RESULT = FOLDER / "risk.json"
 HELD_OUT_SEED = 1
 RULES = PALETTES["rescale"]
+SCHEMA = 1
+RENEW = "renew it with python -m experiments.search.risk_study --runs DIR"
 
 
 class RiskStudyError(ValueError):
-    """A trace cannot be compared; the message names the file and says what is allowed."""
+    """A trace or a table cannot be used; the message names the file and says what to do."""
+
+
+def basis() -> dict[str, Any]:
+    """Return what the table follows from, besides the trainings' settings."""
+    return {
+        "schema": SCHEMA,
+        "recording_sha256": file_sha256(),
+        "rules": list(RULES),
+        "settled": SETTLED,
+        "seed": HELD_OUT_SEED,
+    }
+
+
+def kept_table() -> dict[str, Any]:
+    """Return the table that is kept; empty where there is none.
+
+    Raises
+    ------
+    ResultError
+        The file is not a JSON object.
+    RiskStudyError
+        It was made from another recording, of other rules, or in another format.
+    """
+    content = read_result(RESULT)
+    if not content:
+        return content
+    stated, here = content.get("basis"), basis()
+    known = stated if isinstance(stated, dict) else {}
+    for field in sorted(here.keys() | known.keys()):
+        if known.get(field) != here.get(field):
+            raise RiskStudyError(
+                f"{RESULT}: basis.{field} is {short(known.get(field))}, and "
+                f"{short(here.get(field))} in this version, whose estimates are others; {RENEW}"
+            )
+    return content
 
 
 def met_ppm(trace: RescaleTrace) -> dict[str, float]:
@@ -51,7 +91,7 @@ def met_ppm(trace: RescaleTrace) -> dict[str, float]:
     """
     saturated = lost = 0.0
     for subject, rows in trace.rows.items():
-        clipped, gone = met_damage(rows[0][5], counted([trace], subject))
+        clipped, gone = met_damage(rows[0][5], met_errors([trace], subject))
         saturated, lost = saturated + clipped, lost + gone
     whole = len(trace.rows)
     return {
@@ -211,12 +251,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rule", default="adaptive:4:64", help="its rule, of every tensor")
     parser.add_argument("--source", default="", help="the command that recorded it")
     options = parser.parse_args(arguments)
-    content = read_result(RESULT)
+    renewing = options.trace is None and not options.table
+    try:
+        content = kept_table()
+    except RiskStudyError as error:
+        if not renewing:
+            parser.error(str(error))
+        content = {}
     if options.trace is not None:
         found = elsewhere(options.trace, options.model, options.rule, options.source)
         content["elsewhere"] = [found]
-    elif not options.table:
-        content["models"] = {}
+    elif renewing:
+        content |= {"basis": basis(), "models": {}}
         for name, config in CONFIGS.items():
             study = compared(replace(config, threads=options.threads), options.runs)
             content["models"][name] = {**study, "agreement": agreement(study["rules"])}

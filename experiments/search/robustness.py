@@ -117,8 +117,8 @@ class Robustness:
         """Return how ``plan`` does against ``rival``; KeyError if either is not there."""
         return {(g.plan, g.rival): g for g in self.gains}[plan, rival]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
         return asdict(self)
 
 

@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 from cost_models.device import Device
-from experiments.cli_common import load_device
+from experiments.loading import load_device
 from experiments.search.why import effective_choices
 from experiments.training.compare import LEVEL, accuracy_difference
 from experiments.training.config import ConfigError, TrainConfig
@@ -105,8 +105,8 @@ class Verification:
         """Return what was found for a plan; KeyError if it is not there."""
         return {name: row for row in self.rows for name in row.plans}[plan]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data."""
         return asdict(self)
 
 

@@ -55,7 +55,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChangedChoice:
     """A choice that changed alike for some subjects; ``-``: it has no effect in that plan."""
 
     aspect: str
@@ -117,7 +117,7 @@ class Change:
     before_pj: int
     after_pj: int
     moved: tuple[Moved, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[ChangedChoice, ...]
     before_breakdown_ns: Mapping[str, int]
     after_breakdown_ns: Mapping[str, int]
     before_path: PathShare
@@ -133,8 +133,8 @@ class Change:
         """Return what a group saves as the last change, and as the only one."""
         return contribution.undone_ns - self.after_ns, self.before_ns - contribution.alone_ns
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it, with what each group brings."""
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data, with what each group brings."""
         document = asdict(self)
         for row, contribution in zip(document["contributions"], self.contributions, strict=True):
             row["last_saves_ns"], row["alone_saves_ns"] = self.brings_ns(contribution)
@@ -242,14 +242,14 @@ def _moved(
     return tuple(moved)
 
 
-def _choices(changed: Mapping[Key, tuple[str, str]]) -> tuple[Choice, ...]:
+def _choices(changed: Mapping[Key, tuple[str, str]]) -> tuple[ChangedChoice, ...]:
     """Group all other changes by aspect and choices."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for (aspect, subject), (old, new) in changed.items():
         if aspect != "placement":
             groups.setdefault((aspect, old, new), []).append(subject)
     order = [aspect.name for aspect in ORDER] + [step.name for step in STEP_ASPECTS]
-    found = [Choice(*key, tuple(subjects)) for key, subjects in groups.items()]
+    found = [ChangedChoice(*key, tuple(subjects)) for key, subjects in groups.items()]
     found.sort(key=lambda c: (order.index(c.aspect), -len(c.subjects), c.before, c.after))
     return tuple(found)
 

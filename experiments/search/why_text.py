@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.render import counted, joules, ms, number, show, table
-from experiments.search.why import Change, Choice, Moved, PathShare
+from experiments.search.why import Change, ChangedChoice, Moved, PathShare
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -100,7 +100,7 @@ def _moves(moved: Sequence[Moved]) -> Group:
     )
 
 
-def _choices(choices: Sequence[Choice]) -> Group:
+def _choices(choices: Sequence[ChangedChoice]) -> Group:
     rows = [
         (c.aspect, f"{c.before} -> {c.after}", str(len(c.subjects)), _names(c.subjects))
         for c in choices[:ROWS]

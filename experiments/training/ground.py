@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.device import Device
-from experiments.cli_common import load_built, load_device, load_graph, plan_sha256
+from experiments.cli_common import plan_sha256
 from experiments.datasets.dataset import Dataset
 from experiments.datasets.loading import load_splits
 from experiments.datasets.pipeline import Batches
 from experiments.datasets.splits import class_part, split_validation
+from experiments.loading import load_built, load_device, load_graph
 from experiments.training.config import FINE_TUNING, INDIFFERENT, ConfigError, TrainConfig
 from experiments.training.schedule import Schedule, rate_to_q24
 from experiments.training.start import Weights, start_weights

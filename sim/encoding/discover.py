@@ -116,7 +116,7 @@ def held_choices(
     return found
 
 
-def effective_choices(
+def kept_choices(
     aspect: Aspect, draft: Draft, device: Device, chosen: Mapping[Key, str]
 ) -> dict[Key, str]:
     """Choices of one aspect that this draft has a subject for, allows, and does not default to."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS
-from sim.encoding.discover import effective_choices
+from sim.encoding.discover import kept_choices
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -34,7 +34,7 @@ def repaired(
     for aspect in ORDER:
         if aspect.name in decided:
             draft = draft_before(aspect.name, graph, plan, device)
-            plan = plan.update(effective_choices(aspect, draft, device, chosen))
+            plan = plan.update(kept_choices(aspect, draft, device, chosen))
     step_choices: dict[Key, str] = {}
     for step in STEP_ASPECTS:
         choice = chosen.get((step.name, step.subject))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from cost_models.device import load_device
 from experiments import cli
+from experiments.search.result import SearchResult
 from sim.autodiff import training_graph
+from sim.plan import Plan
 from sim.policies import POLICIES, RECIPES, build_plan
 from sim.policies.conformance import check_policy, check_recipe
 from sim.policies.rule_conformance import check_rule
@@ -104,6 +107,36 @@ def test_the_rescaling_example_trains(tmp_path: Path, capsys: CapSys) -> None:
     assert every[3] == 100.0
     assert 100 / 8 <= cautious[3] < 100 / 8 + 5
     assert min(cautious[2], every[2]) > 50
+
+
+@pytest.mark.usefixtures("examples")
+def test_a_search_takes_the_rule_where_it_is_asked_for(tmp_path: Path, capsys: CapSys) -> None:
+    def search(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.app(["search", *words, "--backend", "serial", "--no-robust", "--no-why"])
+        assert isinstance(end.value.code, int)
+        return end.value.code, capsys.readouterr().err
+
+    held = [f"--hold={a}" for a in ("placement", "grouping", "precision", "batch_split")]
+    small = ("--model=lenet", "--batch=8", "--objectives=time", "--evaluations-per-shard=256")
+    ruled = ("--rule", "cautious:2048", "--limit", "risk=100%")
+    target = tmp_path / "run.json"
+    words = (*small, *held, *ruled, "--budget=1-shard", "-o", str(target))
+    assert search(*words)[0] == 0
+    found = SearchResult.read(target)
+    assert found.manifest.problem["rules"] == ["cautious:2048"]
+    assert "--rule cautious:2048" in found.manifest.command
+    assert found.manifest.versions["mandheling-examples"] == "0.1.0"
+    plan = Plan.from_json(json.dumps(found.best.plan))
+    assert "cautious:2048" in plan.aspect("rescale").values()
+    assert found.bound is not None
+    assert found.bound.time_ns <= found.best.time_ns
+    assert search("--resume", f"{target}.journal", "--budget=2-shards")[0] == 0
+    assert SearchResult.read(target).manifest.shards == 2
+    assert search("--resume", f"{target}.journal", "--rule", "fixed:24")[0] == 2
+    code, said = search(*small, "--rule", "careless:3")
+    assert code == 2
+    assert "rule: rescale rule 'careless:3': choose one of" in said
 
 
 @pytest.mark.usefixtures("examples")

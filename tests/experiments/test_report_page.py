@@ -255,12 +255,12 @@ def test_the_command_is_copied(tab: Browser, found: SearchResult) -> None:
 
 def test_robustness_is_told_by_verdict(tab: Browser, found: SearchResult) -> None:
     assert found.robustness is not None
-    mine = [g for g in found.robustness["gains"] if g["plan"].endswith(found.chosen)]
+    mine = [g for g in found.robustness.gains if g.plan.endswith(found.chosen)]
     text = tab.value(f"{section('Does the gain')}.textContent")
     assert mine
     for gain in mine:
-        assert gain["rival"][:10] in text  # a long name is clipped
-        assert gain["verdict"] in text
+        assert gain.rival[:10] in text  # a long name is clipped
+        assert gain.verdict in text
 
 
 def test_bound_and_trainings_are_shown_where_the_result_has_them(
@@ -284,7 +284,7 @@ def test_bound_and_trainings_are_shown_where_the_result_has_them(
             (found.best.plan["name"], 0.57, -0.03, (-0.05, 0.01), False),
         )
     )
-    content["verified"] = Verification("mandheling", {}, (base, mine), ("a note",)).as_json()
+    content["verified"] = Verification("mandheling", {}, (base, mine), ("a note",)).document()
     page = tmp_path / "more.html"
     result = SearchResult.from_json(content)
     page.write_text(render_page(report_document(result, *ground_of(result))), encoding="utf-8")

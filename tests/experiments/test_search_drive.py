@@ -142,6 +142,27 @@ def test_a_shard_that_scored_more_than_its_portion_is_refused(tmp_path: Path) ->
             search(SMALL, budget(1), backend, journal)
 
 
+def test_a_shard_that_found_more_than_it_scored_is_refused(tmp_path: Path) -> None:
+    starts = {tuple(start.row.tolist()) for start in SMALL.ground().starts}
+    known = whole().finished[3]
+    new = {plan.genes for plan in known.result.found} - starts
+    assert new
+    with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
+        journal.add(replace(known, result=replace(known.result, evaluated=len(new) - 1)))
+        said = rf"shard 3: evaluated is {len(new) - 1}, and {len(new)} of its plans are neither"
+        with pytest.raises(SearchError, match=said):
+            search(SMALL, budget(1), backend, journal)
+
+
+def test_starts_and_plans_of_earlier_shards_need_no_scoring(tmp_path: Path) -> None:
+    first, second = whole().finished[0], whole().finished[SMALL.generation]
+    again = replace(second, result=replace(second.result, evaluated=0, found=first.result.found))
+    with started("serial") as backend, Journal.open(tmp_path / "j", SMALL) as journal:
+        for one in (*whole().finished[: SMALL.generation], again):
+            journal.add(one)
+        assert search(SMALL, budget(5), backend, journal).shards == 5
+
+
 def test_one_process_is_a_process_and_may_die() -> None:
     with started("processes", 1) as backend:
         with backend.pool() as results:

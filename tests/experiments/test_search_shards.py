@@ -40,10 +40,24 @@ def test_a_problem_survives_json_and_its_digest_covers_every_field() -> None:
         replace(LENET, device="snapdragon-888"),
         replace(LENET, searcher="random"),
         replace(LENET, generation=2),
+        replace(LENET, rules=("fixed:24",)),
     ]
     digests = [p.sha256 for p in (LENET, FRONT, *others)]
     assert len(set(digests)) == len(digests)
     assert Problem.from_json(LENET.to_json()).sha256 == LENET.sha256
+
+
+def test_rules_are_searched_where_they_are_asked_for_and_leave_other_digests_alone() -> None:
+    assert "rules" not in LENET.to_json()  # as in files from before there could be any
+    more = replace(LENET, rules=("fixed:24", "delayed:2", "fixed:24"))
+    assert more.rules == ("delayed:2", "fixed:24")
+    assert Problem.from_json(more.to_json()) == more
+    here, there = (
+        {g.key: g.choices for g in p.space().genes if g.aspect == "rescale"} for p in (LENET, more)
+    )
+    assert there == {key: (*choices, *more.rules) for key, choices in here.items()}
+    ground = more.ground()
+    assert replace(more, seed=1).ground(ground.prepared).space.sha256 == ground.space.sha256
 
 
 def test_a_problem_refuses_what_is_not_allowed() -> None:
@@ -55,6 +69,10 @@ def test_a_problem_refuses_what_is_not_allowed() -> None:
         ({"image": 0}, "image is 0"),
         ({"searcher": "anealing"}, "did you mean 'annealing'"),
         ({"objectives": ("speed",)}, "objective 'speed' is unknown"),
+        ({"rules": ("slow:3",)}, "rule: rescale rule 'slow:3': choose one of every, "),
+        ({"rules": ("fixed:0",)}, "rule: rescale rule 'fixed:0': parameters are whole numbers"),
+        ({"rules": ("every",)}, "rule 'every' is in every search; leave it out"),
+        ({"rules": ("fixed:24",), "held": (*HELD, "rescale")}, "rule 'fixed:24': rescale is held"),
     ):
         with pytest.raises(SearchError, match=message):
             replace(LENET, **change)  # type: ignore[arg-type]

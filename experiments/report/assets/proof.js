@@ -91,6 +91,13 @@ function drawGains(place, gains, first) {
   place.replaceChildren(node);
 }
 
+// The proof is over the whole space: limits only leave some of its plans out.
+function withoutLimits() {
+  const names = Object.keys(data.title.limits);
+  return names.length ? ` It leaves out the limits on ${names.join(", ")}: these may make the best plan within ` +
+    "them slower, and the true gap smaller." : "";
+}
+
 function progressPanel(section) {
   const place = el("div", { class: "plot" });
   section.append(place);
@@ -102,7 +109,7 @@ function progressPanel(section) {
     section.append(el("p", {},
       el("strong", {}, `No plan of the searched space is faster than ${ms(bound.time_ns)}`),
       `: of the step of the quickest plan found a better one could save at most ${percent(bound.gap)} (the gap). ` +
-        `Proven by ${bound.method}, as the search stated.`));
+        `Proven by ${bound.method}, as the search stated.` + withoutLimits()));
     const parts = Object.entries(bound.parts ?? {});
     if (parts.length) {
       section.append(table(["what binds there", "ms"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.search import recorded
+from experiments.search.damage import damage, met_damage, shift_errors
 from experiments.search.recorded import (
     FOLLOWING_RULES,
     SETTLED,
@@ -21,23 +24,15 @@ from experiments.search.recorded import (
     recordings,
     role_of,
 )
-from experiments.search.risk import (
-    CHUNK,
-    MILLION,
-    Sources,
-    damage,
-    met_damage,
-    plan_risk,
-    risk_table,
-    shift_errors,
-    tensors_of,
-)
+from experiments.search.risk import CHUNK, MILLION, Sources, plan_risk, risk_table, tensors_of
 from experiments.training.config import TrainConfig
+from kernels.profiles import PROFILES
 from sim import Plan, TrainingGraph, build_plan, load_device, load_model, training_graph
 from sim.encoding import HELD, Space, SpaceError
 from sim.encoding.space import PALETTES
 from sim.lowering import lowering
 from sim.numeric.records import FIELDS, RescaleTrace
+from sim.rescaling import Adaptive
 from sim.run import skip_to
 from sim.state import RecordedShifts, StepState
 
@@ -184,7 +179,7 @@ def test_the_file_keeps_what_a_trace_holds(monkeypatch: pytest.MonkeyPatch, tmp_
     followed = {rule: trace(8) for rule in FOLLOWING_RULES}
     content = recorded.recording(TrainConfig("m", "digits"), trace(8), [trace(7)] * 2, followed)
     file = tmp_path / "recorded.json"
-    file.write_text(json.dumps({"schema": recorded.SCHEMA, "recordings": [content]}))
+    file.write_text(json.dumps(recorded.content_of([content])))
     monkeypatch.setattr(recorded, "FILE", file)
     (found,) = recordings.__wrapped__()
     assert len(FIELDS) == 6
@@ -196,13 +191,35 @@ def test_the_file_keeps_what_a_trace_holds(monkeypatch: pytest.MonkeyPatch, tmp_
     assert kept.followed["hindsight"] == {0: (2, 10, 14), 1: (2, 10, 14)}
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema": 99}', '{"schema": 1, "recordings": [1]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"schema": 1}', '{"schema": 2, "recordings": [1]}']
+)
 def test_a_damaged_recording_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "recorded.json").write_text(text)
     monkeypatch.setattr(recorded, "FILE", tmp_path / "recorded.json")
-    with pytest.raises(RecordingError, match=r"recorded\.json: .*install the package again"):
+    with pytest.raises(RecordingError, match=r"recorded\.json: .*the package again, or .*--runs"):
+        recordings.__wrapped__()
+
+
+def test_a_recording_under_other_conditions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        r"recorded\.json: conditions_sha256 is .* does not hold for them; record it again with "
+        r"python -m experiments\.search\.recorded --runs DIR"
+    )
+
+    other = replace(PROFILES["sandbox"], split_gradient_bits=3)
+    changes: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+        "arithmetic": lambda patch: patch.setitem(PROFILES, "sandbox", other),
+        "rules": lambda patch: patch.setattr(recorded, "parse_rule", lambda text: Adaptive(2, 16)),
+        "settled": lambda patch: patch.setattr(recorded, "SETTLED", 255),
+    }
+    for change in changes.values():
+        with monkeypatch.context() as patch:
+            change(patch)
+            with pytest.raises(RecordingError, match=said):
+                recordings.__wrapped__()
         recordings.__wrapped__()
 
 

@@ -10,9 +10,16 @@ import pytest
 
 from experiments.results import read_result, write_result
 from experiments.search import recorded, risk_study
-from experiments.search.recorded import CONFIGS, SETTLED, STALE_RULES, TRUE_RULE
+from experiments.search.recorded import CONFIGS, SETTLED, STALE_RULES, TRUE_RULE, recordings
 from experiments.search.risk import plan_risk
-from experiments.search.risk_study import RiskStudyError, agreement, elsewhere, met_ppm, shown
+from experiments.search.risk_study import (
+    RiskStudyError,
+    agreement,
+    elsewhere,
+    kept_table,
+    met_ppm,
+    shown,
+)
 from experiments.training.config import TrainConfig
 from sim import build_plan, load_device, load_model, training_graph
 from sim.lowering import lowering
@@ -84,6 +91,7 @@ def test_the_command_trains_compares_and_keeps(
     """With a palette of two rules, on few settled steps of a real training."""
     config = TrainConfig("lenet", "digits", epochs=1, engine="none", trace=True)
     monkeypatch.chdir(tmp_path)
+    recordings()  # before what is settled changes
     monkeypatch.setattr(risk_study, "CONFIGS", {"lenet": config})
     monkeypatch.setattr(risk_study, "RULES", ("every", "fixed:4", "hindsight"))
     monkeypatch.setattr(risk_study, "SETTLED", 4)
@@ -96,6 +104,12 @@ def test_the_command_trains_compares_and_keeps(
     assert "own recording: tau" in capsys.readouterr().out
     risk_study.main(["--table"])
     assert "fixed:4" in capsys.readouterr().out
+    monkeypatch.setattr(risk_study, "RULES", ("every", "fixed:4"))
+    with pytest.raises(SystemExit):
+        risk_study.main(["--table"])
+    said = capsys.readouterr().err
+    assert "risk.json: basis.rules is ['every', 'fixed:4', 'hindsight'], and" in said
+    assert "python -m experiments.search.risk_study --runs DIR" in said
 
 
 def test_the_recording_is_what_its_command_makes(
@@ -127,8 +141,36 @@ def test_without_figures_it_says_what_to_do(
         risk_study.main(["--table"])
 
 
-def test_the_page_shows_what_the_file_holds() -> None:
-    content = read_result(ROOT / risk_study.RESULT)
+def test_a_table_of_another_recording_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = read_result(ROOT / risk_study.RESULT)
+    monkeypatch.chdir(tmp_path)
+    write_result(risk_study.RESULT, kept)
+    assert kept_table() == kept
+    for basis, field in (
+        ({**kept["basis"], "recording_sha256": "0" * 64}, "recording_sha256"),
+        ({**kept["basis"], "schema": 9}, "schema"),
+        (None, "recording_sha256"),
+    ):
+        write_result(risk_study.RESULT, {**kept, "basis": basis})
+        with pytest.raises(RiskStudyError, match=rf"basis\.{field} is .*; renew it with python -m"):
+            kept_table()
+
+
+@pytest.mark.parametrize("rule", ["every", "adaptive:4:64", "delayed:4"])
+def test_the_file_holds_what_is_estimated_now(rule: str) -> None:
+    graph = training_graph(load_model("lenet", batch=64))
+    plan = build_plan("dsp-int8+rescale", graph, DEVICE)
+    subjects = lowering(graph, plan, DEVICE).rules
+    ruled = plan.update({("rescale", s): rule for s in subjects})
+    stated = read_result(ROOT / risk_study.RESULT)["models"]["lenet"]["rules"][rule]
+    assert stated["predicted"]["total"] == plan_risk(graph, ruled, DEVICE).total_ppm
+
+
+def test_the_page_shows_what_the_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    content = kept_table()
     page = (ROOT / "docs/background/accuracy-risk.md").read_text(encoding="utf-8")
     assert shown(content) in page
     assert set(content["models"]) == set(CONFIGS)

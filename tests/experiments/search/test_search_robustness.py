@@ -61,7 +61,7 @@ def test_both_directions_tell_the_same(graph: TrainingGraph, plans: dict[str, Pl
         assert (gain.energy_verdict == NOISE) == (gain.energy_low <= 0 <= gain.energy_high)
     assert found.gain("mandheling", "dsp-int8").verdict == FASTER
     assert found.gain("mandheling", "dsp-int8").energy_verdict == LESS
-    assert json.loads(json.dumps(found.as_json()))["gains"][0]["plan"] == "mnn-fp32"
+    assert json.loads(json.dumps(found.document()))["gains"][0]["plan"] == "mnn-fp32"
 
 
 def test_the_answer_depends_on_seed_and_worlds_alone(

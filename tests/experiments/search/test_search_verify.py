@@ -60,7 +60,7 @@ def test_plans_of_one_numerics_are_trained_once_and_that_is_said(
     assert other.difference == pytest.approx(other.accuracy - base.accuracy)
     assert other.difference_low <= other.difference <= other.difference_high
     assert found.row("moved") is base
-    assert json.loads(json.dumps(found.as_json()))["rows"][1]["plans"] == ["mnn-int8"]
+    assert json.loads(json.dumps(found.document()))["rows"][1]["plans"] == ["mnn-int8"]
 
 
 def test_what_stale_shifts_did_is_measured(found: Verification) -> None:

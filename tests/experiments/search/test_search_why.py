@@ -121,7 +121,7 @@ def test_the_text_fits_80_columns_and_the_json_holds_it_all(change: Change) -> N
     assert max(map(len, shown.splitlines())) <= 80
     for word in ("mandheling saves", "reuse", "rescale", "every -> adaptive:4:64", "weight_grad"):
         assert word in shown
-    document = json.loads(json.dumps(change.as_json()))
+    document = json.loads(json.dumps(change.document()))
     assert document["saved_ns"] == change.saved_ns == change.before_ns - change.after_ns
     row = document["contributions"][0]
     assert row["last_saves_ns"] == row["undone_ns"] - change.after_ns
