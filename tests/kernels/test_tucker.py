@@ -190,6 +190,31 @@ def test_steps_on_one_input_near_the_subspaces_of_its_svd(ranks: Ranks, seed: in
                 assert tangent < 1e-5
 
 
+def test_bases_follow_what_batches_share_and_not_their_samples() -> None:
+    """With another batch in each step, a rank below the batch costs more than it does an SVD."""
+    rng = np.random.default_rng(8)
+    maps = drawn(3).reshape(WHOLE[0], -1)
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True)
+
+    def batch() -> np.ndarray:
+        x = (rng.standard_normal((WHOLE[0], WHOLE[0])) @ maps).reshape(drawn(3).shape)
+        return np.ascontiguousarray(x, np.float32)
+
+    excess = {}
+    for ranks in ((6, 3, 2, 3), (2, 5, 4, 7)):
+        op, back = SubspaceSave(*WHOLE, ranks), SubspaceRestore(*WHOLE, ranks)
+        bases = first_bases(ranks)
+        ratios = []
+        for step in range(30):
+            x = batch()
+            left = np.linalg.norm(x - restore_core(iterate(x, bases, op), bases, back))
+            if step >= 3:
+                ratios.append(left / np.linalg.norm(x - there_and_back(x, ranks)))
+        excess[ranks[0]] = float(np.median(ratios)) - 1
+    assert excess[6] < 0.005
+    assert excess[2] > 0.04
+
+
 def test_inputs_of_less_rank_than_kept_leave_bases_orthonormal() -> None:
     ranks = (3, 3, 2, 3)
     op, back, bases = (
