@@ -20,6 +20,8 @@ from kernels.operators import Operator, Role
 
 GATHER_KINDS = frozenset({"transpose", "rotate180"})
 """Kernels whose reads or writes stride through memory."""
+BETWEEN_KINDS = frozenset({"tucker_save", "subspace_save"})
+"""Kernels with element operations between their products: eigenproblems, orthonormal bases."""
 
 
 def moved_bytes(call: KernelCall) -> int:
@@ -73,7 +75,7 @@ def cpu_cost(call: KernelCall, pool: Pool, slots: int, device: Device, library: 
         cycles = work.macs / (cores.macs_per_cycle(dtype) * speed * share)
         if call.rescaling == "inline":
             cycles += work.writes / (library.alu_elements("int32") * speed)
-        if op.kind == "tucker_save":  # the eigenproblems between its products
+        if op.kind in BETWEEN_KINDS:
             cycles += work.alu_ops / alu
         slowest = cores.clusters[-1][0]
         rests_on += [*paths, f"{device.name}.cpu.clusters.{slowest}.{dtype}_macs_per_cycle"]

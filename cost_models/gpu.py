@@ -17,7 +17,10 @@ from kernels.conv import Conv2d
 from kernels.linear import Linear
 
 CPU_ONLY_KINDS = frozenset(
-    {"quantise", "dequantise", "rescale_scan", "requantise", "tucker_save", "tucker_restore"}
+    {
+        *("quantise", "dequantise", "rescale_scan", "requantise"),
+        *("tucker_save", "tucker_restore", "subspace_save", "subspace_restore"),
+    }
 )
 
 

@@ -1,9 +1,14 @@
-"""Saved activations in factors: a truncated Tucker decomposition, or a truncated SVD.
+"""Saved activations in factors: a truncated Tucker decomposition, a truncated SVD, or ASI.
 
 Instead of its input a convolution keeps a small core and a matrix for each compressed axis, and
 restores the input for its weight gradient (Nguyen et al., *Activation Map Compression through
 Tensor Decomposition for Deep Learning*, NeurIPS 2024, arXiv 2411.06346). The forward pass and the
 input gradient stay exact. Compressing the axis of samples alone is their SVD variant.
+
+Activation subspace iteration (ASI; Nguyen et al., ICML 2025, arXiv 2505.05086) keeps the same core
+and factors, but its factors live from step to step: each step makes one iteration from those of the
+step before, ``U = orthonormal(A (A^T U))`` of the input ``A`` unfolded along the axis, in the place
+of an eigenproblem.
 
 The released code contracts the weight gradient with the factors, which is cheaper than to restore
 the input first, as it is done here; kept memory and values are the same.
@@ -23,6 +28,9 @@ Ranks = tuple[int, int, int, int]
 EIGEN_OPERATIONS = 9
 """Operations per ``dim^3`` of a symmetric eigenproblem with vectors (Golub and Van Loan, *Matrix
 Computations*, section 8.3: about ``9 n^3``)."""
+ORTHONORMAL_OPERATIONS = 4
+"""Operations per ``size * rank^2`` of two passes of modified Gram-Schmidt (the same, section 5.2:
+``2 m n^2`` each)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,19 @@ class _Tucker(Operator):
         return tuple((size, rank) for size, rank in pairs if rank < size)
 
     @property
+    def core(self) -> int:
+        """Elements of the core."""
+        return prod(self.ranks)
+
+    @property
+    def bases(self) -> int:
+        """Elements of all factors."""
+        return sum(size * rank for size, rank in self.factors)
+
+    @property
     def kept(self) -> int:
         """Elements of the core and of all factors."""
-        return prod(self.ranks) + sum(size * rank for size, rank in self.factors)
+        return self.core + self.bases
 
     def products(self) -> Iterator[int]:
         """MACs of each step from the whole tensor to the core, or back."""
@@ -143,3 +161,70 @@ class TuckerRestore(_Tucker):
         if role is not self.role:
             raise self.no_role(role)
         return Work(sum(self.products()), 0, (self.kept,), prod(self.whole))
+
+
+@dataclass(frozen=True, slots=True)
+class SubspaceSave(_Tucker):
+    """Turn the bases of the step before towards a convolution's input, then make the core.
+
+    One subspace iteration of each compressed axis. It overwrites the bases.
+
+    Examples
+    --------
+    >>> save = SubspaceSave(n=64, c=256, h=8, w=8, ranks=(16, 64, 4, 4))
+    >>> save.core, save.bases
+    (16384, 17472)
+    """
+
+    kind: ClassVar[str] = "subspace_save"
+    role: ClassVar[Role] = Role.FORWARD
+    batch_splittable: ClassVar[bool] = False
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``((n, c, h, w), (bases,))``."""
+        return (self.whole, (self.bases,))
+
+    @property
+    def output(self) -> Shape:
+        """``(core,)``; the new bases take the place of the old."""
+        return (self.core,)
+
+    def work(self, role: Role) -> Work:
+        """MACs of ``A^T U``, ``A V`` and the projections; operations to make bases orthonormal."""
+        if role is not self.role:
+            raise self.no_role(role)
+        size = prod(self.whole)
+        macs = 2 * sum(size * rank for _, rank in self.factors) + sum(self.products())
+        turned = sum(ORTHONORMAL_OPERATIONS * axis * rank**2 for axis, rank in self.factors)
+        return Work(macs, turned, (size, self.bases), self.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class SubspaceRestore(_Tucker):
+    """The input again, from a core and the bases that it was made with."""
+
+    kind: ClassVar[str] = "subspace_restore"
+    role: ClassVar[Role] = Role.WEIGHT_GRAD
+    batch_splittable: ClassVar[bool] = False
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """``((core,), (bases,))``."""
+        return ((self.core,), (self.bases,))
+
+    @property
+    def batch(self) -> int:
+        """Samples."""
+        return self.n
+
+    @property
+    def output(self) -> Shape:
+        """``(n, c, h, w)``."""
+        return self.whole
+
+    def work(self, role: Role) -> Work:
+        """MACs of the products from the core back."""
+        if role is not self.role:
+            raise self.no_role(role)
+        return Work(sum(self.products()), 0, (self.core, self.bases), prod(self.whole))

@@ -78,5 +78,6 @@ def start_weights(folder: Path) -> Weights:
         name, _, part = key.rpartition(":")
         parts.setdefault(name, {})[part] = array
     statistics = {n: (p["mean"], p["variance"]) for n, p in parts.items() if "mean" in p}
-    tensors = {name: floats_of(part) for name, part in parts.items() if name not in statistics}
+    trained = {n: p for n, p in parts.items() if n not in statistics and "bases" not in p}
+    tensors = {name: floats_of(part) for name, part in trained.items()}
     return Weights(folder, tensors, statistics)

@@ -1,7 +1,7 @@
 """FP32 kernels of saved activations in factors: see :mod:`kernels.tucker`.
 
 Products run on the kernels of :mod:`kernels.fp32.linear`. The eigenproblems are LAPACK's, in
-float64: their last bits may depend on its version.
+float64: their last bits may depend on its version. A subspace iteration uses no LAPACK.
 """
 
 from __future__ import annotations
@@ -9,11 +9,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.arrays import ArrayError, Floats, check_floats, float_target
+from kernels.arrays import ArrayError, Floats, check_floats, check_written, float_target
 from kernels.fp32.linear import linear_forward
+from kernels.fp32.orthonormal import orthonormalise
 from kernels.linear import Linear
 from kernels.operators import channels_last
-from kernels.tucker import Ranks, TuckerRestore, TuckerSave, _Tucker
+from kernels.tucker import (
+    Ranks,
+    SubspaceRestore,
+    SubspaceSave,
+    TuckerRestore,
+    TuckerSave,
+    _Tucker,
+)
 
 AXES = (0, 3, 1, 2)
 """Axes of samples, channels, rows and columns in an array."""
@@ -86,17 +94,33 @@ def ranks_for(x: Floats, energy: float, threads: int | None = None) -> Ranks:
     return (found[0], found[1], found[2], found[3])
 
 
-def _pieces(op: _Tucker, flat: Floats) -> tuple[Floats, list[tuple[int, Floats]]]:
-    """Views of the core, and of the factor of each compressed axis with its axis."""
-    samples, channels, rows, columns = op.ranks
-    size = samples * channels * rows * columns
-    core = flat[:size].reshape(samples, rows, columns, channels)
-    factors = []
-    for axis, whole, rank in zip(AXES, op.whole, op.ranks, strict=True):
-        if rank < whole:
-            factors.append((axis, flat[size : size + whole * rank].reshape(whole, rank)))
-            size += whole * rank
-    return core, factors
+def _factors(op: _Tucker, flat: Floats) -> list[tuple[int, Floats]]:
+    """Views of the factor of each compressed axis, with its axis."""
+    factors, first = [], 0
+    for axis, size, rank in zip(AXES, op.whole, op.ranks, strict=True):
+        if rank < size:
+            factors.append((axis, flat[first : first + size * rank].reshape(size, rank)))
+            first += size * rank
+    return factors
+
+
+def _project(
+    x: Floats, factors: list[tuple[int, Floats]], core: Floats, threads: int | None
+) -> None:
+    """Write the core of ``x`` in these factors, flat."""
+    for axis, factor in factors:
+        x = _along(x, np.ascontiguousarray(factor.T), axis, threads)
+    core[...] = x.reshape(-1)
+
+
+def _expand(
+    core: Floats, op: _Tucker, factors: list[tuple[int, Floats]], out: Floats, threads: int | None
+) -> None:
+    """Write to ``out`` what a flat core stands for in these factors."""
+    left = core.reshape(channels_last(op.ranks))
+    for axis, factor in reversed(factors):
+        left = _along(left, factor, axis, threads)
+    out[...] = left
 
 
 def save(
@@ -127,12 +151,10 @@ def save(
     """
     check_floats("x", x, channels_last(op.whole))
     flat = float_target(out, (op.kept,), x)
-    core, factors = _pieces(op, flat)
-    left = x
+    factors = _factors(op, flat[op.core :])
     for axis, factor in factors:
         factor[...] = spectrum(x, axis, threads)[1][:, : factor.shape[1]]
-        left = _along(left, np.ascontiguousarray(factor.T), axis, threads)
-    core[...] = left
+    _project(x, factors, flat[: op.core], threads)
     return flat
 
 
@@ -142,8 +164,72 @@ def restore(
     """What :func:`save` kept, as (n, h, w, c) float32 again; arguments and errors as there."""
     check_floats("flat", flat, (op.kept,))
     x = float_target(out, channels_last(op.whole), flat)
-    left, factors = _pieces(op, flat)
-    for axis, factor in reversed(factors):
-        left = _along(left, factor, axis, threads)
-    x[...] = left
+    _expand(flat[: op.core], op, _factors(op, flat[op.core :]), x, threads)
+    return x
+
+
+def iterate(
+    x: Floats,
+    bases: Floats,
+    op: SubspaceSave,
+    *,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """Core of ``x`` in bases that one subspace iteration made of those of the step before.
+
+    Parameters
+    ----------
+    x
+        (n, h, w, c) float32, C-contiguous.
+    bases
+        (bases,) float32: a (size, rank) factor of each compressed axis, one after the other, which
+        are overwritten. To begin with, any numbers that are not all orthogonal to ``x``.
+    op
+        Its shape, and the ranks.
+    out
+        (core,) float32 to write to; a new array by default.
+    threads
+        Threads at most; default: every core of this process. They change no bit.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``out``.
+
+    Raises
+    ------
+    ArrayError
+        An array of another dtype, shape or order, or fewer than 1 thread.
+    """
+    check_floats("x", x, channels_last(op.whole))
+    core = float_target(out, (op.core,), x, bases)
+    if op.factors:  # else there are no bases
+        check_floats("bases", bases, (op.bases,))
+        check_written("bases", bases, x)
+    factors = _factors(op, bases)
+    for axis, basis in factors:
+        lines = np.ascontiguousarray(np.moveaxis(x, axis, 0).reshape(len(basis), -1))
+        seen = _product(np.ascontiguousarray(basis.T), lines, threads)
+        turned = np.ascontiguousarray(_product(lines, seen.T, threads).T, np.float64)
+        orthonormalise(turned)
+        basis[...] = turned.T
+    _project(x, factors, core, threads)
+    return core
+
+
+def restore_core(
+    core: Floats,
+    bases: Floats,
+    op: SubspaceRestore,
+    *,
+    out: Floats | None = None,
+    threads: int | None = None,
+) -> Floats:
+    """What :func:`iterate` kept, as (n, h, w, c) float32 again; arguments and errors as there."""
+    check_floats("core", core, (op.core,))
+    if op.factors:
+        check_floats("bases", bases, (op.bases,))
+    x = float_target(out, channels_last(op.whole), core, bases)
+    _expand(core, op, _factors(op, bases), x, threads)
     return x

@@ -6,6 +6,8 @@ forward pass leaves patch sums of the input, and the two gradient kernels become
 maps, with passes before and after them. What the released latency benchmark leaves out, spreading
 both gradients again, is charged. ``svd:K`` and ``hosvd:N:C:H:W`` keep the input in factors of these
 ranks and restore it for an exact rule (:mod:`kernels.tucker`); such a layer computes in FP32.
+``asi:N:C:H:W`` does so with factors that one subspace iteration makes of the last step's. They live
+from step to step, like an optimiser's state.
 A ReLU is a subject, too: with ``mask`` it keeps a bit per element in the place of its output
 (:mod:`kernels.signs`), and no gradient changes.
 
@@ -25,11 +27,13 @@ from kernels.conv import Conv2d
 from kernels.filtered import FilteredConv, largest_patch
 from kernels.operators import Operator, Role
 from kernels.signs import MaskedGrad, SignMask
-from kernels.tucker import Ranks, TuckerRestore, TuckerSave
+from kernels.tucker import Ranks, SubspaceRestore, SubspaceSave, TuckerRestore, TuckerSave
 from sim.aspects.base import Aspect, StepContext
-from sim.draft import Buffer, Draft, Item
+from sim.draft import NEXT, Buffer, Draft, Item
 
-EXACT, FILTER, SVD, HOSVD, MASK = "exact", "filter", "svd", "hosvd", "mask"
+EXACT, FILTER, SVD, HOSVD, ASI, MASK = "exact", "filter", "svd", "hosvd", "asi", "mask"
+BASES = ".bases"
+"""Ends the name of the buffer that holds the bases of a layer from step to step."""
 PATCHES = (2, 4, 7)
 """Patches that are listed (those of the published tables); any up to the map is allowed."""
 
@@ -61,7 +65,7 @@ class Backward(Aspect):
         if subject not in trained_layers(draft):
             return (EXACT, *filters)
         whole = ":".join(map(str, op.inputs[0]))
-        return (EXACT, *filters, f"{SVD}:{op.n}", f"{HOSVD}:{whole}")
+        return (EXACT, *filters, f"{SVD}:{op.n}", f"{HOSVD}:{whole}", f"{ASI}:{whole}")
 
     def accepts(self, choice: str, allowed: tuple[str, ...]) -> bool:
         """Whether the choice is listed, or has smaller numbers than one that is."""
@@ -169,10 +173,11 @@ def _rule(layer: str, choice: str, op: Operator) -> _Rule:
     kind, *numbers = choice.split(":")
     if kind == FILTER:
         return _Filtered(layer, FilteredConv(op, patch_of(choice)))
-    ranks = [int(number) for number in numbers]
+    given = [int(number) for number in numbers]
     if kind == SVD:
-        ranks += _sizes(op)[1:]
-    return _Factored(layer, op, (ranks[0], ranks[1], ranks[2], ranks[3]))
+        given += _sizes(op)[1:]
+    ranks = given[0], given[1], given[2], given[3]
+    return _Iterated(layer, op, ranks) if kind == ASI else _Factored(layer, op, ranks)
 
 
 def _sizes(op: Conv2d) -> tuple[int, int, int, int]:
@@ -180,12 +185,32 @@ def _sizes(op: Conv2d) -> tuple[int, int, int, int]:
 
 
 def _add(out: Draft, layer: str, op: Operator, role: Role, read: str, write: str) -> str:
-    """Append a pass of a layer, with a buffer for its result where there is none yet."""
-    name = f"{layer}.{op.kind}"
-    if write not in out.buffers:
-        out.buffers[write] = Buffer(op.output, 4)
-    out.items.append(Item(name, name, layer, op, role, "fp32", (read,), (write,)))
-    return write
+    """Append a pass that reads and writes one buffer each."""
+    return _append(out, layer, op, role, (read,), (write,))
+
+
+def _append(
+    out: Draft,
+    layer: str,
+    op: Operator,
+    role: Role,
+    reads: tuple[str, ...],
+    writes: tuple[str, ...],
+) -> str:
+    """Append a pass of a layer, with a buffer for its first result where there is none yet."""
+    name, result = f"{layer}.{op.kind}", writes[0]
+    if result not in out.buffers:
+        out.buffers[result] = Buffer(op.output, 4)
+    out.items.append(Item(name, name, layer, op, role, "fp32", reads, writes))
+    return result
+
+
+def _restored(
+    out: Draft, item: Item, op: TuckerRestore | SubspaceRestore, reads: tuple[str, ...]
+) -> Item:
+    """Append what restores an input, and return the weight gradient that reads it."""
+    restored = _append(out, item.layer, op, op.role, reads, (f"{item.layer}.restored",))
+    return item._replace(reads=(restored, *item.reads[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +248,32 @@ class _Factored:
     def gradient(self, out: Draft, item: Item) -> None:
         """Restore the input for the weight gradient; the input gradient reads none."""
         if item.role is Role.WEIGHT_GRAD:
-            op, restored = TuckerRestore(*_sizes(self.op), self.ranks), f"{self.layer}.restored"
-            _add(out, self.layer, op, op.role, f"{self.layer}.factors", restored)
-            item = item._replace(reads=(restored, *item.reads[1:]))
+            op = TuckerRestore(*_sizes(self.op), self.ranks)
+            item = _restored(out, item, op, (f"{self.layer}.factors",))
+        out.items.append(item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Iterated:
+    """A convolution that keeps its input in a core, and bases of it from step to step."""
+
+    layer: str
+    op: Conv2d
+    ranks: Ranks
+
+    def save(self, out: Draft, forward: Item) -> None:
+        """Turn the bases and make the core."""
+        op, bases = SubspaceSave(*_sizes(self.op), self.ranks), self.layer + BASES
+        out.buffers[bases] = Buffer((op.bases,), 4, resident=True)
+        out.buffers[bases + NEXT] = Buffer((op.bases,), 4)
+        reads, writes = (forward.reads[0], bases), (f"{self.layer}.core", bases + NEXT)
+        _append(out, self.layer, op, op.role, reads, writes)
+
+    def gradient(self, out: Draft, item: Item) -> None:
+        """Restore the input for the weight gradient; the input gradient reads none."""
+        if item.role is Role.WEIGHT_GRAD:
+            op = SubspaceRestore(*_sizes(self.op), self.ranks)
+            item = _restored(out, item, op, (f"{self.layer}.core", self.layer + BASES + NEXT))
         out.items.append(item)
 
 

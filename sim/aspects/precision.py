@@ -23,7 +23,9 @@ from kernels.precision import Convert, Dequantise, Quantise
 from sim.aspects.base import Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
-FLOAT_ONLY = frozenset({"batch_norm", "tucker_save", "tucker_restore"})
+FLOAT_ONLY = frozenset(
+    {"batch_norm", "tucker_save", "tucker_restore", "subspace_save", "subspace_restore"}
+)
 """Kinds without an integer form: a layer that has one computes in FP32."""
 PACKED = frozenset({"sign_mask"})
 """Kinds whose result has a size of its own, whatever the layer computes in."""

@@ -15,7 +15,7 @@ from kernels.int8 import filtered as int8
 from kernels.operators import Role
 from kernels.quantised import QTensor
 from kernels.signs import masked, pack_signs
-from kernels.tucker import TuckerRestore, TuckerSave
+from kernels.tucker import SubspaceRestore, SubspaceSave, TuckerRestore, TuckerSave
 from sim.draft import Item
 from sim.numeric.frame import Frame, numeric
 from sim.numeric.int8_kernels import relu_bound, settled
@@ -115,6 +115,24 @@ def _tucker_restore(frame: Frame, item: Item) -> None:
     out = frame.take(frame.shape(item.writes[0]), np.float32)
     kept = frame.floats(item.reads[0])
     frame.put(item.writes[0], tucker.restore(kept, item.op, out=out, threads=frame.threads))
+
+
+@numeric("subspace_save", "fp32")
+def _subspace_save(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, SubspaceSave)
+    out, bases = frame.take((item.op.core,), np.float32), frame.parameters.bases[item.layer]
+    x = frame.floats(item.reads[0])
+    core = tucker.iterate(x, bases.values, item.op, out=out, threads=frame.threads)
+    frame.put(item.writes[0], core)
+
+
+@numeric("subspace_restore", "fp32", Role.WEIGHT_GRAD)
+def _subspace_restore(frame: Frame, item: Item) -> None:
+    assert isinstance(item.op, SubspaceRestore)
+    out, bases = frame.take(frame.shape(item.writes[0]), np.float32), frame.parameters.bases
+    core, own = frame.floats(item.reads[0]), bases[item.layer].values
+    x = tucker.restore_core(core, own, item.op, out=out, threads=frame.threads)
+    frame.put(item.writes[0], x)
 
 
 @numeric("sign_mask", "fp32")

@@ -1,4 +1,4 @@
-"""The parameters that a numeric executor trains, and batch norm's running statistics."""
+"""What a numeric executor holds between steps: parameters, running statistics, bases."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from kernels.profiles import (
 )
 from kernels.quantised import QTensor
 from kernels.rounding import half_away
+from kernels.tucker import SubspaceSave
 from sim.aspects.optimiser import state_bits
 from sim.draft import Draft
+from sim.numeric.bases import Bases
 from sim.numeric.trained import (
     Hyper,
     ParameterError,
@@ -39,7 +41,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(slots=True, eq=False)
 class Parameters:
-    """Trained tensors by name, and batch norm's running statistics by layer.
+    """Trained tensors by name; batch norm's running statistics and bases of inputs by layer.
 
     While ``watched`` is a dictionary, updates put into it the gradients that they apply, by the
     names of what they update: float32 copies.
@@ -47,6 +49,7 @@ class Parameters:
 
     trained: dict[str, Trained]
     statistics: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    bases: dict[str, Bases] = field(default_factory=dict)
     watched: dict[str, Floats] | None = None
 
     @classmethod
@@ -58,6 +61,8 @@ class Parameters:
         """
         made, bits = cls({}), state_bits(draft.items)
         for item in draft.items:
+            if isinstance(item.op, SubspaceSave):
+                made.bases[item.layer] = Bases.start(item.op.bases, item.layer, seed)
             if item.role is not Role.FORWARD or not item.op.weights:
                 continue
             names = [n for n in item.reads if draft.buffers[n].resident]
@@ -120,6 +125,8 @@ class Parameters:
         }
         for layer, (mean, variance) in self.statistics.items():
             found[f"{layer}:mean"], found[f"{layer}:variance"] = mean, variance
+        for layer, bases in self.bases.items():
+            found[f"{layer}:bases"] = bases.values
         return found
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -147,6 +154,8 @@ class Parameters:
             trained.load({part: arrays[f"{name}:{part}"] for part in trained.arrays()})
         for layer, (mean, variance) in self.statistics.items():
             mean[...], variance[...] = arrays[f"{layer}:mean"], arrays[f"{layer}:variance"]
+        for layer, bases in self.bases.items():
+            bases.values[...] = arrays[f"{layer}:bases"]
 
     def move(self, place: Place) -> None:
         """Keep every array in the memory that ``place`` puts it into."""
@@ -154,13 +163,15 @@ class Parameters:
             trained.move(place)
         for layer, (mean, variance) in self.statistics.items():
             self.statistics[layer] = place(mean), place(variance)
+        for bases in self.bases.values():
+            bases.values = place(bases.values)
 
     def floats(self) -> dict[str, Floats]:
         """The trained tensors as float32, copies."""
         return {name: trained.floats() for name, trained in self.trained.items()}
 
     def load_floats(self, values: Mapping[str, Floats]) -> None:
-        """Start again from float weights, at rest; running statistics stay.
+        """Start again from float weights, at rest, with bases as drawn; running statistics stay.
 
         Raises
         ------
@@ -174,6 +185,8 @@ class Parameters:
             )
         for name, trained in self.trained.items():
             trained.load_floats(np.ascontiguousarray(values[name], np.float32))
+        for bases in self.bases.values():
+            bases.restart()
 
     def sha256(self) -> str:
         """Digest of all arrays, bit for bit, with their names, dtypes and shapes."""

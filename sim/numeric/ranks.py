@@ -8,7 +8,7 @@ from kernels.conv import Conv2d
 from kernels.fp32.tucker import rank_for, ranks_for, spectrum
 from kernels.operators import Role
 from kernels.quantised import QTensor
-from sim.aspects.backward import HOSVD, SVD
+from sim.aspects.backward import ASI, HOSVD, SVD
 from sim.draft import Item
 from sim.numeric.executor import NumericExecutor
 from sim.numeric.frame import Frame, NumericError
@@ -33,7 +33,7 @@ def ranks_by_energy(
         Share of the sum of squares that each unfolding keeps, above 0 and at most 1 (published:
         0.8 and 0.9).
     kind
-        ``hosvd``: a rank for each axis; ``svd``: for samples alone.
+        ``hosvd`` and ``asi``: a rank for each axis; ``svd``: for samples alone.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def ranks_by_energy(
     ArrayError
         An energy that is no share.
     """
-    if kind not in (HOSVD, SVD):
-        raise NumericError(f"kind is {kind!r}; allowed: {HOSVD}, {SVD}")
+    if kind not in (HOSVD, SVD, ASI):
+        raise NumericError(f"kind is {kind!r}; allowed: {HOSVD}, {SVD}, {ASI}")
     if len(images) != executor.graph.batch:
         raise NumericError(
             f"images are {len(images)}; allowed: {executor.graph.batch}, a batch of the graph"
@@ -66,7 +66,7 @@ def ranks_by_energy(
         if kind == SVD:
             found[item.layer] = f"{SVD}:{rank_for(spectrum(x, 0)[0], energy)}"
         else:
-            found[item.layer] = ":".join([HOSVD, *map(str, ranks_for(x, energy))])
+            found[item.layer] = ":".join([kind, *map(str, ranks_for(x, energy))])
 
     executor.predict(images, seen)
     return found

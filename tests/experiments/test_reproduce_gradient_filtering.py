@@ -6,7 +6,13 @@ import pytest
 
 from experiments.reproduce.gradient_filtering import study
 from experiments.reproduce.gradient_filtering.counts import gradient_operations, graph_of
-from experiments.reproduce.gradient_filtering.speedups import counts, layers, seen
+from experiments.reproduce.gradient_filtering.speedups import (
+    SPLITS,
+    counts,
+    held_out_rows,
+    layers,
+    seen,
+)
 from kernels.conv import Conv2d
 from kernels.operators import Role
 
@@ -14,7 +20,7 @@ from kernels.operators import Role
 def test_the_bounds_asked_of_it_are_met() -> None:
     found = study()
     assert [check.label for check in found.checks if not check.met] == []
-    assert len(found.checks) == 3
+    assert len(found.checks) == 4
     known = [row for row in found.rows if row.note == "known to differ"]
     assert {row.label for row in known} == {"mobilenet-v2, all layers, exact"}
     assert all(abs(row.error or 0) > 0.02 for row in known)
@@ -27,6 +33,23 @@ def test_half_of_the_speed_ups_are_predicted_by_fits_that_have_not_seen_them() -
     assert all(each.fitted is seen(each.patch, each.case) for each in found)
     for device in {each.device for each in found}:
         assert 3 <= sum(each.device == device and each.fitted for each in found) <= 7
+
+
+def test_held_out_errors_are_shown_for_other_splits_too() -> None:
+    """Each split and its reverse hold every row out once; none of them is far from the others."""
+    (used, reverse, odd, even), rows = SPLITS.values(), held_out_rows()
+    assert used is seen
+    assert [int(row.note.split()[0]) for row in rows] == [27, 29, 32, 24]
+    for patch in (2, 4):
+        for case in range(7):
+            assert used(patch, case) is not reverse(patch, case)
+            assert odd(patch, case) is not even(patch, case)
+    wrong = [abs(e.ours / e.published - 1) for e in layers(reverse) if not e.fitted]
+    assert rows[1].ours == pytest.approx(100 * sorted(wrong)[14])
+    assert rows[0].ours == pytest.approx(
+        100 * next(check.value for check in study().checks if "median" in check.label)
+    )
+    assert max(row.ours for row in rows) < 1.25 * min(row.ours for row in rows)
 
 
 def test_operations_of_a_convolution_by_hand() -> None:

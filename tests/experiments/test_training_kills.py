@@ -27,6 +27,8 @@ from experiments.training.compare import read_training_result
 from experiments.training.config import TrainConfig
 from experiments.training.ground import prepare
 from experiments.training.loop import Stopped, saved_config, train
+from experiments.training.start import start_weights
+from sim import Plan, load_model, training_graph
 
 
 @pytest.fixture(scope="module", params=LIBRARY)
@@ -134,3 +136,20 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert f"stopped after step {done} of {200 * BATCHES}" in said
     assert done > 0
     assert saved_config(tmp_path) == replace(config, device="snapdragon-865")
+
+
+def test_a_run_whose_inputs_are_kept_in_bases_goes_on_and_can_be_started_from(
+    tmp_path: Path,
+) -> None:
+    graph = training_graph(load_model("lenet", batch=64))
+    choices = {("backward", "conv1"): "asi:64:1:9:9", ("backward", "conv2"): "asi:64:8:6:6"}
+    (tmp_path / "plan.json").write_text(Plan.make("bases", graph.hash(), choices).to_json())
+    config = replace(SMALL, plan=str(tmp_path / "plan.json"), epochs=1, engine="none", trace=False)
+    at_once = train(config, tmp_path / "at-once")
+    with pytest.raises(Stopped):
+        train(config, tmp_path / "stopped", stop=after(7))
+    saved = checkpoint.load(tmp_path / "stopped" / checkpoint.NAME).arrays["parameters"]
+    assert {name for name in saved if name.endswith(":bases")} == {"conv1:bases", "conv2:bases"}
+    assert outcome(train(config, tmp_path / "stopped")) == outcome(at_once)
+    tensors = start_weights(tmp_path / "at-once").tensors
+    assert {name.partition(".")[0] for name in tensors} == {"conv1", "conv2", "linear1", "linear2"}

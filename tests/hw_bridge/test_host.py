@@ -20,10 +20,11 @@ from hw_bridge.host import HostBackend, HostError, HostSession, machine
 from hw_bridge.host.memory import Arena
 from sim.autodiff import training_graph
 from sim.graph import TrainingGraph
-from sim.lowering import lower_step
+from sim.lowering import lower_step, lowering
 from sim.model import INPUT, ModelBuilder
 from sim.numeric import NumericError
 from sim.numeric.executor import NumericExecutor
+from sim.plan import Plan
 from sim.policies.build import build_plan
 from sim.state import StepState
 from sim.timeline import Timeline
@@ -114,6 +115,18 @@ def test_plans_without_a_dsp_run_too() -> None:
     job = PlanJob(LENET, build_plan("mnn-fp32", LENET, laptop), laptop, steps=1)
     run = HostBackend().run(job)
     assert (run.results, run.parameters_sha256) == reference(job)
+
+
+def test_bases_go_on_from_step_to_step_in_two_processes() -> None:
+    base = build_plan("dsp-int8", LENET, PHONE)
+    others = {key: c for key, c in base.choices if key[1].partition(".")[0] != "conv2"}
+    plan = Plan.make("bases", LENET.hash(), {**others, ("backward", "conv2"): "asi:2:8:6:5"})
+    job = PlanJob(LENET, plan, PHONE, steps=4, rate_q24=RATE)
+    run = HostBackend().run(job)
+    assert (run.results, run.parameters_sha256) == reference(job)
+    kinds = {item.op.kind for item in lowering(LENET, plan, PHONE).draft({}).items}
+    assert {"subspace_save", "subspace_restore"} <= kinds
+    assert any(unit.name == "dsp" for unit in run.timelines[0].graph.units)
 
 
 def test_it_is_a_backend_that_says_what_it_ran_on() -> None:

@@ -1,4 +1,7 @@
-"""Activations in factors: against NumPy's SVD, exact at full rank, least ranks for an energy."""
+"""Activations in factors: against NumPy's SVD, exact at full rank, least ranks for an energy.
+
+Iterated bases: against an iteration written out in float64, and as they near the SVD's.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import numpy as np
 import pytest
 
 from kernels.arrays import ArrayError
-from kernels.fp32.tucker import AXES, rank_for, ranks_for, restore, save
+from kernels.fp32.tucker import AXES, iterate, rank_for, ranks_for, restore, restore_core, save
 from kernels.operators import OperatorError, Role
-from kernels.tucker import Ranks, TuckerRestore, TuckerSave
+from kernels.tucker import Ranks, SubspaceRestore, SubspaceSave, TuckerRestore, TuckerSave
 
 WHOLE = (6, 5, 4, 7)
 """Samples, channels, rows, columns."""
@@ -108,3 +111,146 @@ def test_kept_elements_and_work_by_hand() -> None:
     for ranks in ((0, 1, 1, 1), (9, 1, 1, 1), (1, 1, 1)):
         with pytest.raises(OperatorError, match=r"ranks = .*four from 1 to"):
             TuckerSave(8, 4, 6, 5, ranks)  # type: ignore[arg-type]
+
+
+def unfolded(x: np.ndarray, axis: int) -> np.ndarray:
+    lines = np.moveaxis(x.astype(np.float64), axis, 0)
+    return lines.reshape(len(lines), -1)
+
+
+def split(flat: np.ndarray, ranks: Ranks) -> dict[int, np.ndarray]:
+    """The basis of each compressed axis."""
+    found, first = {}, 0
+    for axis, size, rank in zip(AXES, WHOLE, ranks, strict=True):
+        if rank < size:
+            found[axis] = flat[first : first + size * rank].reshape(size, rank).astype(np.float64)
+            first += size * rank
+    return found
+
+
+def iterated(x: np.ndarray, bases: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """One step for each axis: ``V = A^T U``, then ``U = QR(A V)`` with a positive diagonal."""
+    found = {}
+    for axis, basis in bases.items():
+        lines = unfolded(x, axis)
+        q, r = np.linalg.qr(lines @ (lines.T @ basis))
+        found[axis] = q * np.sign(np.diag(r))
+    return found
+
+
+def inside(x: np.ndarray, bases: dict[int, np.ndarray]) -> np.ndarray:
+    """What is left of ``x`` when it is projected onto a basis along each axis."""
+    found = x.astype(np.float64)
+    for axis, basis in bases.items():
+        found = np.moveaxis(np.tensordot(basis @ basis.T, found, (1, axis)), 0, axis)
+    return found
+
+
+def first_bases(ranks: Ranks) -> np.ndarray:
+    elements = SubspaceSave(*WHOLE, ranks).bases
+    return np.random.default_rng(11).standard_normal(elements).astype(np.float32)
+
+
+@pytest.mark.parametrize("ranks", [(2, 3, 2, 4), (1, 1, 1, 1), (3, 5, 4, 7), (6, 2, 4, 7)])
+def test_each_step_iterates_once_from_the_bases_of_the_last(ranks: Ranks) -> None:
+    op, back = SubspaceSave(*WHOLE, ranks), SubspaceRestore(*WHOLE, ranks)
+    bases, wanted = first_bases(ranks), split(first_bases(ranks), ranks)
+    other = bases.copy()
+    for seed in range(4):  # another input each step
+        x = drawn(seed)
+        core = iterate(x, bases, op, threads=1)
+        wanted = iterated(x, wanted)
+        for axis, basis in split(bases, ranks).items():
+            np.testing.assert_allclose(basis, wanted[axis], atol=1e-4)
+        got = restore_core(core, bases, back, threads=1)
+        np.testing.assert_allclose(got, inside(x, wanted), atol=1e-4)
+        assert np.array_equal(core, iterate(x, other, op, threads=3))
+        assert np.array_equal(bases, other)
+
+
+@pytest.mark.parametrize("ranks", [(2, 3, 2, 4), (6, 2, 4, 7), (2, 2, 2, 2)])
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_steps_on_one_input_near_the_subspaces_of_its_svd(ranks: Ranks, seed: int) -> None:
+    """The tangent of the largest angle falls by ``(s[r] / s[r - 1])^2`` a step or faster."""
+    x, op, bases = drawn(seed), SubspaceSave(*WHOLE, ranks), first_bases(ranks)
+    spectra = {axis: np.linalg.svd(unfolded(x, axis))[:2] for axis in split(bases, ranks)}
+    before: dict[int, float] = {}
+    for step in range(30):
+        iterate(x, bases, op, threads=1)
+        for axis, basis in split(bases, ranks).items():
+            left, values = spectra[axis]
+            rank = basis.shape[1]
+            rest, held = left[:, rank:].T @ basis, left[:, :rank].T @ basis
+            tangent = float(np.linalg.norm(rest @ np.linalg.inv(held), 2))
+            ratio = (values[rank] / values[rank - 1]) ** 2
+            if step:
+                assert tangent <= 1.01 * ratio * before[axis] + 1e-5
+            before[axis] = tangent
+            if step == 29 and ratio < 0.5:
+                assert tangent < 1e-5
+
+
+def test_bases_follow_what_batches_share_and_not_their_samples() -> None:
+    """With another batch in each step, a rank below the batch costs more than it does an SVD."""
+    rng = np.random.default_rng(8)
+    maps = drawn(3).reshape(WHOLE[0], -1)
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True)
+
+    def batch() -> np.ndarray:
+        x = (rng.standard_normal((WHOLE[0], WHOLE[0])) @ maps).reshape(drawn(3).shape)
+        return np.ascontiguousarray(x, np.float32)
+
+    excess = {}
+    for ranks in ((6, 3, 2, 3), (2, 5, 4, 7)):
+        op, back = SubspaceSave(*WHOLE, ranks), SubspaceRestore(*WHOLE, ranks)
+        bases = first_bases(ranks)
+        ratios = []
+        for step in range(30):
+            x = batch()
+            left = np.linalg.norm(x - restore_core(iterate(x, bases, op), bases, back))
+            if step >= 3:
+                ratios.append(left / np.linalg.norm(x - there_and_back(x, ranks)))
+        excess[ranks[0]] = float(np.median(ratios)) - 1
+    assert excess[6] < 0.005
+    assert excess[2] > 0.04
+
+
+def test_inputs_of_less_rank_than_kept_leave_bases_orthonormal() -> None:
+    ranks = (3, 3, 2, 3)
+    op, back, bases = (
+        SubspaceSave(*WHOLE, ranks),
+        SubspaceRestore(*WHOLE, ranks),
+        first_bases(ranks),
+    )
+    line = np.einsum("n,h,w,c->nhwc", *(np.arange(1.0, size + 1) for size in (6, 4, 7, 5)))
+    for x in (np.zeros_like(line), line, drawn(1)):
+        core = iterate(x.astype(np.float32), bases, op)
+        for basis in split(bases, ranks).values():
+            np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6)
+        if x is not line:
+            continue
+        got = restore_core(core, bases, back)
+        np.testing.assert_allclose(got, line, rtol=1e-5)
+
+
+def test_iterating_at_full_ranks_keeps_every_bit() -> None:
+    x, none = drawn(9), np.zeros(0, np.float32)
+    core = iterate(x, none, SubspaceSave(*WHOLE, WHOLE))
+    assert np.array_equal(restore_core(core, none, SubspaceRestore(*WHOLE, WHOLE)), x)
+
+
+def test_kept_elements_and_work_of_an_iteration_by_hand() -> None:
+    op = SubspaceSave(n=8, c=4, h=6, w=5, ranks=(2, 4, 3, 5))
+    assert (op.core, op.bases) == (2 * 4 * 3 * 5, 8 * 2 + 6 * 3)
+    size, after = 8 * 4 * 6 * 5, 2 * 4 * 6 * 5
+    work = op.work(Role.FORWARD)
+    assert work.macs == 2 * size * (2 + 3) + size * 2 + after * 3
+    assert work.alu_ops == 4 * (8 * 2**2 + 6 * 3**2)
+    assert (work.reads, work.writes) == ((size, op.bases), op.kept)
+    back = SubspaceRestore(n=8, c=4, h=6, w=5, ranks=op.ranks).work(Role.WEIGHT_GRAD)
+    assert back.macs == size * 2 + after * 3
+    assert back.reads == (op.core, op.bases)
+    with pytest.raises(OperatorError, match="does not exist"):
+        op.work(Role.WEIGHT_GRAD)
+    with pytest.raises(ArrayError, match="bases has shape"):
+        iterate(drawn(1), np.zeros(3, np.float32), SubspaceSave(*WHOLE, (1, 1, 1, 1)))

@@ -56,7 +56,8 @@ def test_batch_norm_stays_fp32() -> None:
     allowed = {s: ASPECT.allowed(draft, s, PHONE) for s in ASPECT.subjects(draft, PHONE)}
     assert allowed.pop("n") == ("fp32",)
     assert set(allowed.values()) == {("fp32", "int8")}
-    assert frozenset({"batch_norm", "tucker_save", "tucker_restore"}) == FLOAT_ONLY
+    in_factors = {"tucker_save", "tucker_restore", "subspace_save", "subspace_restore"}
+    assert frozenset({"batch_norm", *in_factors}) == FLOAT_ONLY
     assert ASPECT.default(draft, "a", PHONE) == "fp32"
 
 

@@ -8,7 +8,12 @@ from experiments.reproduce.gradient_filtering.counts import (
     digits_off,
     memory_rows,
 )
-from experiments.reproduce.gradient_filtering.speedups import energy_rows, layers, speedup_rows
+from experiments.reproduce.gradient_filtering.speedups import (
+    energy_rows,
+    held_out_rows,
+    layers,
+    speedup_rows,
+)
 from experiments.reproduce.study import Check, Row, Study, summary
 
 OPERATIONS_LIMIT = 0.005
@@ -23,7 +28,8 @@ def study() -> Study:
     """Re-derive tables 2, 4 and 11 and the speed-ups of figure 6."""
     operations, memory, fitted = count_rows(), memory_rows(), layers()
     speedups = speedup_rows(fitted)
-    rows = (*operations, *memory, *speedups, *energy_rows(fitted))
+    held_out = held_out_rows()
+    rows = (*operations, *memory, *speedups, *held_out, *energy_rows(fitted))
     return Study(
         "gradient-filtering",
         "Gradient filtering (CVPR 2023): operations, saved memory and speed-ups of single layers",
@@ -33,6 +39,7 @@ def study() -> Study:
             Check("operations, largest error", _largest(operations), OPERATIONS_LIMIT),
             Check("saved memory, last digits off", round(digits_off(), 3), ROUNDING),
             Check("predicted speed-ups, median error", _median(speedups), SPEEDUP_LIMIT),
+            Check("the same, largest of the splits", _largest_share(held_out), SPEEDUP_LIMIT),
         ),
     )
 
@@ -44,6 +51,10 @@ def _largest(rows: tuple[Row, ...]) -> float:
 
 def _median(rows: tuple[Row, ...]) -> float:
     return float(summary([row for row in rows if not row.fitted])["median"])
+
+
+def _largest_share(held_out: tuple[Row, ...]) -> float:
+    return max(row.ours for row in held_out) / 100
 
 
 def _notes(speedups: tuple[Row, ...]) -> tuple[str, ...]:
@@ -59,12 +70,15 @@ def _notes(speedups: tuple[Row, ...]) -> tuple[str, ...]:
         "MobileNetV2 'All' is known to differ from both published numbers; why is not known.",
         "Speed-ups: three coefficients a device (cost of a coarse product against a convolution "
         "of 3 x 3, of a byte, of a kernel call) were fitted on half of the rows, those whose "
-        "case number plus half the patch is odd, a rule set before fitting; the other half is "
-        "predicted. What is measured leaves out the spreading of both gradients.",
+        "case number plus half the patch is odd; the other half is predicted. What is measured "
+        "leaves out the spreading of both gradients.",
+        "This split was not set beforehand: two others, which were not written down, were tried "
+        "while the study was written. So the median error of the held-out rows is shown for its "
+        "reverse, too, and for splits by case alone.",
         f"The outlier among the predicted speed-ups is {outlier.label}: predicted "
         f"{outlier.ours:.1f}, measured {outlier.published:.1f}.",
-        "Energy is predicted from the speed-ups alone, as if both ways drew the same power; two "
-        "GPU cases of patch 4 were too short for the power meter.",
+        "Energy follows from the speed-ups alone, half of them fitted, as if both ways drew the "
+        "same power; two GPU cases of patch 4 were too short for the power meter.",
         "Accuracy is no part of this study: the trained comparison is `python -m "
         "experiments.finetune`.",
     )
