@@ -1,4 +1,4 @@
-"""Gradient filtering: operations, saved memory, and speed-ups of single layers on devices."""
+"""Gradient filtering (CVPR 2023): operations, memory, speed-ups of layers, fine-tuning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from experiments.reproduce.gradient_filtering.counts import (
     memory_rows,
 )
 from experiments.reproduce.gradient_filtering.speedups import energy_rows, layers, speedup_rows
+from experiments.reproduce.gradient_filtering.trained import (
+    contradicted,
+    kept_runs,
+    trained_rows,
+)
 from experiments.reproduce.study import Check, Row, Study, summary
 
 OPERATIONS_LIMIT = 0.005
@@ -22,18 +27,22 @@ SPEEDUP_LIMIT = 0.25
 def study() -> Study:
     """Re-derive tables 2, 4 and 11 and the speed-ups of figure 6."""
     operations, memory, fitted = count_rows(), memory_rows(), layers()
-    speedups = speedup_rows(fitted)
-    rows = (*operations, *memory, *speedups, *energy_rows(fitted))
+    speedups, kept = speedup_rows(fitted), kept_runs()
+    trained, what = trained_rows(kept), "Accuracy after fine-tuning"
+    rows = (*operations, *memory, *speedups, *energy_rows(fitted), *trained)
+    orders = Check("published orders of accuracy, contradicted", contradicted(kept), 0)
     return Study(
         "gradient-filtering",
         "Gradient filtering (CVPR 2023): operations, saved memory and speed-ups of single layers",
         rows,
-        notes=_notes(speedups),
+        notes=(*_notes(speedups), kept.origin(what) if trained else kept.missing(what)),
         checks=(
             Check("operations, largest error", _largest(operations), OPERATIONS_LIMIT),
             Check("saved memory, last digits off", round(digits_off(), 3), ROUNDING),
             Check("predicted speed-ups, median error", _median(speedups), SPEEDUP_LIMIT),
+            *((orders,) if trained else ()),
         ),
+        inputs=kept.inputs,
     )
 
 
@@ -65,6 +74,4 @@ def _notes(speedups: tuple[Row, ...]) -> tuple[str, ...]:
         f"{outlier.ours:.1f}, measured {outlier.published:.1f}.",
         "Energy is predicted from the speed-ups alone, as if both ways drew the same power; two "
         "GPU cases of patch 4 were too short for the power meter.",
-        "Accuracy is no part of this study: the trained comparison is `python -m "
-        "experiments.finetune`.",
     )

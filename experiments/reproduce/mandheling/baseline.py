@@ -17,8 +17,13 @@ FITTED: Final = frozenset({"lenet", "googlenet", "mobilenet-v2"})
 """Networks whose rows MNN's constants were fitted on (``cost_models/libraries/mnn.yaml``)."""
 CLIFF_BATCH: Final = 32
 """Batch at which SqueezeNet is 5.6 times as slow as at half of it: it pages."""
-LEFT_OUT: Final = frozenset({("googlenet", "conv2"), ("googlenet", "conv2/bn")})
-"""Layers of the zoo's networks that the benchmark's do not have: a 1x1 convolution of 64 to 64."""
+PLAIN: Final = frozenset({"relu", "batch_norm", "dropout"})
+"""Kinds of layers that the benchmark's GoogLeNet and SqueezeNet do not have."""
+ABSENT: Final = ("googlenet", "conv2")
+"""A 1x1 convolution of 64 to 64 channels that its GoogLeNet does not have either.
+
+``tools/train/source/models/GoogLeNet.cpp``; its 5x5 branch is one of 5x5, the zoo's of 3x3.
+"""
 
 
 def baseline_rows() -> Iterator[Row]:
@@ -57,12 +62,12 @@ def step_ms(network: str, batch: int, setting: str, device: Device) -> float:
 
 
 def as_benchmarked(model: ForwardModel) -> ForwardModel:
-    """The model without rectifiers and without :data:`LEFT_OUT`: shapes stay as they are."""
+    """The model without layers of :data:`PLAIN` kinds and :data:`ABSENT`: shapes stay."""
     behind = {INPUT: INPUT}
     layers = []
     for layer in model.layers:
         inputs = tuple(behind[name] for name in layer.inputs)
-        if layer.op.kind == "relu" or (model.name, layer.name) in LEFT_OUT:
+        if layer.op.kind in PLAIN or (model.name, layer.name) == ABSENT:
             behind[layer.name] = inputs[0]
         else:
             behind[layer.name] = layer.name
