@@ -148,7 +148,9 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
             gap = accuracy_difference(runs["fp32"], runs["fp16"])
             points = 100 * gap.difference
             note = f"95 %: {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
-            rows.append(Row("FP16 less FP32", None, points, False, OURS, "points", group, note=note))
+            rows.append(
+                Row("FP16 less FP32", None, points, False, OURS, "points", group, note=note)
+            )
     return tuple(rows)
 
 

@@ -1,4 +1,4 @@
-"""Mandheling (MobiCom 2022): gains of its abstract, baselines, techniques, splits, trainings."""
+"""Mandheling (MobiCom 2022): gains, baselines, techniques, splits, trainings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def study() -> Study:
     what = "Convergence and accuracy"
     return Study(
         "mandheling",
-        "Mandheling (MobiCom 2022): gains of its abstract, baselines, techniques, splits, trainings",
+        "Mandheling (MobiCom 2022): gains, baselines, techniques, splits, trainings",
         (
             *average_rows(steps),
             *trained,

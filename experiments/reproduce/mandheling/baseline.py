@@ -72,6 +72,4 @@ def as_benchmarked(model: ForwardModel) -> ForwardModel:
         else:
             behind[layer.name] = layer.name
             layers.append(Layer(layer.name, layer.op, inputs))
-    return ForwardModel(
-        model.name, tuple(layers), model.input_shape, model.classes, model.source
-    )
+    return ForwardModel(model.name, tuple(layers), model.input_shape, model.classes, model.source)

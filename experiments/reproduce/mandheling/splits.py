@@ -79,6 +79,6 @@ def _rows(convs: dict[str, list[Conv2d]], phones: tuple[str, ...]) -> Iterator[R
             lost = sum(micro_batch(op, vtcm) is None for op in over)
             yield Row(
                 f"{model}, saved by a split with {vtcm // 1024} KiB", None, len(over) - lost,
-                False, OURS, f"of {len(ops)}", GROUP,
-                note=f"{', '.join(names)}; {lost} more that no split makes fit",
+                False, OURS, "convolutions", GROUP,
+                note=f"of {len(ops)}; {lost} more that no split makes fit; {', '.join(names)}",
             )  # fmt: skip
