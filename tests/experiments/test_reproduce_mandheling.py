@@ -10,7 +10,7 @@ import pytest
 from experiments import accuracy
 from experiments.demo import compare_one, gains
 from experiments.reproduce.kept import ROOT, read_kept
-from experiments.reproduce.mandheling import baseline
+from experiments.reproduce.mandheling import baseline, study
 from experiments.reproduce.mandheling.baseline import as_benchmarked, baseline_rows, step_ms
 from experiments.reproduce.mandheling.published import (
     released_condition,
@@ -140,3 +140,24 @@ def test_trainings_that_are_missing_or_damaged(tmp_path: Path) -> None:
     path.write_text(json.dumps({"runs": runs}), encoding="utf-8")
     with pytest.raises(ResultError, match=r"accuracy\.json: is not as it was written"):
         trained_rows(read_kept(path, "train"))
+
+
+@pytest.mark.accept
+def test_the_guide_says_what_the_study_finds() -> None:
+    """The whole study, which takes a minute: if this fails, mend the guide's table."""
+    found = study()
+    guide = (ROOT / "docs" / "guides" / "reproduce.md").read_text(encoding="utf-8")
+    rows = {row.label: row for row in found.rows}
+    for metric in ("time", "energy"):
+        row = rows[f"{metric}, TFLite and MNN in FP32"]
+        interval = row.note.removesuffix(" when constants vary")
+        assert (
+            f"| {row.published}x less {metric} per batch | {row.ours:.1f}x ({interval}) |" in guide
+        )
+        most = rows[f"{metric}, up to"]
+        assert f"| up to {most.published}x " in guide
+        assert f" | {most.ours:.1f}x |" in guide
+    assert f"| `mandheling` | {len(found.predicted())} | " in guide
+    unseen = [100 * -(rows[f"squeezenet1.0/batch{n}/1708.8"].error or 0) for n in (1, 16)]
+    assert f"{unseen[0]:.0f} to {unseen[1]:.0f} % too fast" in guide
+    assert all(check.met for check in found.checks)

@@ -49,8 +49,8 @@ def _notes(split: Splits) -> tuple[str, ...]:
         "network, phone and technique, its context switches, preparation times and powers could "
         "not: rows without a published value show what is simulated, beside nothing.",
         "Phones, networks and batch are those recalled of the evaluation, unverified: which ones "
-        "the averages are over is not in the abstract. Which average is taken matters more than "
-        "any constant: TFLite alone would be near twice both together, MNN alone near six tenths.",
+        "the averages are over is not in the abstract. Which engines are averaged matters as much "
+        "as the constants do: see the rows of each alone.",
         "No constant was fitted on the abstract's gains. Most of Mandheling's time rests on "
         "assumed constants, which were written down by people who knew the abstract: a row that "
         "comes near proves little, the interval says how little.",
