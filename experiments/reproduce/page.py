@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -132,7 +133,7 @@ def _section(study: Study, picture: bytes) -> list[str]:
         f'<h2 id="{name}">{name}</h2>',
         _paragraph(f"{study.title}."),
         "<ul>",
-        *(f"<li>{escape(text)}</li>" for text in texts),
+        *(f"<li>{_marked(text)}</li>" for text in texts),
         "</ul>",
         f'<img alt="Errors of {name}, row by row" src="data:image/svg+xml;base64,{data}">',
         *(
@@ -151,6 +152,11 @@ def _group(name: str, rows: list[Row]) -> str:
 
 def _failure(name: str, error: str) -> str:
     return f'<p class="failed">{escape(name)} failed and is missing here: {escape(error)}</p>'
+
+
+def _marked(text: str) -> str:
+    """A sentence whose commands, in backticks, are set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _paragraph(text: str) -> str:

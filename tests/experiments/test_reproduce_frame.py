@@ -33,7 +33,7 @@ ROWS = (
     Row("d", 71.0, 70.5, False, "paper, Table 2", "%", "Table 2", absolute=True),
     Row("e", None, 1.0, False, "ours", "x", "Table 2"),
 )
-STUDY = Study("toy", "A toy", ROWS, ("A note.",), (Check("median", 15.0, 10.0),))
+STUDY = Study("toy", "A toy", ROWS, ("Run `a <b>`.",), (Check("median", 15.0, 10.0),))
 
 
 def test_errors_are_signed_shares_or_differences() -> None:
@@ -92,6 +92,7 @@ def test_the_page_names_fitted_rows_misses_and_failures_and_runs_nothing() -> No
     assert worst_section.index(">c<") < worst_section.index(">a<")
     assert ">b<" not in worst_section  # fitted: no prediction
     assert "&lt;b&gt;no" in text
+    assert "<li>Run <code>a &lt;b&gt;</code>.</li>" in text
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
     assert text == page([STUDY], {"toy": draw(STUDY)}, failed, {"versions": {"numpy": "1"}})
