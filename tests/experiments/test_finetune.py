@@ -25,7 +25,7 @@ from experiments.finetune import (
     tuning,
     work_of,
 )
-from experiments.reproduce.gradient_filtering.trained import contradicted, trained_rows
+from experiments.reproduce.gradient_filtering.trained import order_checks, trained_rows
 from experiments.reproduce.kept import read_kept
 from experiments.results import ResultError, write_result
 from experiments.training import checkpoint
@@ -133,7 +133,9 @@ def test_the_study_shows_published_orders_with_their_verdict(tmp_path: Path) -> 
     assert [row.published for row in orders] == [None, None]
     assert "shown; of ResNet-18 published: +0.5" in orders[0].note
     assert "contradicted; of ResNet-18 published: +0.6" in orders[1].note
-    assert contradicted(kept) == 1
+    (check,) = order_checks(kept)
+    assert (check.value, check.met) == (1, False)
+    assert order_checks(read_kept(tmp_path / "none.json", "train")) == ()
     write_result(path, {"runs": {"exact-last4-fp32-seed0": {}}, "budget": budget})
     with pytest.raises(ResultError, match=r"figures\.json: is not as it was written \(KeyError"):
         trained_rows(read_kept(path, "train"))

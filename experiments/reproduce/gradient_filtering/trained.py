@@ -9,7 +9,7 @@ from typing import Any, Final
 from experiments import finetune
 from experiments.finetune import Case
 from experiments.reproduce.kept import Kept, read_kept
-from experiments.reproduce.study import Row
+from experiments.reproduce.study import Check, Row
 
 OURS: Final = "no published value: trained here"
 ORDERS: Final = "Yang et al., CVPR 2023 (arXiv 2301.00330), section 4 (an order, no value)"
@@ -34,11 +34,14 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
         return (*_accuracy_rows(kept.content), *_order_rows(kept.content))
 
 
-def contradicted(kept: Kept) -> int:
-    """How many published orders the trainings contradict, beyond chance."""
+def order_checks(kept: Kept) -> tuple[Check, ...]:
+    """No published order may be contradicted beyond chance; nothing where none was trained yet."""
     with kept.reading():
         verdicts = [each["verdict"] for each in finetune.comparisons(kept.content)]
-    return verdicts.count("contradicted")
+    if not verdicts:
+        return ()
+    label = f"published orders of accuracy, contradicted (of {len(verdicts)} trained)"
+    return (Check(label, verdicts.count("contradicted"), 0),)
 
 
 def _accuracy_rows(content: dict[str, Any]) -> Iterator[Row]:
