@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from experiments.reproduce.study import Study
 
 ALL = "all"
-REPORT = "report.md"
+REPORT = "report.html"
 NOTE = "published values beside ours; a fitted row is marked and counts in no error of predictions"
+FAILED = 1
+"""Exit code where a study of several failed; the others are shown and written."""
 
 
 def reproduce(
@@ -34,33 +39,105 @@ def reproduce(
     ] = None,
     folder: Annotated[
         Path | None,
-        path_option("-o --output", "FOLDER", "Write NAME.json, NAME.svg and report.md there."),
+        path_option("-o --output", "FOLDER", "Write NAME.json, NAME.svg and report.html there."),
     ] = None,
     as_json: JsonOption = False,
-) -> None:
-    """Re-derive published tables, with the error of each row."""
+) -> int:
+    """Re-derive published tables, with the error of each row.
+
+    It trains nothing: accuracies come from trainings that are kept.
+    """
     if name is None:
         _list(folder, as_json)
-        return
+        return 0
     if folder is not None:
         _check_folder(folder)
-    from experiments.reproduce.registry import run, studies
+    from experiments.reproduce.registry import studies
 
-    with working("Reproducing"):
-        found = [run(each) for each in (studies() if name == ALL else (name,))]
+    written = _Written(folder)
+    if name == ALL:
+        _run_all(tuple(studies()), written)
+    else:
+        with working("Reproducing"):
+            _run_one(name, written)
+    facts = _facts(written.studies)
+    if folder is not None:
+        _write_report(written, folder, facts)
     document = {
         "note": NOTE,
-        "studies": [study.document() for study in found],
-        "manifest": manifest(),
+        "studies": [study.document() for study in written.studies],
+        "failed": written.failed,
+        "manifest": facts,
     }
-    if folder is not None:
-        _write(found, folder)
     deliver(document, as_json, None)
     if not as_json:
         from experiments.reproduce.shown import print_study
 
-        for study in found:
+        for study in written.studies:
             print_study(stdout_console(), study)
+    return FAILED if written.failed else 0
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was re-derived so far; with a folder, each study is written as soon as it is done."""
+
+    folder: Path | None
+    studies: list[Study] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, study: Study) -> None:
+        """Take a study, and write its JSON and picture, each whole or not at all."""
+        if self.folder is not None:
+            from experiments.reproduce.drawn import draw
+            from sim.files import replacing
+
+            picture = draw(study)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            facts = {"manifest": _facts([study])}
+            write_file(self.folder / f"{study.name}.json", to_json(study.document() | facts))
+            with replacing(self.folder / f"{study.name}.svg") as file:
+                file.write(picture)
+            self.pictures[study.name] = picture
+        self.studies.append(study)
+
+
+def _run_one(name: str, written: _Written) -> None:
+    from experiments.reproduce.registry import run
+
+    written.add(run(name))
+    if written.folder is not None:
+        say(f"wrote {written.folder / name}.json and {name}.svg")
+
+
+def _run_all(names: tuple[str, ...], written: _Written) -> None:
+    """Run every study; one that fails costs itself alone, and is told."""
+    from experiments.reproduce.registry import run
+
+    for index, name in enumerate(names, 1):
+        say(f"{index} of {len(names)}: {name}")
+        begin = monotonic()
+        try:
+            written.add(run(name))
+        except Exception as error:  # whatever a study may come to
+            text = " ".join(str(error).split())
+            written.failed[name] = f"{type(error).__name__}: {text}"
+            say(f"{name} failed ({written.failed[name]}); for more: mandheling reproduce {name}")
+        else:
+            say(_told(written.studies[-1], monotonic() - begin))
+
+
+def _told(study: Study, seconds: float) -> str:
+    met = sum(check.met for check in study.checks)
+    rows = f"{len(study.rows)} rows, {len(study.predicted())} of them predictions"
+    return f"{study.name}: {rows}, {met} of {len(study.checks)} bounds met, {seconds:.0f} s"
+
+
+def _facts(studies: Iterable[Study]) -> dict[str, Any]:
+    """Manifest: versions, and digests of the trained figures that rows come from."""
+    digests = {name: digest for study in studies for name, digest in study.inputs}
+    return manifest() | {"inputs_sha256": digests}
 
 
 def _list(folder: Path | None, as_json: bool) -> None:
@@ -90,19 +167,10 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _write(found: list[Study], folder: Path) -> None:
-    """Write each study's JSON and picture, and one report of all."""
-    from experiments.reproduce.drawn import draw
-    from experiments.reproduce.shown import report
-    from sim.files import replacing
+def _write_report(written: _Written, folder: Path, facts: dict[str, Any]) -> None:
+    from experiments.reproduce.page import page
 
-    pictures = [draw(study) for study in found]
     folder.mkdir(parents=True, exist_ok=True)
-    for study, picture in zip(found, pictures, strict=True):
-        target = folder / f"{study.name}.json"
-        write_file(target, to_json(study.document() | {"manifest": manifest()}))
-        with replacing(folder / f"{study.name}.svg") as file:
-            file.write(picture)
-        say(f"wrote {target} and {study.name}.svg")
-    write_file(folder / REPORT, report(found))
+    text = page(written.studies, written.pictures, written.failed, facts)
+    write_file(folder / REPORT, text)
     say(f"wrote {folder / REPORT}")

@@ -128,8 +128,11 @@ def plan_list() -> tuple[str, ...]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Put garbage collection off: plans and drafts hold no cycles, and there are millions."""
+def uncollected() -> Iterator[None]:
+    """Put garbage collection off: plans and drafts hold no cycles, and there are millions.
+
+    It decorates a function or opens a block.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -139,7 +142,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
+@uncollected()
 def compare(
     graph: TrainingGraph,
     device: Device,

@@ -19,7 +19,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from experiments.reproduce.gradient_filtering.counts import gradient_operations
-from experiments.results import FOLDER, read_result, write_result
+from experiments.results import FOLDER, read_result, versions, write_result
 from experiments.training.config import ConfigError, TrainConfig
 from experiments.training.loop import train
 from kernels.conv import Conv2d
@@ -34,6 +34,7 @@ from sim.plan import Plan
 from sim.policies import Filtered
 
 RESULT = FOLDER / "finetune.json"
+COMMAND = "python -m experiments.finetune --cifar10 DIR"
 DEVICE = "snapdragon-865"
 RECIPES = {"fp32": "mnn-fp32", "int8": "mandheling"}
 GRADIENTS = (Role.INPUT_GRAD, Role.WEIGHT_GRAD)
@@ -185,7 +186,7 @@ def table(content: dict[str, Any]) -> str:
         f"{'case':18s} {'seeds':>5s} {'test %':>7s} {'dev.':>5s} {'Mop/image':>10s} "
         f"{'saved KiB':>10s} {'J/epoch':>8s}"
     ]
-    for name, members in _by_case(content).items():
+    for name, members in by_case(content).items():
         tested = [100 * run["accuracy"] for run in members]
         spread = f"{stdev(tested):5.2f}" if len(tested) > 1 else f"{'-':>5s}"
         work = content["work"][name]
@@ -237,7 +238,8 @@ def _verdict(above: float, half: float | None) -> str:
     return "shown" if above > 0 else "contradicted"
 
 
-def _by_case(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def by_case(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Kept runs of each case, in the order of :data:`CASES`."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, run in content.get("runs", {}).items():
         groups.setdefault(name.rpartition("-seed")[0], []).append(run)
@@ -257,6 +259,14 @@ def shown(content: dict[str, Any]) -> str:
             f"({half}): {each['verdict']}"
         )
     return "\n".join(lines)
+
+
+def repeats(budget: Budget) -> str:
+    """The command that trains with this budget."""
+    return (
+        f"{COMMAND} --model {budget.model} --pretrain-epochs {budget.pretrain_epochs} "
+        f"--epochs {budget.epochs} --seeds {budget.seeds}"
+    )
 
 
 def run_all(
@@ -297,7 +307,8 @@ def run_all(
             write_result(
                 result,
                 {"runs": runs, "work": work, "budget": made_with, "source": source}
-                | {"comparisons": comparisons({"runs": runs})},
+                | {"comparisons": comparisons({"runs": runs})}
+                | {"command": repeats(budget), "versions": versions()},
             )
     return read_result(result)
 

@@ -17,7 +17,10 @@ from cost_models.device import Device, load_device
 from cost_models.fitting.table import FloatArray
 from cost_models.mcu.fitted import LAW, fitted_constants, held_out, released_cycles
 from cost_models.mcu.tuner import tune
+from experiments import half_precision
+from experiments.reproduce.kept import Kept, read_kept
 from experiments.reproduce.study import Check, Row, Study
+from experiments.training.compare import accuracy_difference
 from kernels.conv import Conv2d
 from kernels.operators import Role
 from sim.autodiff import training_graph
@@ -28,6 +31,7 @@ from sim.zoo import load_model
 
 PAPER: Final = "Nadalini et al. 2023 (arXiv 2305.19167), abstract"
 SAMOS: Final = "Nadalini et al. 2022 (SAMOS XXII), abstract"
+OURS: Final = "no published value at hand"
 UNKNOWN: Final = "layers not published"
 STEPS: Final = (Role.FORWARD, Role.WEIGHT_GRAD, Role.INPUT_GRAD)
 MCU: Final = "vega"
@@ -44,11 +48,13 @@ def study() -> Study:
         for what, rows in (("row", cycles), ("workload", workloads))
     }
     top = ratios[-1]
+    kept = read_kept(half_precision.RESULT, half_precision.COMMAND)
+    trained, what = trained_rows(kept), "Accuracy of ResNet8 in FP16 and FP32"
     return Study(
         "pulp-fp16",
         "FP16 training on RISC-V microcontrollers: cycles, and FP16 against FP32",
-        (*cycles, *workloads, *_fitted_rows(), *ratios, *_whole_steps()),
-        _notes(),
+        (*cycles, *workloads, *_fitted_rows(), *ratios, *_whole_steps(), *trained),
+        (*_notes(), kept.origin(what) if trained else kept.missing(what)),
         (
             *(
                 Check(f"cycles, {what} left out, {name} error in %", statistic(sizes), limit)
@@ -57,6 +63,7 @@ def study() -> Study:
             ),
             Check("FP16 over FP32 on a convolution, error in %", 100 * abs(top.error or 0.0), 15.0),
         ),
+        kept.inputs,
     )
 
 
@@ -125,6 +132,26 @@ def _whole_steps() -> Iterator[Row]:
         "FP32, auto-tuned, up to", 4.39, max(rates), False, SAMOS, "MAC/cycle", group,
         note="layer not published",
     )  # fmt: skip
+
+
+def trained_rows(kept: Kept) -> tuple[Row, ...]:
+    """Test accuracies of what was trained, and FP16 less FP32 where both were."""
+    runs, group = kept.content.get("runs", {}), "test accuracy of ResNet8 on CIFAR-10, batch 1"
+    rows = []
+    with kept.reading():
+        for name in half_precision.PLANS:
+            if name in runs:
+                accuracy, epochs = 100 * runs[name]["test"]["accuracy"], len(runs[name]["epochs"])
+                note = f"{epochs} epochs, {runs[name]['overflowed']} values overflowed"
+                rows.append(Row(name.upper(), None, accuracy, False, OURS, "%", group, note=note))
+        if half_precision.PLANS.keys() <= runs.keys():
+            gap = accuracy_difference(runs["fp32"], runs["fp16"])
+            points = 100 * gap.difference
+            note = f"95 %: {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
+            rows.append(
+                Row("FP16 less FP32", None, points, False, OURS, "points", group, note=note)
+            )
+    return tuple(rows)
 
 
 def _macs(graph: TrainingGraph) -> int:

@@ -11,7 +11,7 @@ from cost_models.errors import unknown_name
 from experiments.reproduce.study import Study, StudyError
 
 FOLDER = Path(__file__).parent
-FRAME = ("study", "registry", "shown", "drawn")
+FRAME = ("study", "registry", "shown", "drawn", "page", "kept")
 """Modules of this folder that are no studies."""
 
 

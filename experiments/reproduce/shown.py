@@ -1,8 +1,8 @@
-"""A study for people: its table on the console, and the report of several as Markdown."""
+"""A study for people: its rows and sentences as text, and its tables on the console."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -14,21 +14,43 @@ if TYPE_CHECKING:
 
 FITTED = "fitted"
 """What stands in the last column of a row that a coefficient was fitted on."""
+LEAST = 0.1
+"""Least error in percent that is shown with one decimal; smaller ones have one digit."""
 HEAD = ("row", "unit", "published", "ours", "error", "")
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """The columns of a row as text: :data:`HEAD`."""
-    published = "-" if row.published is None else number(row.published)
     mark = ", ".join(filter(None, (FITTED if row.fitted else "", row.note)))
-    return (row.label, row.unit, published, number(row.ours), error_shown(row), mark)
+    published, ours = plain(row.published), ours_shown(row)
+    return (row.label, row.unit, published, ours, error_shown(row), mark)
+
+
+def ours_shown(row: Row) -> str:
+    """Our value with four digits; a count as it is."""
+    return plain(row.ours) if float(row.ours).is_integer() else number(row.ours)
+
+
+def plain(value: float | None) -> str:
+    """A number with no more digits than it has, up to four; a dash for none.
+
+    >>> plain(5.5), plain(41.6), plain(16602.0), plain(None)
+    ('5.5', '41.6', '16602', '-')
+    """
+    if value is None:
+        return "-"
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def error_shown(row: Row) -> str:
     """The error with its sign: in percent, or in the row's unit where it is a difference."""
     if row.error is None:
         return "-"
-    return f"{row.error:+.3g}" if row.absolute else f"{100 * row.error:+.1f} %"
+    if row.absolute:
+        return f"{row.error:+.3g}"
+    percent = 100 * row.error
+    return f"{percent:+.1f} %" if percent == 0 or abs(percent) >= LEAST else f"{percent:+.1g} %"
 
 
 def print_study(console: Console, study: Study) -> None:
@@ -62,39 +84,7 @@ def check_shown(check: Check) -> str:
     """One sentence on a bound: asked, found, and whether it is met."""
     bound = "at least" if check.at_least else "at most"
     verdict = "met" if check.met else "not met"
-    return f"{check.label}: {number(check.value)}, asked {bound} {number(check.limit)}: {verdict}."
-
-
-def report(studies: Sequence[Study]) -> str:
-    """Return one Markdown page of all studies, an overview first."""
-    lines = ["# Published and ours", "", *_markdown(_OVERVIEW, map(_overview, studies)), ""]
-    for study in studies:
-        lines += [f"## {study.name}", "", f"{study.title}.", ""]
-        for group, rows in _groups(study.rows):
-            lines += [f"### {group}", ""] if group else []
-            body = ((*cells(row), row.source) for row in rows)
-            lines += [*_markdown((*HEAD, "source"), body), ""]
-        for text in (errors_shown(study), *map(check_shown, study.checks), *study.notes):
-            lines += [f"- {text}"]
-        lines += [""]
-    return "\n".join(lines)
-
-
-_OVERVIEW = ("study", "predicted rows", "median error", "worst", "worst row", "bounds met")
-
-
-def _overview(study: Study) -> tuple[str, ...]:
-    found = summary(study.predicted())
-    median, last = (
-        "-" if found[name] is None else f"{100 * found[name]:.1f} %" for name in ("median", "worst")
-    )
-    met = f"{sum(check.met for check in study.checks)} of {len(study.checks)}"
-    return (study.name, str(found["rows"]), median, last, found["worst_row"] or "-", met)
-
-
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    rows = [head, ["---"] * len(head), *body]
-    return [f"| {' | '.join(text.replace('|', '/') for text in row)} |" for row in rows]
+    return f"{check.label}: {plain(check.value)}, asked {bound} {plain(check.limit)}: {verdict}."
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

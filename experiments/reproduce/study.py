@@ -142,6 +142,8 @@ class Study:
         Sentences for the reader: what was fitted on what, what could not be re-derived.
     checks
         Bounds asked of it.
+    inputs
+        Name and SHA-256 of each file of trained figures that rows come from.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Study:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         keys = [(row.group, row.label) for row in self.rows]
@@ -169,6 +172,7 @@ class Study:
             "predicted": summary(self.predicted()),
             "checks": [check.document() for check in self.checks],
             "notes": list(self.notes),
+            "inputs": dict(self.inputs),
         }
 
 

@@ -11,12 +11,14 @@ import pytest
 from experiments.dynamic.increments import (
     IncrementSettings,
     increment_graph,
+    kept,
     main,
     step_macs,
     train_increments,
 )
 from experiments.dynamic.switching import SwitchSettings, train_switching
-from experiments.reproduce.dynamic_dnn import study
+from experiments.reproduce.dynamic_dnn import ranges, study
+from experiments.results import ResultError, write_result
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.config import ConfigError
 from sim.policies.switching import PrecisionSwitching
@@ -91,15 +93,38 @@ def test_the_command_keeps_a_small_result(
     run: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = run
-    kept = tmp_path / "kept.json"
+    file = tmp_path / "kept.json"
     words = "--dataset shapes32 --epochs 1 --batch 16 --rate 0.05 --validation 16 --sizes 48,32"
-    assert main([*words.split(), "--out", str(folder), "--keep", str(kept)]) == 0
-    content = json.loads(kept.read_text(encoding="utf-8"))
+    assert main([*words.split(), "--out", str(folder), "--keep", str(file)]) == 0
+    content = json.loads(file.read_text(encoding="utf-8"))
     assert content["command"].startswith(
         "python -m experiments.dynamic.increments --dataset shapes32"
     )
     assert "validation" not in content["increments"][0]
     assert "100 % of the network: test accuracy" in capsys.readouterr().out
+
+
+def test_the_study_shows_what_is_kept_or_says_what_trains_it(
+    run: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "TRAINED", tmp_path / "trained.json")
+    without = study()
+    assert "accuracy on CIFAR-10" not in {row.group for row in without.rows}
+    assert without.notes[-1].endswith(
+        f"not trained yet; `{ranges.COMMAND}` trains it and keeps trained.json."
+    )
+    assert without.inputs == ()
+    write_result(ranges.TRAINED, kept(run[1], "python -m experiments.dynamic.increments"))
+    found = study()
+    rows = [row for row in found.rows if row.group == "accuracy on CIFAR-10"]
+    tested = [100 * row["test"]["accuracy"] for row in run[1]["increments"]]
+    assert [row.ours for row in rows] == tested
+    assert [row.published for row in rows] == [None] * 4  # only recalled values are known
+    assert "trained with `python -m experiments.dynamic.increments` (mand" in found.notes[-1]
+    assert [name for name, _ in found.inputs] == ["trained.json"]
+    write_result(ranges.TRAINED, {"increments": [{"active": 1}]})
+    with pytest.raises(ResultError, match=r"trained\.json: is not as it was written"):
+        study()
 
 
 @pytest.mark.parametrize(

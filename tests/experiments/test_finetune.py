@@ -25,6 +25,9 @@ from experiments.finetune import (
     tuning,
     work_of,
 )
+from experiments.reproduce.gradient_filtering.trained import order_checks, trained_rows
+from experiments.reproduce.kept import read_kept
+from experiments.results import ResultError, write_result
 from experiments.training import checkpoint
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.config import ConfigError, TrainConfig
@@ -98,6 +101,44 @@ def test_figures_are_kept_and_runs_are_not_repeated(
     assert all(case.name in text for case in MINE)
     with pytest.raises(ConfigError, match="holds runs of another budget"):
         run_all(replace(SMALL, epochs=2), None, folder, folder / "figures.json", MINE)
+
+
+def test_the_study_shows_what_is_kept(folder: Path) -> None:
+    kept = read_kept(folder / "figures.json", "train")
+    rows = {row.label: row for row in trained_rows(kept)}
+    runs = kept.content["runs"]
+    for case in MINE:
+        tested = [100 * runs[f"{case.name}-seed{seed}"]["accuracy"] for seed in (0, 1)]
+        assert rows[case.name].ours == pytest.approx(sum(tested) / 2)
+        assert rows[case.name].note.startswith("2 seeds, deviation")
+        assert rows[case.name].group == "test accuracy, lenet fine-tuned on digits"
+    assert "--model lenet --pretrain-epochs 1 --epochs 1 --seeds 2` (" in kept.origin("x")
+
+
+def test_the_study_shows_published_orders_with_their_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    assert trained_rows(read_kept(path, "train")) == ()
+    names = ("exact-last4-fp32", "r2-last4-fp32", "r4-last4-fp32")
+    tested = ((0.80, 0.81, 0.82), (0.70, 0.71, 0.72), (0.75, 0.76, 0.77))
+    runs = {
+        f"{name}-seed{seed}": {"accuracy": accuracy}
+        for name, each in zip(names, tested, strict=True)
+        for seed, accuracy in enumerate(each)
+    }
+    budget = {"model": "vgg11", "dataset": "cifar10"}
+    write_result(path, {"runs": runs, "budget": budget})
+    kept = read_kept(path, "train")
+    orders = [row for row in trained_rows(kept) if row.group == "published orders of accuracy"]
+    assert [row.ours for row in orders] == pytest.approx([10, -5])
+    assert [row.published for row in orders] == [None, None]
+    assert "shown; of ResNet-18 published: +0.5" in orders[0].note
+    assert "contradicted; of ResNet-18 published: +0.6" in orders[1].note
+    (check,) = order_checks(kept)
+    assert (check.value, check.met) == (1, False)
+    assert order_checks(read_kept(tmp_path / "none.json", "train")) == ()
+    write_result(path, {"runs": {"exact-last4-fp32-seed0": {}}, "budget": budget})
+    with pytest.raises(ResultError, match=r"figures\.json: is not as it was written \(KeyError"):
+        trained_rows(read_kept(path, "train"))
 
 
 def test_a_start_that_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import math
+import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import experiments.reproduce
+from experiments import cli_reproduce
 from experiments.cli import app
-from experiments.reproduce.drawn import draw
+from experiments.reproduce import registry
+from experiments.reproduce.drawn import draw, panels
+from experiments.reproduce.kept import ROOT, read_kept
+from experiments.reproduce.page import page
 from experiments.reproduce.registry import FOLDER, FRAME, run, studies
-from experiments.reproduce.shown import report
+from experiments.reproduce.shown import error_shown
 from experiments.reproduce.study import Check, Row, Study, StudyError, summary, worst
+from experiments.results import ResultError
 
 ROWS = (
     Row("a", 100.0, 110.0, False, "paper, Table 1", "cycles", "Table 1"),
@@ -22,7 +33,7 @@ ROWS = (
     Row("d", 71.0, 70.5, False, "paper, Table 2", "%", "Table 2", absolute=True),
     Row("e", None, 1.0, False, "ours", "x", "Table 2"),
 )
-STUDY = Study("toy", "A toy", ROWS, ("A note.",), (Check("median", 15.0, 10.0),))
+STUDY = Study("toy", "A toy", ROWS, ("Run `a <b>`.",), (Check("median", 15.0, 10.0),))
 
 
 def test_errors_are_signed_shares_or_differences() -> None:
@@ -70,10 +81,29 @@ def test_checks_bound_from_above_or_below() -> None:
     assert Check("x", 11.0, 10.0, at_least=True).met
 
 
-def test_the_report_names_fitted_rows_and_bounds_that_are_missed() -> None:
-    page = report([STUDY])
-    assert "| b | cycles | 100.0 | 50.00 | -50.0 % | fitted | paper, Table 1 |" in page
-    assert "not met" in page
+def test_the_page_names_fitted_rows_misses_and_failures_and_runs_nothing() -> None:
+    failed = {"other": "ValueError: <b>no</b>"}
+    text = page([STUDY], {"toy": draw(STUDY)}, failed, {"versions": {"numpy": "1"}})
+    fitted = ["b", "cycles", "100", "50", "-50.0 %", "fitted", "paper, Table 1"]
+    cells = [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", text)]
+    assert any(cells[k : k + len(fitted)] == fitted for k in range(len(cells)))
+    assert "not met" in cells
+    worst_section = text[text.index("Worst predictions") : text.index("<h2>Bounds")]
+    assert worst_section.index(">c<") < worst_section.index(">a<")
+    assert ">b<" not in worst_section  # fitted: no prediction
+    assert "&lt;b&gt;no" in text
+    assert "<li>Run <code>a &lt;b&gt;</code>.</li>" in text
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text == page([STUDY], {"toy": draw(STUDY)}, failed, {"versions": {"numpy": "1"}})
+
+
+def test_every_compared_row_is_drawn_and_rows_alone_where_their_group_is() -> None:
+    shown = [(one.title, [row.label for row in one.rows], one.alone) for one in panels(STUDY)]
+    assert shown == [("Table 1", ["a", "b", "c"], False), ("Table 2", ["d"], False)]
+    alone = Study("alone", "Alone", (ROWS[4], Row("f", None, 2.0, False, "ours", "s", "Table 2")))
+    assert [(one.rows[0].label, one.alone) for one in panels(alone)] == [("e", True), ("f", True)]
+    assert b"<svg" in draw(Study("empty", "Empty", ()))
 
 
 def test_the_picture_is_the_same_twice() -> None:
@@ -100,3 +130,114 @@ def test_the_command_lists_and_refuses(tmp_path: Path) -> None:
     for arguments in (["reproduce", "no-such"], ["reproduce", "-o", str(tmp_path)]):
         assert runner.invoke(app, arguments).exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+GOOD = """\"\"\"A good one.\"\"\"
+from experiments.reproduce.study import Row, Study
+
+def study():
+    row = Row("a", 2.0, 3.0, False, "nowhere", "x", "A group")
+    return Study("{name}", "A good one", (row,), inputs=(("kept.json", "0" * 64),))
+"""
+BAD = """\"\"\"A bad one.\"\"\"
+def study():
+    raise {error}
+"""
+
+
+@pytest.fixture
+def own_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[dict[str, str]], Path]]:
+    """Put modules in the place of the studies that there are; gives a folder to write to."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    monkeypatch.setattr(registry, "FOLDER", folder)
+    paths = [str(folder), *experiments.reproduce.__path__]
+    monkeypatch.setattr(experiments.reproduce, "__path__", paths)
+    made: list[str] = []
+
+    def make(sources: dict[str, str]) -> Path:
+        for name, text in sources.items():
+            (folder / f"{name}.py").write_text(text, encoding="utf-8")
+            made.append(name)
+        importlib.invalidate_caches()
+        return tmp_path / "out"
+
+    yield make
+    for name in made:
+        sys.modules.pop(f"experiments.reproduce.{name}", None)
+        vars(experiments.reproduce).pop(name, None)
+
+
+def test_a_study_that_fails_costs_itself_alone(
+    own_studies: Callable[[dict[str, str]], Path],
+) -> None:
+    out = own_studies(
+        {
+            "a_good": GOOD.format(name="a-good"),
+            "b_bad": BAD.format(error="ZeroDivisionError('no such constant')"),
+            "c_good": GOOD.format(name="c-good"),
+        }
+    )
+    done = CliRunner().invoke(app, ["reproduce", "all", "-o", str(out), "--json"])
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert [each["name"] for each in document["studies"]] == ["a-good", "c-good"]
+    assert document["failed"] == {"b-bad": "ZeroDivisionError: no such constant"}
+    assert document["manifest"]["inputs_sha256"] == {"kept.json": "0" * 64}
+    assert "b-bad failed (ZeroDivisionError: no such constant)" in done.stderr
+    assert "2 of 3: b-bad" in done.stderr
+    names = [f"{name}.{kind}" for name in ("a-good", "c-good") for kind in ("json", "svg")]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, "report.html"])
+    assert "b-bad failed and is missing here" in (out / "report.html").read_text(encoding="utf-8")
+    alone = CliRunner().invoke(app, ["reproduce", "a-good"])
+    assert alone.exit_code == 0
+    assert "+50.0 %" in alone.stdout
+
+
+def test_an_interrupt_leaves_whole_files_of_what_was_done(
+    own_studies: Callable[[dict[str, str]], Path],
+) -> None:
+    out = own_studies(
+        {"a_good": GOOD.format(name="a-good"), "b_stop": BAD.format(error="KeyboardInterrupt")}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        cli_reproduce.reproduce("all", out)
+    assert sorted(path.name for path in out.iterdir()) == ["a-good.json", "a-good.svg"]
+    assert json.loads((out / "a-good.json").read_text(encoding="utf-8"))["rows"][0]["ours"] == 3
+    assert (out / "a-good.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
+def test_small_errors_keep_a_digit() -> None:
+    shown = [error_shown(Row("r", 100.0, ours, False, "s")) for ours in (100.0, 99.97, 100.2)]
+    assert shown == ["+0.0 %", "-0.03 %", "+0.2 %"]
+
+
+def test_kept_figures_are_read_with_their_digest_or_missing(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    none = read_kept(path, "train it")
+    assert (none.content, none.inputs) == ({}, ())
+    assert none.missing("Accuracy").startswith("Accuracy: not trained yet; `train it`")
+    path.write_text('{"command": "train it so", "versions": {"numpy": "1"}}', encoding="utf-8")
+    kept = read_kept(path, "train it")
+    assert kept.inputs == (("kept.json", hashlib.sha256(path.read_bytes()).hexdigest()),)
+    assert kept.origin("Accuracy") == (
+        "Accuracy: trained with `train it so` (numpy 1), in kept.json."
+    )
+    message = r"kept.json: is not as it was written \(KeyError.*train again: train it"
+    with pytest.raises(ResultError, match=message), kept.reading():
+        _ = kept.content["runs"]
+
+
+def test_kept_figures_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = Path("results") / "accuracy.json"
+    monkeypatch.chdir(tmp_path)
+    found = read_kept(name, "train it")
+    assert found.path == ROOT / name
+    assert found.name == "results/accuracy.json"
+    (tmp_path / "results").mkdir()
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    assert read_kept(name, "train it").sha256 != found.sha256

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from experiments.dynamic.increments import increment_graph, step_macs
+from experiments.reproduce.kept import Kept, read_kept
 from experiments.reproduce.study import Row
-from experiments.results import read_result
 from sim import load_device
 from sim.autodiff import training_graph
 from sim.runtime import Row as TableRow
@@ -18,6 +18,11 @@ from sim.zoo.grouped import GROUPS, grouped_alexnet
 ABSTRACT: Final = "Xun et al., MLCAD 2019 (arXiv 2105.03600), abstract"
 OURS: Final = "no published value"
 TRAINED: Final = Path(__file__).parent / "trained.json"
+COMMAND: Final = (
+    "python -m experiments.dynamic.increments --dataset cifar10 --data DIR --out DIR "
+    "--keep experiments/reproduce/dynamic_dnn/trained.json"
+)
+"""What trains the increments, and keeps them in :data:`TRAINED`."""
 RECALLED: Final = {1: 56.0, 2: 62.7, 3: 68.8, 4: 71.2}
 """Top-1 of the four models in percent, from memory: priors, not published values."""
 BOARDS: Final = ("odroid-xu3", "jetson-nano")
@@ -35,12 +40,18 @@ METRICS: Final = (("time", "time_ns", 2.73, 41.6), ("energy", "energy_pj", 2.36,
 Tables = Mapping[str, RuntimeTable]
 
 
-def known_accuracy() -> tuple[dict[int, float], bool]:
+def kept_increments() -> Kept:
+    """The incremental training's figures."""
+    return read_kept(TRAINED, COMMAND)
+
+
+def known_accuracy(kept: Kept) -> tuple[dict[int, float], bool]:
     """Accuracy in percent by active groups, and whether it was trained here."""
-    rows = read_result(TRAINED).get("increments")
+    rows = kept.content.get("increments")
     if not rows:
         return dict(RECALLED), False
-    return {row["active"]: 100 * row["test"]["accuracy"] for row in rows}, True
+    with kept.reading():
+        return {row["active"]: 100 * row["test"]["accuracy"] for row in rows}, True
 
 
 def tables(accuracy: Mapping[int, float]) -> Tables:
