@@ -15,6 +15,7 @@ from pathlib import Path
 
 from experiments.cli_options import pair
 from experiments.combinations.drawn import draw
+from experiments.combinations.projection import projected_s
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.shown import combinations_table, renew, report
 from experiments.combinations.study import RESULT, Study
@@ -54,7 +55,8 @@ def _do(study: Study, options: argparse.Namespace) -> None:
     if options.plan_only:
         study.schedules()
         print(combinations_table(study.content, study.settings))
-
+        minutes = projected_s(study) / 60
+        print(f"projected: {minutes:.0f} core-minutes of training (half of it on two idle cores)")
         return
     if not options.table:
         study.run()

@@ -131,16 +131,16 @@ def gains_everywhere(content: Content) -> tuple[Gain, ...]:
 def gains_at_the_best(content: Content) -> tuple[Gain, ...]:
     """What each technique brings to the best combination: removed, or added where it has it not.
 
-    Means over seeds. The interval follows from the spread between seeds, pooled over all
-    combinations that were trained with several.
+    Means over seeds. The interval follows from the spread between seeds at the rung, pooled over
+    all combinations that were trained with several.
     """
     if "best" not in content:
         return ()
     best = named(content["best"])
     rows = {(one.combination, one.rung_pj): one for one in all_tested(content)}
-    noise, freedom = noise_points(content)
     found = []
     for rung in sorted({rung for _, rung in rows}):
+        noise, freedom = noise_points(content, rung)
         for technique in TECHNIQUES:
             uses = best.uses(technique)
             other = best.without(technique) if uses else best.with_(technique)
@@ -154,14 +154,28 @@ def gains_at_the_best(content: Content) -> tuple[Gain, ...]:
     return tuple(found)
 
 
-def noise_points(content: Content) -> tuple[float, int]:
-    """Spread of a training between seeds, in points, and its degrees of freedom."""
-    several = [one for one in all_tested(content) if len(one.accuracies) > 1]
+def noise_points(content: Content, rung_pj: int) -> tuple[float, int]:
+    """Spread of a training between seeds at a rung, in points, and its degrees of freedom.
+
+    Trainings that could have switched and did not are left out: they are those of INT8 again.
+    """
+    several = [
+        one
+        for one in all_tested(content)
+        if one.rung_pj == rung_pj
+        and len(one.accuracies) > 1
+        and (one.combination.precision != "switch" or _switched(content, one.combination))
+    ]
     freedom = sum(len(one.accuracies) - 1 for one in several)
     if not freedom:
         return 0.0, 0
     total = sum(variance(one.accuracies) * (len(one.accuracies) - 1) for one in several)
     return 100 * sqrt(total / freedom), freedom
+
+
+def _switched(content: Content, one: Combination) -> bool:
+    trainings = content["trainings"].items()
+    return any(kept["switched"] for name, kept in trainings if name.startswith(f"{one.name}-seed"))
 
 
 def split_savings(content: Content) -> Iterator[tuple[Combination, float, bool]]:

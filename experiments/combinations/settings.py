@@ -61,7 +61,7 @@ class StudySettings:
     dataset: str = "cifar10"
     sizes: tuple[int, int] | None = None
     device: str = "snapdragon-865"
-    energy_j: float = 250.0
+    energy_j: float = 180.0
     memory_mib: float = 48.0
     widths: tuple[int, ...] = tuple(range(1, GROUPS + 1))
     precisions: tuple[str, ...] = PRECISIONS

@@ -44,7 +44,7 @@ def combinations_table(content: Mapping[str, Any], settings: StudySettings) -> s
         fewest, most = (affordable(settings.energy_pj, cost) for cost in (high, low))
         status = "fits"
         if not fits(one, rows, settings):
-            status = f"infeasible: {(memory - settings.memory_bytes) / MIB:.1f} MiB over"
+            status = f"infeasible: {(memory - settings.memory_bytes) / MIB:.2f} MiB over"
         elif chosen is not None:
             status = "candidate" if one.name in chosen else "dominated before training"
         lines.append(
@@ -87,22 +87,29 @@ def renew(page: Path, content: Mapping[str, Any]) -> None:
 
 def _circumstances(content: Mapping[str, Any]) -> Iterator[str]:
     made = content["identity"]
-    several = noise_points(content)
+    noise, freedom = noise_points(content, max(one.rung_pj for one in all_tested(content)))
     yield (
         f"{made['dataset']} on {made['device']}, batch {made['batch']}, "
         f"{made['energy_j']:g} J for a training, {made['memory_mib']:g} MiB, rate "
         f"{made['rate']:g} after {made['warmup']} steps; {len(content['trainings'])} trainings of "
         f"{len({name.rpartition('-seed')[0] for name in content['trainings']})} combinations. "
         + (
-            f"A training scatters by {several[0]:.2f} points between seeds "
-            f"({several[1]} degrees of freedom)."
-            if several[1]
+            f"At the end a training scatters by {noise:.2f} points between seeds "
+            f"({freedom} degrees of freedom)."
+            if freedom
             else "One seed each so far: no spread is known."
         )
     )
     lost = [name for name, kept in content["trainings"].items() if kept["diverged"]]
     if lost:
         yield f"Diverged, and no further trained: {', '.join(lost)}."
+    idle = [
+        name
+        for name, kept in content["trainings"].items()
+        if "-switch-" in name and not kept["switched"]
+    ]
+    if idle:
+        yield f"The rule of precision switching has not switched in {len(idle)} trainings."
     yield "Energies are simulated; accuracies are of real trainings."
 
 
