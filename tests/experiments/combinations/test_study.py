@@ -19,10 +19,17 @@ from experiments.combinations.analysis import (
 )
 from experiments.combinations.combination import Combination, candidates, named
 from experiments.combinations.drawn import draw
-from experiments.combinations.schedules import graph_of
-from experiments.combinations.settings import StudySettings
-from experiments.combinations.shown import BEGIN, END, NOT_TRAINED, renew, report
-from experiments.combinations.study import RESULT, Study, costs, fits
+from experiments.combinations.schedules import graph_of, searched
+from experiments.combinations.settings import MIB, StudySettings
+from experiments.combinations.shown import (
+    BEGIN,
+    END,
+    NOT_TRAINED,
+    combinations_table,
+    renew,
+    report,
+)
+from experiments.combinations.study import RESULT, Study, costs, fits, memory_of, neighbours
 from experiments.combinations.training import Training
 from experiments.dynamic.loops import Data
 from experiments.results import read_result
@@ -93,14 +100,46 @@ def test_schedules_keep_what_the_combination_says(folder: Path, content: Content
             assert row["energy_pj"] <= row["base_pj"]
 
 
-def test_the_memory_budget_leaves_combinations_out(content: Content) -> None:
+def test_a_schedule_is_within_the_memory_budget_or_the_leanest() -> None:
+    one = Combination(1, "int8", 1, "whole")
+    roomy, tight, none = (
+        searched(one, replace(SMALL, memory_mib=mib), DEVICE) for mib in (9.0, 4.0, 0.5)
+    )
+    assert roomy.memory_bytes > 4 << 20
+    assert tight.memory_bytes <= 4 << 20
+    assert tight.energy_pj > roomy.energy_pj
+    assert 1 << 19 < none.memory_bytes <= tight.memory_bytes
+
+
+def test_known_plans_are_taken_over_whatever_their_filter(folder: Path) -> None:
+    exact, rough = (Combination(1, "fp32", patch, "whole") for patch in (1, 2))
+    brief = replace(SMALL, evaluations=1)
+    alone = searched(rough, brief, DEVICE)
+    helped = searched(rough, brief, DEVICE, [plan_of(folder, exact)])
+    assert helped.energy_pj < alone.energy_pj
+
+
+def test_combinations_beyond_the_memory_budget_are_left_out(content: Content) -> None:
     rows = content["schedules"]
-    inside = [one for one in SMALL.combinations if fits(one, rows, SMALL)]
-    assert 0 < len(inside) < len(SMALL.combinations)
-    trained = {name.rpartition("-seed")[0] for name in content["trainings"]}
-    assert trained <= {one.name for one in inside}
-    first = candidates({one: costs(one, rows) for one in inside})
+    assert all(fits(one, rows, SMALL) for one in SMALL.combinations)
+    most = max(row["memory_bytes"] for row in rows.values())
+    less = replace(SMALL, memory_mib=(most - 1) / MIB)
+    beyond = {one.name for one in SMALL.combinations if not fits(one, rows, less)}
+    assert beyond
+    assert all(memory_of(named(name), rows) == most for name in beyond)
+    lines = combinations_table(content, less).splitlines()
+    told = {line.split()[0] for line in lines if "infeasible: 0.00 MiB over" in line}
+    assert told == beyond
+
+
+def test_candidates_are_trained_and_no_others_but_neighbours(content: Content) -> None:
+    rows = content["schedules"]
+    first = candidates({one: costs(one, rows) for one in SMALL.combinations})
     assert content["candidates"] == [one.name for one in first]
+    trained = {name.rpartition("-seed")[0] for name in content["trainings"]}
+    beside = {one.name for one in neighbours(named(content["best"])).values()}
+    assert trained <= {one.name for one in first} | beside
+    assert {one.name for one in first} <= trained
 
 
 def test_trainings_end_where_the_energy_is_used_up(content: Content) -> None:
