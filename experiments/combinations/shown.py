@@ -160,7 +160,8 @@ def _at_the_best(content: Mapping[str, Any]) -> Iterator[str]:
     missing = set(TECHNIQUES) - {gain.technique for gain in gains}
     for technique in sorted(missing):
         yield (
-            f"- {TECHNIQUES[technique]}: the combination beside it is not within the memory budget."
+            f"- {TECHNIQUES[technique]}: the combination beside it is beyond the memory budget, or "
+            "not in this study."
         )
 
 
