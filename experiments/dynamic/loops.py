@@ -117,10 +117,10 @@ class Data:
             train, validation = split_validation(train, held, VALIDATION_SPLIT_SEED)
         return cls(train, validation, test)
 
-    def epoch(self, settings: Settings, epoch: int) -> Batches:
-        """The training batches of an epoch."""
+    def epoch(self, settings: Settings, epoch: int, first: int = 0) -> Batches:
+        """The training batches of an epoch, from batch ``first`` on."""
         augment = AUGMENTED.get(settings.dataset, ())
-        return Batches(self.train, settings.batch, settings.seed, epoch, augment)
+        return Batches(self.train, settings.batch, settings.seed, epoch, augment, first=first)
 
     def digests(self) -> dict[str, str]:
         """Digests of what is trained and tested on."""

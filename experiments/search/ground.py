@@ -74,7 +74,23 @@ class Ground:
         others
             Plans of plug-ins to start from as well.
         """
-        named = named_starts(space, others)
+        return cls.around(space, objectives, limits, named_starts(space, others))
+
+    @classmethod
+    def around(
+        cls,
+        space: Space,
+        objectives: tuple[str, ...],
+        limits: Mapping[str, int],
+        named: tuple[Start, ...],
+    ) -> Ground:
+        """Build the ground of a search from starts of any making: cross, reprice and score them.
+
+        Parameters
+        ----------
+        named
+            Starts; the plan that ``space`` is around is among them, under its name.
+        """
         starts = (*named, *crosses(space, named))
         measurer = Measurer.of(space)
         values = measurer(_rows(starts), "expected", memory=True)

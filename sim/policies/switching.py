@@ -51,6 +51,26 @@ class GradientSums:
             self._squares[name] = self._squares.get(name, 0.0) + square
         self.epochs += 1
 
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The sums by tensor and, under ``name:square``, the squared lengths: all there is to keep.
+
+        With :attr:`epochs` they make the same sums again, see :meth:`of`.
+        """
+        squares = {f"{name}:square": np.array(value) for name, value in self._squares.items()}
+        return {**self._sums, **squares}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[np.float64]], epochs: int) -> GradientSums:
+        """Return the sums that :meth:`arrays` gave after so many epochs."""
+        made = cls()
+        made.epochs = epochs
+        for name, array in arrays.items():
+            if name.endswith(":square"):
+                made._squares[name.removesuffix(":square")] = float(array)
+            else:
+                made._sums[name] = array
+        return made
+
     def diversity(self) -> float:
         """Mean over tensors of ``sum ||g||^2 / ||sum g||^2``; tensors without any are left out.
 

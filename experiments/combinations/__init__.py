@@ -1,0 +1,1 @@
+"""Techniques in combination under one budget of memory and of energy, judged by real trainings."""

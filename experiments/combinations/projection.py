@@ -1,0 +1,79 @@
+"""How long a study will take on this machine: a few real steps of each plan, then arithmetic."""
+
+from __future__ import annotations
+
+from math import ceil
+from statistics import fmean
+from time import process_time
+
+import numpy as np
+
+from experiments.combinations.combination import TECHNIQUES, Combination, candidates
+from experiments.combinations.schedules import affordable, graph_of
+from experiments.combinations.study import Study, costs, fits
+from sim.numeric.session import TrainingSession
+from sim.plan import Plan
+
+WARM_STEPS, TIMED_STEPS = 2, 3
+TEST_IMAGES = 10_000
+"""Images of a test, as CIFAR-10 has them."""
+
+
+def projected_s(study: Study) -> float:
+    """CPU time of all trainings, seconds of one core; those done already count as well.
+
+    CPU time, since what else runs on the machine changes it little.
+
+    Which combinations go on is not known: from the second rung on each is taken to last as long
+    as the candidates do on average.
+    """
+    settings, rows = study.settings, study.content["schedules"]
+    fitting = [one for one in settings.combinations if fits(one, rows, settings)]
+    alive = candidates({one: costs(one, rows) for one in fitting})
+    stages = {stage for one in alive for stage in one.stages}
+    timed = {stage: _step_and_batch_s(study, stage) for stage in sorted(stages, key=_name)}
+
+    def to_s(one: Combination, energy_pj: float) -> float:
+        """Seconds for so much energy, with the points on the way."""
+        points = ceil(settings.points * energy_pj / settings.energy_pj)
+        return max(
+            affordable(round(energy_pj), rows[stage.name]["energy_pj"]) * timed[stage][0]
+            + points * settings.validation / settings.batch * timed[stage][1]
+            for stage in one.stages
+        )
+
+    test = fmean(max(timed[s][1] for s in one.stages) for one in alive)
+    test *= TEST_IMAGES / settings.batch
+    whole = fmean(to_s(one, settings.energy_pj) for one in alive)
+    total, count, before = 0.0, len(alive), 0.0
+    for share in settings.rungs:
+        total += count * ((share - before) * whole + test)
+        count, before = max(1, ceil(count / settings.keep)), share
+    beside = 1 + len(TECHNIQUES)
+    return total + beside * settings.seeds * (whole + len(settings.rungs) * test)
+
+
+def _name(stage: Combination) -> str:
+    return stage.name
+
+
+def _step_and_batch_s(study: Study, stage: Combination) -> tuple[float, float]:
+    """Seconds of a training step, and of classifying a batch."""
+    batch = study.settings.batch
+    session = TrainingSession(
+        graph_of(stage, study.settings),
+        Plan.read(study.plan_path(stage)),
+        study.device,
+        threads=study.threads,
+    )
+    images = np.random.default_rng(0).standard_normal((batch, 32, 32, 3)).astype(np.float32)
+    labels = np.arange(batch) % 10
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        if number == WARM_STEPS:
+            begin = process_time()
+        session.step(images, labels, rate_q24=1 << 17)
+    step = (process_time() - begin) / TIMED_STEPS
+    session.executor.predict(images)
+    begin = process_time()
+    session.executor.predict(images)
+    return step, process_time() - begin
