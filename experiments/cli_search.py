@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,6 +67,10 @@ def search(
         list[str] | None,
         text_option("--hold", "ASPECT", "Leave an aspect as in mandheling; may be repeated."),
     ] = None,
+    free: Annotated[
+        list[str] | None,
+        text_option("--free", "ASPECT", "Search one that is held by default; may be repeated."),
+    ] = None,
     start: Annotated[
         list[str] | None,
         text_option("--start", "PLAN", "Start from a plug-in's plan, too; may be repeated."),
@@ -127,7 +132,8 @@ def search(
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
         problem = _problem(
-            model, device, batch, image, objectives, seed, searcher, hold, start, limit,
+            model, device, batch, image, objectives, seed, searcher,
+            held_aspects(hold or (), free or ()), start, limit,
             evaluations_per_shard, generation,
         )  # fmt: skip
     else:
@@ -169,7 +175,7 @@ def _problem(
     objectives: str,
     seed: int,
     searcher: str,
-    hold: list[str] | None,
+    held: tuple[str, ...],
     start: list[str] | None,
     limit: str | None,
     evaluations_per_shard: int | None,
@@ -186,13 +192,31 @@ def _problem(
         device=device,
         objectives=tuple(objectives.split(",")),
         limits={} if limit is None else parse_limits(limit),
-        held=(*default.held, *(hold or ())),
+        held=held,
         starts=tuple(start or ()),
         searcher=searcher,
         seed=seed,
         evaluations_per_shard=evaluations_per_shard or default.evaluations_per_shard,
         generation=generation or default.generation,
     )
+
+
+def held_aspects(hold: Sequence[str], free: Sequence[str]) -> tuple[str, ...]:
+    """Return the aspects that a search holds: those held by default but ``free``, and ``hold``.
+
+    Raises
+    ------
+    CliError
+        ``free`` names an aspect that is not held by default, or that ``hold`` names, too.
+    """
+    from sim.encoding import HELD
+
+    for name in free:
+        if name not in HELD:
+            raise CliError(f"--free {name}: not held by default; allowed: {', '.join(HELD)}")
+        if name in hold:
+            raise CliError(f"--free {name}: --hold names it, too; give one of them")
+    return (*(name for name in HELD if name not in free), *hold)
 
 
 def _resumed(context: typer.Context, path: Path) -> Problem:
