@@ -193,5 +193,7 @@ def _subjects(aspect: Aspect, draft: Draft, device: Device, decision: Decision) 
     every = aspect.subjects(draft, device)
     if decision.role is not None:
         every = [s for s in every if draft.first(s).role is decision.role]
-    allowed = [s for s in every if aspect.accepts(decision.choice, aspect.allowed(draft, s, device))]
+    allowed = [
+        s for s in every if aspect.accepts(decision.choice, aspect.allowed(draft, s, device))
+    ]
     return list(dict.fromkeys(allowed or every))

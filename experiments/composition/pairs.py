@@ -84,8 +84,8 @@ def judged(first: str, second: str, tried: Tried) -> Pair:
     together = united((first, BOTH), (second, BOTH))
     try:
         tried.check(together, names)
-        why = yielding(together, names)
-        return Pair(*names, APART if why else RUNS, why)
+        yields = yielding(together, names)
+        return Pair(*names, APART if yields else RUNS, yields)
     except PlanError as error:
         refusal = error
     except Exception as error:  # whatever it is, it is no declared conflict
@@ -98,8 +98,8 @@ def judged(first: str, second: str, tried: Tried) -> Pair:
     except OneChoiceError as error:
         return Pair(*names, ONE, str(error))
     except PlanError as error:
-        why = error if isinstance(refusal, OneChoiceError) else refusal
-        return Pair(*names, REFUSED, str(why))
+        said = error if isinstance(refusal, OneChoiceError) else refusal
+        return Pair(*names, REFUSED, str(said))
     except Exception as error:
         return Pair(*names, FAILED, f"on different layers: {type(error).__name__}: {error}")
 

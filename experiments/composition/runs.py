@@ -104,9 +104,7 @@ def _session(parts: Parts) -> _Compared:
 
 def _trained(session: _Compared) -> Evidence:
     images, labels = _batch(session.graph.batch)
-    losses = [
-        session.step(images, labels, rate_q24=RATE_Q24).result.loss for _ in range(STEPS)
-    ]
+    losses = [session.step(images, labels, rate_q24=RATE_Q24).result.loss for _ in range(STEPS)]
     if not all(map(math.isfinite, losses)):
         raise CompositionError(f"the loss of {STEPS} steps is {losses}")
     unplaced = [item.placed("") for item in session.computed]

@@ -66,8 +66,8 @@ def _reasons(pairs: Iterable[Pair]) -> list[str]:
         for second, firsts in where.items():
             by_partners.setdefault(tuple(firsts), []).append(second)
         lines += _wrapped(f"{MARKS[result]} {message}", 2)
-        for firsts, seconds in by_partners.items():
-            lines += _wrapped(f"{', '.join(seconds)} | {', '.join(firsts)}", INDENT, first=4)
+        for partners, seconds in by_partners.items():
+            lines += _wrapped(f"{', '.join(seconds)} | {', '.join(partners)}", INDENT, first=4)
     return lines
 
 

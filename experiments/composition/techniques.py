@@ -85,12 +85,12 @@ class Technique:
 
 
 def family(choice: str) -> str:
-    """Return a choice without its numbers.
+    """Return a choice without its parameters.
 
-    >>> family("filter:2"), family("844.8MHz"), family("4")
-    ('filter', 'NMHz', 'N')
+    >>> family("filter:2"), family("844.8MHz"), family("4"), family("int8")
+    ('filter', 'NMHz', 'N', 'int8')
     """
-    return re.sub(r"\d+(\.\d+)?", "N", choice.partition(":")[0])
+    return re.sub(r"^\d+(\.\d+)?", "N", choice.partition(":")[0])
 
 
 def _backward(choice: str, summary: str) -> Technique:
@@ -227,9 +227,6 @@ def _all() -> Iterator[Technique]:
 
 TECHNIQUES: dict[str, Technique] = {technique.name: technique for technique in _all()}
 """Every technique by name, in the order of the table."""
-
-OFFERED_AS = {"reuse": "reuse=mru", "rescale": "adaptive:2:4"}
-"""Techniques that plans adopt by another name (:data:`sim.policies.recipes.TECHNIQUES`)."""
 
 
 @cache
