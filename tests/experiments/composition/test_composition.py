@@ -97,7 +97,7 @@ def test_pairs_compose_as_the_page_says() -> None:
 @pytest.mark.accept
 def test_the_page_is_what_the_command_prints() -> None:
     tried = Tried()
-    assert TEXT == shown([judged(*p, tried) for p in every_pair()]) + "\n"
+    assert shown([judged(*p, tried) for p in every_pair()]) + "\n" == TEXT
 
 
 @pytest.mark.parametrize(
