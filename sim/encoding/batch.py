@@ -70,14 +70,13 @@ def make_scratch(frame: Frame, machine: Machine) -> Scratch:
     per_kernel |= {"level_count": n + 3, "stamp": 1, "gpu": 1}
     per_kernel |= dict.fromkeys(("cpu_read", "cpu_written", "inside", "counted"), buffers)
     per_step = dict.fromkeys(Step._fields, n + 1)
-    per_step |= dict.fromkeys(("order", "ready_ns", "following", "end_ns"), items)
-    per_step |= {"level_count": n + 3, "slot_free": slots, "slot_vtcm": slots}
-    per_step |= {"sums": 2}
+    per_step |= dict.fromkeys(("order", "ready_ns", "following"), items)
+    per_step |= {"sums": 2, "slot_free": slots, "slot_vtcm": slots}
     per_step |= dict.fromkeys(("unit_start", "unit_floor", "unit_slot"), units)
     per_row = dict.fromkeys(Rows._fields[:-1], rows)
     per_row |= {"pred_ptr": rows + 1, "pred": edges + 4 * items + 4 * n + 4}
     per_row |= {"stamp": 1, "moved": 1}
-    per_row |= {"level_count": n + 3, "member_ptr": n + 2}
+    per_row |= {"member_ptr": n + 2}
     cache = {name: zeros(n + 1) for name in Cache._fields}
     cache |= {"miss": zeros(LONGEST, n + 1), "seen": zeros(LONGEST + 1)}
     cache |= {"chosen": zeros(CYCLE_STEPS), "table": zeros(4 * n + 4), "total": zeros(1)}
@@ -129,8 +128,11 @@ def _sheet(number: int, frame: Frame) -> Sheet:
         bounds[number + 1, 2],
         bounds[number + 1, 3],
     )
+    kernels = len(frame.kernels.before)
+    begin = number * (kernels + 1)
     return Sheet(
         sheets.kernel[item:items],
+        sheets.item_ptr[begin : begin + kernels + 1],
         sheets.cost[item:items],
         sheets.pred_ptr[item + number : items + number + 1],
         sheets.pred[edge:edges],

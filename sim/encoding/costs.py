@@ -88,5 +88,14 @@ class CostTable:
     def array(self) -> Costs:
         """All rows so far."""
         if self._array is None:
-            self._array = np.stack(self._costs)
+            self._array = _aligned(np.stack(self._costs))
         return self._array
+
+
+def _aligned(values: I64) -> I64:
+    """Return a copy that begins with a cache line, so that no cost lies in two."""
+    room = np.empty(values.size + 7, np.int64)
+    begin = -room.ctypes.data // 8 % 8
+    found = room[begin : begin + values.size].reshape(values.shape)
+    found[...] = values
+    return found

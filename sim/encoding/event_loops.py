@@ -28,12 +28,10 @@ class Rows(NamedTuple):
     subgraph), ``member`` (items sorted by subgraph) and ``inner`` (1: another of its subgraph
     reads it). By row: ``power_mw``, ``row_mark``, ``lasts_ns``, ``behind_ns`` and ``pred_ptr``
     (one more). ``pred`` by dependency. By subgraph: ``call_row``, ``left``, ``member_ptr`` (one
-    more). ``level_count`` as in ``static_loops.Step``. ``stamp`` and ``moved`` (bytes) have one
-    element.
+    more). ``stamp`` and ``moved`` (bytes) have one element.
     """
 
     order: I64
-    level_count: I64
     row: I64
     seen: I64
     member: I64
@@ -241,7 +239,7 @@ def _return_row(group: int, rows: int, machine: Machine, groups: Groups, r: Rows
 @compiled
 def build(sheet: Sheet, terms: Terms, miss: I64, subgraphs: int, groups: Groups, r: Rows) -> int:
     """Make the rows of a step; returns how many. ``moved`` holds the bytes that they move."""
-    order_items(sheet, groups.level, r.order, r.level_count)
+    order_items(sheet, groups.order, r.order)
     _sort_members(sheet, subgraphs, groups, r)
     r.pred_ptr[0] = 0
     r.moved[0] = 0

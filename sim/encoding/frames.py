@@ -75,7 +75,9 @@ class Sheet(NamedTuple):
     """Items of one step, in the order of the draft; in :class:`Sheets` of several, one by one."""
 
     kernel: I64
-    """Kernel that it is, or follows: the last of its subject."""
+    """Kernel that it is, or follows: the last of its subject. Never falls."""
+    item_ptr: I64
+    """By kernel, and one more: where its items begin."""
     cost: I64
     """Row of the cost table."""
     pred_ptr: I64
@@ -285,10 +287,13 @@ def _sheet(draft: Draft, table: CostTable) -> Sheet:
             users.setdefault(name, set()).add(index)
     named = draft.buffers
     lives = [n for n in users if not (named[n].resident or n.endswith(NEXT))]
+    kernel = _i64(
+        by_subject[i.follows][-1] if i.follows else number[k] for k, i in enumerate(items)
+    )
+    assert (np.diff(kernel) >= 0).all(), "an item stands before the kernel that it follows"
     return Sheet(
-        kernel=_i64(
-            by_subject[i.follows][-1] if i.follows else number[k] for k, i in enumerate(items)
-        ),
+        kernel=kernel,
+        item_ptr=np.searchsorted(kernel, np.arange(len(own) + 1)).astype(np.int64),
         cost=_i64(table.row(item.call) for item in items),
         pred_ptr=_pointers(preds),
         pred=_i64(chain.from_iterable(sorted(p) for p in preds)),

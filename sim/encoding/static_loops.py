@@ -44,16 +44,17 @@ def batch_option(terms: Terms) -> int:
 
 
 class Step(NamedTuple):
-    """Scratch for the items of one sheet; shape ``(items,)`` unless said otherwise."""
+    """Scratch for the items of one sheet; shape ``(items,)`` unless said otherwise.
+
+    What is kept by subgraph has one place more: ``[-1]`` takes what items outside would write, so
+    that no branch is needed.
+    """
 
     order: I64
-    level_count: I64
-    """``(kernels + 2,)``"""
     ready_ns: I64
     """When all that an item reads is there."""
     following: I64
     """Next item of the same subgraph."""
-    end_ns: I64
     group_ready: I64
     """By subgraph, as all below: when its inputs are there."""
     group_call: I64
@@ -72,22 +73,14 @@ class Step(NamedTuple):
 
 
 @compiled
-def order_items(sheet: Sheet, level: I64, order: I64, count: I64) -> None:
-    """Fill ``order`` with the items sorted by the level of their kernels, stably."""
-    n = len(sheet.kernel)
-    top = 0
-    for i in range(n):
-        top = max(top, level[sheet.kernel[i]])
-    for at in range(top + 2):
-        count[at] = 0
-    for i in range(n):
-        count[level[sheet.kernel[i]] + 1] += 1
-    for at in range(top + 1):
-        count[at + 1] += count[at]
-    for i in range(n):
-        here = level[sheet.kernel[i]]
-        order[count[here]] = i
-        count[here] += 1
+def order_items(sheet: Sheet, kernels: I64, order: I64) -> None:
+    """Fill ``order`` with the items in the order of their kernels, which are sorted by level."""
+    place = 0
+    for at in range(len(sheet.item_ptr) - 1):
+        k = kernels[at]
+        for i in range(sheet.item_ptr[k], sheet.item_ptr[k + 1]):
+            order[place] = i
+            place += 1
 
 
 @inlined
@@ -138,16 +131,12 @@ def gpu_lead(i: int, sheet: Sheet, machine: Machine, groups: Groups) -> int:
 
 @inlined
 def _tell(i: int, when: int, sheet: Sheet, groups: Groups, s: Step) -> None:
-    """The result of item ``i`` is there for those outside its subgraph."""
-    here = groups.group[sheet.kernel[i]]
+    """The result of item ``i`` is there; those of its own subgraph have begun before."""
     for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
         later = sheet.succ[e]
         group = groups.group[sheet.kernel[later]]
-        if group < 0:
-            s.ready_ns[later] = max(s.ready_ns[later], when)
-        elif group != here:
-            s.ready_ns[later] = max(s.ready_ns[later], when)
-            s.group_ready[group] = max(s.group_ready[group], when)
+        s.ready_ns[later] = max(s.ready_ns[later], when)
+        s.group_ready[group] = max(s.group_ready[group], when)
 
 
 @inlined
@@ -168,9 +157,7 @@ def _begin(sheet: Sheet, machine: Machine, subgraphs: int, groups: Groups, s: St
         s.left[group] = 0
     for i in range(len(sheet.kernel)):
         s.ready_ns[i] = 0
-        group = groups.group[sheet.kernel[i]]
-        if group >= 0:
-            s.left[group] += 1
+        s.left[groups.group[sheet.kernel[i]]] += 1
     s.sums[ENERGY] = 0
     s.sums[MOVED] = 0
 
@@ -189,9 +176,7 @@ def _make_batch(sheet: Sheet, terms: Terms, groups: Groups, s: Step) -> int:
         for i in range(len(sheet.kernel)):
             if sheet.reads_input[i] == 1:
                 s.ready_ns[i] = ended
-                group = groups.group[sheet.kernel[i]]
-                if group >= 0:
-                    s.group_ready[group] = ended
+                s.group_ready[groups.group[sheet.kernel[i]]] = ended
     return ended
 
 
@@ -237,11 +222,13 @@ def _compute(i: int, group: int, sheet: Sheet, terms: Terms, groups: Groups, s: 
 
 @inlined
 def _leave(i: int, group: int, ended: int, sheet: Sheet, groups: Groups, s: Step) -> None:
-    """An item of a subgraph has ended: tell the others in it."""
+    """An item of a subgraph has ended: tell the others in it, and those outside too soon.
+
+    The latter begin after the subgraph has returned, which tells them again.
+    """
     for e in range(sheet.succ_ptr[i], sheet.succ_ptr[i + 1]):
         later = sheet.succ[e]
-        if groups.group[sheet.kernel[later]] == group:
-            s.ready_ns[later] = max(s.ready_ns[later], ended)
+        s.ready_ns[later] = max(s.ready_ns[later], ended)
     s.following[i] = s.head[group]
     s.head[group] = i
     s.tail[group] = ended if s.following[i] < 0 else max(s.tail[group], ended)
@@ -269,7 +256,7 @@ def static_step(
     ``miss`` says for each subgraph whether it must be prepared.
     """
     machine = terms.machine
-    order_items(sheet, groups.level, s.order, s.level_count)
+    order_items(sheet, groups.order, s.order)
     _begin(sheet, machine, subgraphs, groups, s)
     makespan = _make_batch(sheet, terms, groups, s)
     for place in range(len(sheet.kernel)):
