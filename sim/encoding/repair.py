@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP_ASPECTS, Aspect
-from sim.encoding.discover import effective_choices
+from sim.aspects import ORDER, STEP_ASPECTS
+from sim.encoding.discover import effective_choices, without_refused
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -39,26 +39,10 @@ def repaired(
             plan = plan.update(effective_choices(aspect, draft, device, chosen))
             surrounded = True
         elif surrounded and aspect.name in held:
-            plan = _without_refused(aspect, graph, plan, device)
+            plan = without_refused(aspect, graph, plan, device)
     step_choices: dict[Key, str] = {}
     for step in STEP_ASPECTS:
         choice = chosen.get((step.name, step.subject))
         if choice is not None and choice != step.default:
             step_choices[step.name, step.subject] = choice
     return plan.update(step_choices)
-
-
-def _without_refused(aspect: Aspect, graph: TrainingGraph, plan: Plan, device: Device) -> Plan:
-    """Return a plan without the choices of an aspect that earlier ones leave no room for."""
-    draft = draft_before(aspect.name, graph, plan, device)
-    subjects = set(aspect.subjects(draft, device))
-    refused = {
-        (aspect.name, subject)
-        for subject, choice in plan.aspect(aspect.name).items()
-        if subject not in subjects
-        or not aspect.accepts(choice, aspect.allowed(draft, subject, device))
-    }
-    if not refused:
-        return plan
-    left = {key: choice for key, choice in plan.choices if key not in refused}
-    return Plan.make(plan.name, plan.graph_hash, left)

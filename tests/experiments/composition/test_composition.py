@@ -136,10 +136,14 @@ def test_a_technique_that_is_dropped_or_does_too_much_is_a_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = Technique(
-        "odd", "a technique", (decision,), changes=frozenset(changes), keeps=frozenset(keeps)
+        f"odd-{decision.choice}",
+        "a technique",
+        (decision,),
+        changes=frozenset(changes),
+        keeps=frozenset(keeps),
     )
-    monkeypatch.setitem(TECHNIQUES, "odd", one)
-    pair = judged("input=serial", "odd", Tried())
+    monkeypatch.setitem(TECHNIQUES, one.name, one)
+    pair = judged("input=serial", one.name, Tried())
     assert pair.result == FAILED
     assert why in pair.why
 
