@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,10 @@ def search(
     hold: Annotated[
         list[str] | None,
         text_option("--hold", "ASPECT", "Leave an aspect as in mandheling; may be repeated."),
+    ] = None,
+    free: Annotated[
+        list[str] | None,
+        text_option("--free", "ASPECT", "Search one that is held by default; may be repeated."),
     ] = None,
     start: Annotated[
         list[str] | None,
@@ -129,7 +134,8 @@ def search(
         if model is None:
             raise CliError("--model is missing; give it, or --resume with a journal")
         problem = _problem(
-            model, device, batch, image, objectives, seed, searcher, hold, start, rule, limit,
+            model, device, batch, image, objectives, seed, searcher,
+            held_aspects(hold or (), free or ()), start, rule, limit,
             evaluations_per_shard, generation,
         )  # fmt: skip
     else:
@@ -171,7 +177,7 @@ def _problem(
     objectives: str,
     seed: int,
     searcher: str,
-    hold: list[str] | None,
+    held: tuple[str, ...],
     start: list[str] | None,
     rule: list[str] | None,
     limit: str | None,
@@ -189,7 +195,7 @@ def _problem(
         device=device,
         objectives=tuple(objectives.split(",")),
         limits={} if limit is None else parse_limits(limit),
-        held=(*default.held, *(hold or ())),
+        held=held,
         starts=tuple(start or ()),
         rules=tuple(rule or ()),
         searcher=searcher,
@@ -197,6 +203,24 @@ def _problem(
         evaluations_per_shard=evaluations_per_shard or default.evaluations_per_shard,
         generation=generation or default.generation,
     )
+
+
+def held_aspects(hold: Sequence[str], free: Sequence[str]) -> tuple[str, ...]:
+    """Return the aspects that a search holds: those held by default but ``free``, and ``hold``.
+
+    Raises
+    ------
+    CliError
+        ``free`` names an aspect that is not held by default, or that ``hold`` names, too.
+    """
+    from sim.encoding import HELD
+
+    for name in free:
+        if name not in HELD:
+            raise CliError(f"--free {name}: not held by default; allowed: {', '.join(HELD)}")
+        if name in hold:
+            raise CliError(f"--free {name}: --hold names it, too; give one of them")
+    return (*(name for name in HELD if name not in free), *hold)
 
 
 def _resumed(context: typer.Context, path: Path) -> Problem:

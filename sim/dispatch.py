@@ -12,7 +12,8 @@ import numpy as np
 
 from sim.taskgraph import I64, TaskGraph
 
-DISPATCH_RULES = ("topological", "critical-path", "unblock-dsp")
+UNBLOCK_DSP = "unblock-dsp"
+DISPATCH_RULES = ("topological", "critical-path", UNBLOCK_DSP)
 
 
 def durations(graph: TaskGraph) -> I64:
@@ -61,7 +62,7 @@ def priorities(graph: TaskGraph, rule: str) -> I64:
         raise ValueError(f"dispatch rule {rule!r}: choose one of {', '.join(DISPATCH_RULES)}")
     if rule == "critical-path":
         return -upward_rank(graph)
-    if rule == "unblock-dsp":
+    if rule == UNBLOCK_DSP:
         names = [unit.name for unit in graph.units]
         on_dsp = graph.unit == (names.index("dsp") if "dsp" in names else -1)
         return np.asarray(-np.where(on_dsp, durations(graph), unlocked_dsp(graph)), dtype=np.int64)

@@ -270,6 +270,8 @@ def command_of(problem: Problem, budget: str) -> str:
         words += ["--image", str(problem.image)]
     for aspect in sorted(set(problem.held) - set(default.held)):
         words += ["--hold", aspect]
+    for aspect in sorted(set(default.held) - set(problem.held)):
+        words += ["--free", aspect]
     for name in problem.starts:
         words += ["--start", name]
     for rule in problem.rules:

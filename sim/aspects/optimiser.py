@@ -2,7 +2,8 @@
 
 ``sgd`` counts weights and gradients alone. ``momentum`` adds a float32 velocity per parameter,
 ``momentum8`` one in 8 bits with a scale per block (arXiv 2110.02861). The choice concerns layers in
-FP32; an INT8 layer keeps the state of its numeric profile, which is integer already.
+FP32; an INT8 layer keeps the state of its numeric profile, which is integer already. Where no layer
+that is trained computes in FP32, ``sgd`` alone is allowed: another choice would have no effect.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class OptimiserState(Aspect):
         return [STEP] if any(item.role is Role.UPDATE for item in draft.items) else []
 
     def allowed(self, draft: Draft, subject: str, device: Device) -> tuple[str, ...]:
-        """``sgd``, ``momentum`` or ``momentum8``."""
-        return (SGD, *STATE_BITS)
+        """``sgd``; ``momentum`` and ``momentum8`` where a layer is updated in FP32."""
+        return (SGD, *STATE_BITS) if any(map(_has_choice, draft.items)) else (SGD,)
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """Weights and gradients alone."""
@@ -48,12 +49,19 @@ class OptimiserState(Aspect):
             return draft
         out = draft.with_items(())
         for item in draft.items:
-            if item.role is Role.UPDATE and item.dtype == "fp32" and isinstance(item.op, SgdUpdate):
+            if _has_choice(item):
+                assert isinstance(item.op, SgdUpdate)
                 op = MomentumUpdate(item.op.params, STATE_BITS[choice])
                 out.buffers[item.layer + STATE] = Buffer((op.state_bytes,), 1, resident=True)
                 item = item._replace(op=op)
             out.items.append(item)
         return out
+
+
+def _has_choice(item: Item) -> bool:
+    """Whether an item is an update in FP32."""
+    updates = item.role is Role.UPDATE and isinstance(item.op, SgdUpdate)
+    return updates and item.dtype == "fp32"
 
 
 def state_bits(items: list[Item]) -> dict[str, int]:

@@ -14,15 +14,16 @@ from functools import cache
 from cost_models.device import Device, named
 from cost_models.library import library_names, load_library
 from sim.aspects.base import STEP
-from sim.dispatch import DISPATCH_RULES
+from sim.dispatch import DISPATCH_RULES, UNBLOCK_DSP
 from sim.plan import Plan, PlanError
 from sim.reuse import RULES as REUSE_RULES
 
 INPUT_MODES = ("none", "serial", "prefetch")
 
 
-CPU_POINTS = ("max", "sustained", "90%", "75%", "60%", "45%")
-"""What every CPU offers; :func:`cpu_points` adds the clocks that a board lets software set."""
+SUSTAINED = "sustained"
+CPU_POINTS = ("max", SUSTAINED, "90%", "75%", "60%", "45%")
+"""What CPUs offer; :func:`cpu_points` adds the clocks that a board lets software set."""
 DSP_POINTS = ("max", "nominal", "turbo", "turbo_l1")
 """``max`` is the clock that the device usually votes for."""
 
@@ -67,9 +68,13 @@ class StepAspect:
         return choice
 
     def offered(self, device: Device) -> tuple[str, ...]:
-        """Choices that the device has."""
+        """Choices that the device has; what would have no effect on it is left out."""
+        if device.dsp is None and self.key in ("reuse", "operating_point.dsp"):
+            return (self.default,)
+        if self.name == "dispatch":
+            return tuple(c for c in self.choices if device.dsp is not None or c != UNBLOCK_DSP)
         if self.name == "library":
-            return _cpu_libraries()
+            return _cpu_libraries() if device.mcu is None else (self.default,)
         if self.name == "rpc_qos":
             modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
             return (self.default, *modes)
@@ -81,12 +86,16 @@ class StepAspect:
 def cpu_points(device: Device) -> tuple[str, ...]:
     """Operating points of the CPU: shares of its highest clock, and clocks that can be set.
 
+    ``sustained`` is one where some cluster's sustained clock is known to be below its highest.
     At a clock, clusters that lack it run at their highest one below (or their lowest).
     """
+    clusters = device.cpu.clusters
+    falls = any(device.clock_hz(c.name, SUSTAINED) < device.clock_hz(c.name) for c in clusters)
+    points = tuple(point for point in CPU_POINTS if falls or point != SUSTAINED)
     if not device.cpu.settable:
-        return CPU_POINTS
-    clocks = {mhz for cluster in device.cpu.clusters for mhz, _ in cluster.operating_points.rows}
-    return (*CPU_POINTS, *(named(mhz) for mhz in sorted(clocks, reverse=True)))
+        return points
+    clocks = {mhz for cluster in clusters for mhz, _ in cluster.operating_points.rows}
+    return (*points, *(named(mhz) for mhz in sorted(clocks, reverse=True)))
 
 
 def gpu_points(device: Device) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def _surroundings(
     plans = [Plan.make(base.name, graph.hash(), kept)]
     for aspect in ORDER:
         if aspect.name in held:
+            plans = [without_refused(aspect, graph, plan, device) for plan in plans]
             continue
         for number, plan in enumerate(tuple(plans)):
             draft = draft_before(aspect.name, graph, plan, device)
@@ -130,3 +131,20 @@ def kept_choices(
         ):
             found[aspect.name, subject] = choice
     return found
+
+
+def without_refused(aspect: Aspect, graph: TrainingGraph, plan: Plan, device: Device) -> Plan:
+    """Return a plan without the choices of an aspect that earlier ones leave no room for."""
+    chosen = plan.aspect(aspect.name)
+    if not chosen:
+        return plan
+    draft = draft_before(aspect.name, graph, plan, device)
+    subjects = set(aspect.subjects(draft, device))
+    refused = {
+        (aspect.name, subject)
+        for subject, choice in chosen.items()
+        if subject not in subjects
+        or not aspect.accepts(choice, aspect.allowed(draft, subject, device))
+    }
+    left = {key: choice for key, choice in plan.choices if key not in refused}
+    return Plan.make(plan.name, plan.graph_hash, left)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cost_models.device import Device
 from sim.aspects import ORDER, STEP_ASPECTS
-from sim.encoding.discover import kept_choices
+from sim.encoding.discover import kept_choices, without_refused
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Key, Plan
@@ -27,14 +27,19 @@ def repaired(
         Choices by decision; one that is not allowed beside the earlier ones, or has no effect
         there, is left out.
     kept
-        Choices that are taken as they are.
+        Choices that are held: taken as they are wherever they are allowed.
     """
     plan = Plan.make(name, graph.hash(), dict(kept))
-    decided = {aspect for aspect, _ in chosen} - {aspect for aspect, _ in kept}
+    held = {aspect for aspect, _ in kept}
+    decided = {aspect for aspect, _ in chosen} - held
+    surrounded = False
     for aspect in ORDER:
         if aspect.name in decided:
             draft = draft_before(aspect.name, graph, plan, device)
             plan = plan.update(kept_choices(aspect, draft, device, chosen))
+            surrounded = True
+        elif surrounded and aspect.name in held:
+            plan = without_refused(aspect, graph, plan, device)
     step_choices: dict[Key, str] = {}
     for step in STEP_ASPECTS:
         choice = chosen.get((step.name, step.subject))

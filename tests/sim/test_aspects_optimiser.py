@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from kernels.fp32.blockwise import state_bytes
+from kernels.operators import Role
 from sim import Plan, PlanError, build_plan, expect, load_device, load_model, training_graph
+from sim.encoding import Space
 from sim.engines import run as run_engine
-from sim.lowering import lowering
+from sim.lowering import lowering, validate
 from sim.numeric.session import TrainingSession
 from sim.numeric.snapshot import capture, restore
 from sim.numeric.trained import BlockwiseTrained, FloatTrained
@@ -51,10 +53,31 @@ def test_both_engines_give_the_same_rows(choice: str) -> None:
 
 
 def test_int8_layers_keep_the_state_of_their_profile() -> None:
-    plan = with_state(build_plan("mandheling", GRAPH, PHONE), "momentum8")
-    draft = lowering(GRAPH, plan, PHONE).draft({})
-    updates = [i for i in draft.items if i.role.value == "update"]
-    assert {(i.dtype, i.op.kind) for i in updates} == {("int8", "sgd_update")}
+    plan = with_state(build_plan("mnn-int8", GRAPH, PHONE), "momentum8")
+    draft = lowering(GRAPH, plan.replace("precision", "linear2", "fp32"), PHONE).draft({})
+    kinds = {(i.layer, i.dtype, i.op.kind) for i in draft.items if i.role is Role.UPDATE}
+    assert ("linear2", "fp32", "momentum_update") in kinds
+    assert ("linear1", "int8", "sgd_update") in kinds
+
+
+@pytest.mark.parametrize("choice", ["momentum", "momentum8"])
+def test_a_state_that_no_layer_would_have_is_refused(choice: str) -> None:
+    plan = with_state(build_plan("mandheling", GRAPH, PHONE), choice)
+    with pytest.raises(PlanError, match=rf"optimiser_state\.step = '{choice}' .* one of sgd$"):
+        lowering(GRAPH, plan, PHONE)
+
+
+def test_a_held_state_is_left_out_where_precision_leaves_no_room() -> None:
+    base = with_state(FLOAT, "momentum8")
+    space = Space.of(GRAPH, PHONE, base)
+    whole = space.encode(base)
+    assert space.decode(whole).aspect("optimiser_state") == {"step": "momentum8"}
+    for place, gene in enumerate(space.genes):
+        if gene.aspect == "precision":
+            whole[place] = gene.choices.index("int8")
+    plan = space.decode(whole)
+    assert not plan.aspect("optimiser_state")
+    validate(GRAPH, plan, PHONE)
 
 
 def test_an_unknown_state_is_refused() -> None:
