@@ -73,8 +73,9 @@ def read_part(kind: type[Documented], part: object) -> Documented | None:
     """
     if part is None or isinstance(part, kind):
         return part
+    stated = json.dumps(part)
     try:
-        found: Documented = TypeAdapter(kind).validate_json(json.dumps(part), strict=True)
+        found: Documented = TypeAdapter(kind).validate_json(stated, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "(whole)"
@@ -82,7 +83,7 @@ def read_part(kind: type[Documented], part: object) -> Documented | None:
             f"{field if field.isprintable() else short(field)}: {short(first['input'])} is not "
             f"allowed ({first['msg']}); search again"
         ) from None
-    _check_same(json.loads(json.dumps(found.document())), part, "")
+    _check_same(json.loads(json.dumps(found.document())), json.loads(stated), "")
     return found
 
 

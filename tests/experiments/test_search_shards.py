@@ -69,7 +69,7 @@ def test_a_problem_refuses_what_is_not_allowed() -> None:
         ({"image": 0}, "image is 0"),
         ({"searcher": "anealing"}, "did you mean 'annealing'"),
         ({"objectives": ("speed",)}, "objective 'speed' is unknown"),
-        ({"rules": ("slow:3",)}, "rule: rescale rule 'slow:3': choose one of every, "),
+        ({"rules": ("slow:3",)}, "rule: rescale rule 'slow:3': choose one of adaptive:LOW:HIGH, "),
         ({"rules": ("fixed:0",)}, "rule: rescale rule 'fixed:0': parameters are whole numbers"),
         ({"rules": ("every",)}, "rule 'every' is in every search; leave it out"),
         ({"rules": ("fixed:24",), "held": (*HELD, "rescale")}, "rule 'fixed:24': rescale is held"),
