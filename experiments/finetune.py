@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.reproduce.gradient_filtering.counts import gradient_operations
 from experiments.results import FOLDER, read_result, versions, write_result
 from experiments.training.config import ConfigError, TrainConfig
@@ -327,6 +328,7 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, keep the figures, print the table."""
     default = Budget()
@@ -350,10 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{case.name:18s} {work['operations']:>13,} {work['saved_bytes']:>9,}")
         return
     if not options.table:
-        try:
-            run_all(budget, options.cifar10, options.runs, threads=options.threads)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on from the last checkpoint")
+        run_all(budget, options.cifar10, options.runs, threads=options.threads)
     print(shown(read_result(RESULT)))
 
 
