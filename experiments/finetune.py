@@ -21,7 +21,7 @@ from typing import Any
 from experiments.cli_common import STOPPED, one_line_errors
 from experiments.reproduce.gradient_filtering.counts import gradient_operations
 from experiments.results import FOLDER, read_result, versions, write_result
-from experiments.training.config import ConfigError, TrainConfig
+from experiments.training.config import ConfigError, TrainConfig, check_integer
 from experiments.training.loop import train
 from kernels.conv import Conv2d
 from kernels.operators import Role
@@ -96,6 +96,11 @@ class Budget:
     The defaults take about 50 minutes on two cores with AVX-512 (VGG-11, FP32 at 80 GMAC/s: 17 to
     pre-train, 11 for each seed); ResNet-18 about four times as long. ``dataset`` and ``sizes`` are
     for trials on built-in images.
+
+    Raises
+    ------
+    ConfigError
+        A number of epochs out of range.
     """
 
     model: str = "vgg11"
@@ -107,6 +112,11 @@ class Budget:
     tune_rate: float = 0.01
     dataset: str = "cifar10"
     sizes: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        # here, not where they are used: the long pre-training comes first
+        check_integer(self, "pretrain_epochs", 1, 100_000)
+        check_integer(self, "epochs", 1, 100_000)
 
 
 def pretraining(budget: Budget, data: str | None) -> TrainConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -257,9 +259,7 @@ def test_a_small_map_has_no_filter() -> None:
     b = ModelBuilder("tiny", (2, 3, 3, 3), source="this test")
     x = b.conv(b.conv(INPUT, 4, 3, pad=1), 4, 3)
     graph = training_graph(b.build(b.linear(b.flatten(x), 3)))
-    with pytest.raises(
-        PlanError, match=r"'filter:2' is not allowed; choose one of exact, svd:1 to svd:2"
-    ):
+    with pytest.raises(PlanError, match="'filter:2' is not allowed; choose one of exact, svd:1 to"):
         validate(graph, plan_for(graph, conv2="filter:2"), PHONE)
     plan = build_plan("dsp-int8", graph, PHONE, (Filtered(2),))
     assert plan.aspect("backward") == {"conv1": "filter:2"}
