@@ -294,6 +294,8 @@ def run_all(
     ------
     ConfigError
         ``folder`` or ``result`` holds runs of another budget.
+    GraphError
+        The network has fewer convolutions than a case trains.
     """
     made_with = {name: getattr(budget, name) for name in budget.__dataclass_fields__}
     common = {name: value for name, value in made_with.items() if name not in ("seeds", "sizes")}
@@ -302,6 +304,8 @@ def run_all(
         raise ConfigError(
             f"{result} holds runs of another budget ({before}); remove it, or repeat that budget"
         )
+    for case in cases:
+        graph_of(case, budget)  # a network with too few layers is refused before it is trained
     folder.mkdir(parents=True, exist_ok=True)
     print("pretrained", flush=True)
     first = train(replace(pretraining(budget, data), threads=threads), folder / "pretrained")
