@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.cli_options import pair
 from experiments.combinations.drawn import draw
 from experiments.combinations.projection import projected_s
@@ -28,6 +29,7 @@ from sim.files import FileError, write_atomic
 USER_ERRORS = (ConfigError, CheckpointError, ResultError, SearchError, FileError)
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do as the command line says."""
     parser = _parser()

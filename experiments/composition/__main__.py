@@ -9,11 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from experiments.cli_common import one_line_errors
 from experiments.composition.pairs import FAILED, Tried, every_pair, judged
 from experiments.composition.table import PAGE, described, renewed, shown
 from experiments.composition.techniques import TECHNIQUES
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pairs; 1 if one of them fails."""
     parser = argparse.ArgumentParser(prog="python -m experiments.composition", description=__doc__)
