@@ -234,7 +234,7 @@ def test_policy_filters_what_it_can() -> None:
     last = decide("last", LENET, PHONE, (Filtered(40, last=1),))
     assert last.aspect("backward") == {"conv2": "filter:8"}
     assert draft.first("conv2").op == LENET.node("conv2").op
-    with pytest.raises(PlanError, match="patch: 1; allowed: 2 or more"):
+    with pytest.raises(PlanError, match="patch: 1; allowed: a whole number, 2 or more"):
         Filtered(1)
     with pytest.raises(PlanError, match="last: 0"):
         Filtered(2, last=0)

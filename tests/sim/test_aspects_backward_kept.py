@@ -115,6 +115,39 @@ def test_a_layer_in_factors_computes_in_fp32() -> None:
         assert space.decode(space.encode(mine)).diff(mine) == []
 
 
+def test_bases_of_one_vector_each_are_planned_priced_and_trained() -> None:
+    """The least ranks, on every trained convolution."""
+    least = dict.fromkeys(("conv1", "conv2"), "asi:1:1:1:1")
+    plan = plan_for(LENET, **least)
+    validate(LENET, plan, PHONE)
+    draft = after_backward(LENET, plan)
+    kept = kept_bytes(draft)
+    assert [kept[f"{layer}.core"] for layer in least] == [4, 4]
+    assert kept["conv2.bases.next"] == 4 * (8 + 20 + 12 + 12)
+    assert kept["conv1.bases.next"] == 4 * (8 + 28 + 28)  # one channel: that axis has no basis
+    two, reference = (
+        simulate(LENET, plan, PHONE, steps=2, engine=e) for e in ("compiled", "simpy")
+    )
+    assert two.sha256 == reference.sha256
+    session = session_of(plan, threads=1)
+    before = session.executor.parameters.floats()["conv2.weight"].copy()
+    assert np.isfinite(steps_of(session, 0, 2)).all()
+    assert np.abs(session.executor.parameters.floats()["conv2.weight"] - before).max() > 0
+    space = Space.of(
+        LENET,
+        PHONE,
+        build_plan("mnn-fp32", LENET, PHONE),
+        held=SEARCHED,
+        palettes={"backward": ("exact", "asi:1:1:1:1")},
+    )
+    assert space.decode(space.encode(plan)).diff(plan) == []
+    rows = np.concatenate([space.random(2, seed=2), space.encode(plan)[None]])
+    fast = Evaluator(space, memory=True)(rows)
+    plain = plain_scores(space, rows, "expected", memory=True)
+    for column in ("time_ns", "energy_pj", "memory_bytes"):
+        assert getattr(fast, column).tolist() == getattr(plain, column).tolist()
+
+
 def test_ranks_hold_the_energy_that_is_asked_for() -> None:
     graph = training_graph(load_model("lenet", batch=16))
     executor = NumericExecutor(graph, build_plan("mnn-fp32", graph, PHONE), PHONE, seed=1)
