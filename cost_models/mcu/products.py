@@ -163,8 +163,20 @@ KERNELS: Final = {kernel.name: kernel for kernel in (*SCALAR, *SIMD, VECTOR_SIMD
 
 
 def kernels_for(item_bytes: int) -> tuple[Kernel, ...]:
-    """Released kernels for elements of 4 or 2 bytes."""
-    return SCALAR if item_bytes == 4 else SIMD
+    """Released kernels for elements of 4 or 2 bytes.
+
+    Raises
+    ------
+    McuError
+        Elements of another size.
+    """
+    found = {4: SCALAR, 2: SIMD}.get(item_bytes)
+    if found is None:
+        raise McuError(
+            f"item_bytes is {item_bytes}; allowed: 4 (FP32) or 2 (FP16, bfloat16); no kernels of "
+            "other sizes are released"
+        )
+    return found
 
 
 def fitting_kernel(kernel: Kernel, product: MatMul, cores: int) -> Kernel:

@@ -195,7 +195,6 @@ def _conv_tile(
               for size, n, k in zip((op.h_out, op.w_out), (part.rows, part.columns),
                                     (op.k_h, op.k_w), strict=True)]  # fmt: skip
     weights = part.c_out * (1 if op.groups > 1 else part.c_in) * window
-    pointwise = window == 1 and op.stride == 1
     spots = (walked[0] // part.rows) * (walked[1] // part.columns)
     ways = (op.c_out // part.c_out) * (1 if op.groups > 1 else op.c_in // part.c_in)
     if role is Role.FORWARD:
@@ -211,7 +210,7 @@ def _conv_tile(
         share = 1.0
     label = f"{part.c_in}x{part.c_out}x{part.rows}x{part.columns}"
     partial = stored * (1 - share)
-    kept = 0 if pointwise else scratch
+    kept = 0 if op.pointwise and op.groups == 1 else scratch  # else windows are copied
     return Tile(label, spots * ways, phases, loaded, stored, 3, kept, partial)
 
 

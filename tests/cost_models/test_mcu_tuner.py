@@ -15,6 +15,7 @@ from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Operator, Role
 from kernels.pointwise import Relu
+from kernels.update import MomentumUpdate, SgdUpdate
 
 CONV = Conv2d(1, 16, 32, 32, 16, 3, pad=1)
 SMALL = Conv2d(1, 8, 8, 8, 8, 3, pad=1)
@@ -51,6 +52,35 @@ def test_footprint_of_a_whole_convolution_is_the_published_formula() -> None:
     maps, weights, windows = 16 * 32 * 32, 16 * 16 * 9, 16 * 9 * 32 * 32
     assert tile.footprint_bytes(2, False) == 2 * (maps + weights + windows + maps)
     assert tile.footprint_bytes(2, True) == 2 * (2 * (maps + weights + maps) + windows)
+
+
+@pytest.mark.parametrize(
+    "op", [Conv2d(1, 8, 6, 6, 4, 1, pad=1), Conv2d(1, 8, 6, 6, 8, 1, groups=8), SMALL]
+)
+@pytest.mark.parametrize("role", ROLES)
+def test_scratch_holds_the_windows_that_the_step_copies(op: Conv2d, role: Role) -> None:
+    """Padded and depthwise 1x1 layers copy them too; only a plain 1x1 layer has its map instead."""
+    tile = next(iter(tiles_of(op, role, one_core_backward=False)))
+    copied = tile.phases[-2].work.windows  # the copy before the product
+    assert tile.scratch == copied > 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_plain_1x1_layer_needs_no_windows(role: Role) -> None:
+    plain = Conv2d(1, 8, 6, 6, 4, 1)
+    assert next(iter(tiles_of(plain, role, one_core_backward=False))).scratch == 0
+
+
+def test_an_update_takes_as_long_as_its_operations() -> None:
+    """Plain SGD takes five cycles a parameter; its operations are 2, those of others 6 and 18."""
+    for op, each in (
+        (SgdUpdate(1000), 5), (MomentumUpdate(1000), 15), (MomentumUpdate(1000, 8), 45),
+    ):  # fmt: skip
+        (phase,) = phases_of(op, Role.UPDATE, one_core_backward=False)
+        assert phase.work.issued == each * 1000
+    assert cycles(SgdUpdate(1000), Role.UPDATE, 4, load_device("gap9")) < cycles(
+        MomentumUpdate(1000, 8), Role.UPDATE, 4, load_device("gap9")
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -124,6 +154,13 @@ def test_what_has_no_kernel_is_refused() -> None:
     grouped = Conv2d(1, 8, 8, 8, 8, 3, groups=2)
     with pytest.raises(McuError, match="groups is 2"):
         phases_of(grouped, Role.FORWARD, one_core_backward=True)
+
+
+def test_elements_of_another_size_have_no_kernels() -> None:
+    mcu = load_device("gap9").mcu
+    assert mcu is not None
+    with pytest.raises(McuError, match=r"item_bytes is 1; allowed: 4 \(FP32\) or 2"):
+        tune(SMALL, Role.FORWARD, 1, mcu, 8)
 
 
 @pytest.mark.parametrize("name", mcu_names())
