@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cost_models.cost import KernelCall, UnsupportedKernelError
+from cost_models.cost import TIMES, KernelCall, UnsupportedKernelError
 from cost_models.device import Device, DeviceError, load_device, mcu_names
+from cost_models.mcu.description import Mcu
 from cost_models.mcu.products import McuError
 from cost_models.mcu.steps import phases_of
 from cost_models.mcu.tiling import least_l1, tiles_of
@@ -13,6 +14,7 @@ from cost_models.mcu.tuner import tune
 from cost_models.model import CostModel
 from kernels.conv import Conv2d
 from kernels.linear import Linear
+from kernels.loss import SoftmaxCrossEntropy
 from kernels.operators import Operator, Role
 from kernels.pointwise import Relu
 from kernels.update import MomentumUpdate, SgdUpdate
@@ -128,7 +130,10 @@ def test_a_tile_that_fits_nowhere_names_the_least_l1() -> None:
 
 
 def test_fp16_is_faster_and_shared_fpus_are_slower() -> None:
-    shared, private = load_device("vega"), changed("vega", fpus=8)
+    shared, private = (
+        load_device("vega"),
+        changed("vega", fpus=load_device("gvsoc-cluster").mcu.fpus),
+    )
     for role in ROLES:
         assert cycles(CONV, role, 2, shared) < cycles(CONV, role, 4, shared)
         assert cycles(CONV, role, 4, private) < cycles(CONV, role, 4, shared)
@@ -169,7 +174,8 @@ def test_costs_of_a_cluster(name: str) -> None:
     model = CostModel.of(device)
     cost = model.cost(KernelCall(CONV, Role.FORWARD, "fp16"), "cpu:8")
     assert cost.cycles == cycles(CONV, Role.FORWARD, 2, device)
-    assert set(cost.parameters) <= model.quantities().keys()
+    named = {name for path in cost.parameters for name in path.split(TIMES)}
+    assert named <= model.quantities().keys()
     for call, unit in (
         (KernelCall(CONV, Role.FORWARD, "int8"), "cpu:8"),
         (KernelCall(CONV.with_batch(2), Role.FORWARD, "fp16"), "cpu:8"),
@@ -178,6 +184,43 @@ def test_costs_of_a_cluster(name: str) -> None:
     ):
         with pytest.raises(UnsupportedKernelError):
             model.cost(call, unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "role", "behind"),
+    [
+        ("gap9", CONV, Role.FORWARD, {"instructions_per_cycle", "fpus"}),
+        ("gvsoc-cluster", CONV, Role.FORWARD, {"instructions_per_cycle"}),
+        ("gap9", SoftmaxCrossEntropy(1, 100), Role.INPUT_GRAD, {"exponential_cycles"}),
+        ("gap9", Relu((1, 2, 3, 3)), Role.FORWARD, {"dma_setup_cycles"}),
+        ("gap9", Conv2d(1, 1, 16, 16, 1, 5, pad=2), Role.FORWARD, {"window_cycles"}),
+        ("gap9", SgdUpdate(10_000), Role.UPDATE, {"dma_bytes_per_cycle"}),
+    ],
+)
+def test_a_time_names_what_it_rests_on(
+    name: str, op: Operator, role: Role, behind: set[str]
+) -> None:
+    """A constant that is named moves the time about in proportion."""
+    device = load_device(name)
+    assert device.mcu is not None
+    cost = CostModel.of(device).cost(KernelCall(op, role, "fp32"), "cpu:8")
+    named = {path.rpartition(".")[2] for path in cost.parameters[1].split(TIMES)}
+    assert behind <= named <= behind | {"instructions_per_cycle"}
+    for field in behind - {"fpus"}:
+        known = getattr(device.mcu, field)
+        more = known.model_copy(update={"value": known.value * 1.2})
+        ratio = cycles(op, role, 4, changed(name, **{field: more})) / cost.cycles
+        ratio = 1 / ratio if known.is_rate else ratio
+        assert 1.05 < ratio < 1.21
+
+
+@pytest.mark.parametrize("name", ["gap9", "vega"])
+def test_half_an_fpu_is_refused(name: str) -> None:
+    mcu = load_device(name).mcu
+    assert mcu is not None
+    assert mcu.fpus.kind == "assumed"
+    with pytest.raises(ValueError, match="whole number of FPUs"):
+        Mcu.model_validate(mcu.model_dump() | {"fpus": mcu.fpus.model_dump() | {"value": 4.5}})
 
 
 def test_clusters_are_devices_by_name() -> None:
