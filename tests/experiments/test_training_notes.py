@@ -23,7 +23,7 @@ def notes(plan: Plan, profile: str = "sandbox", momentum: float = 0.9) -> list[s
 
 def test_a_velocity_that_no_choice_counts_is_told() -> None:
     (note,) = notes(FLOAT)
-    assert "momentum 0.9, but the velocity of 5 layers (fp32) is in no simulated time" in note
+    assert "momentum 0.9, but the velocity of 4 layers (fp32) is in no simulated time" in note
     assert "optimiser_state.step = momentum" in note
     for choice in ("momentum", "momentum8"):
         assert notes(FLOAT.replace("optimiser_state", "step", choice)) == []
@@ -32,9 +32,9 @@ def test_a_velocity_that_no_choice_counts_is_told() -> None:
 
 def test_wide_weights_are_told_and_those_of_released_profiles_have_nothing_to_tell() -> None:
     velocity, masters = notes(INT8)
-    assert "5 layers (int8)" in velocity
+    assert "4 layers (int8)" in velocity
     assert "no choice of a plan counts it" in velocity
-    assert masters.startswith("the wide integer weights of 5 layers in int8")
+    assert masters.startswith("the wide integer weights of 4 layers in int8")
     assert notes(INT8, momentum=0.0) == [masters]
     assert notes(INT8, "niti_v1") == []
 
