@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 from cost_models.description import Part
-from cost_models.device import Device
+from cost_models.device import Device, load_device
 from cost_models.library import AluKind, Dtype, Library
 from experiments import cli
 from sim.aspects import ORDER, STEP_ASPECTS
@@ -174,7 +174,8 @@ def test_every_field_of_a_library_is_described() -> None:
 def test_every_aspect_choice_and_plan_is_described() -> None:
     described = inline_code(ROOT / "docs/reference/plan-format.md")
     assert {aspect.name for aspect in (*ORDER, *STEP_ASPECTS)} <= described
-    assert {choice for aspect in STEP_ASPECTS for choice in aspect.choices} <= described
+    phone = load_device("snapdragon-865")
+    assert {choice for aspect in STEP_ASPECTS for choice in aspect.offered(phone)} <= described
     assert {pattern(name, RULES[name]) for name in RULES.built_in()} <= described
     assert set(RECIPES.built_in()) <= described
 
