@@ -102,7 +102,10 @@ def _circumstances(content: Mapping[str, Any]) -> Iterator[str]:
     )
     lost = [name for name, kept in content["trainings"].items() if kept["diverged"]]
     if lost:
-        yield f"Diverged, and no further trained: {', '.join(lost)}."
+        yield (
+            f"Diverged, and no further trained: {', '.join(lost)}. From then on they count as they "
+            "were tested, at chance, are marked, and are not on the front."
+        )
     idle = [
         name
         for name, kept in content["trainings"].items()
@@ -114,12 +117,14 @@ def _circumstances(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _front(content: Mapping[str, Any]) -> Iterator[str]:
-    yield "| energy | combination on the front | steps | test accuracy, % | seeds |"
-    yield "|---|---|---|---|---|"
+    yield "The front, chosen by validation images, with what test images then say:"
+    yield ""
+    yield "| energy | combination | steps | validation, % | test, % | seeds |"
+    yield "|---|---|---|---|---|---|"
     for one in front(all_tested(content)):
         yield (
             f"| {joules(one.rung_pj)} | {one.combination.name} | {one.steps:,} | "
-            f"{100 * one.accuracy:.2f} | {len(one.accuracies)} |"
+            f"{100 * one.validation:.2f} | {100 * one.accuracy:.2f} | {len(one.accuracies)} |"
         )
 
 
@@ -134,7 +139,7 @@ def _everywhere(content: Mapping[str, Any]) -> Iterator[str]:
     for gain in gains:
         yield (
             f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {_points(gain)} | "
-            f"{gain.pairs} | {gain.helped} | {gain.most} | {gain.least} |"
+            f"{gain.pairs}{_marked(gain)} | {gain.helped} | {gain.most} | {gain.least} |"
         )
     yield ""
     yield from _sentences(gains, "over these pairs")
@@ -153,7 +158,7 @@ def _at_the_best(content: Mapping[str, Any]) -> Iterator[str]:
         how = "removed" if gain.most == best else "added"
         yield (
             f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {how} | {_points(gain)} | "
-            f"{gain.verdict} |"
+            f"{gain.verdict}{_marked(gain)} |"
         )
     yield ""
     yield from _sentences(gains, f"in {best}")
@@ -195,6 +200,10 @@ def _split(content: Mapping[str, Any]) -> Iterator[str]:
         )
     if alone:
         yield f"Only with them within the memory budget: {', '.join(alone)}."
+
+
+def _marked(gain: Gain) -> str:
+    return f" ({gain.diverged} diverged)" if gain.diverged else ""
 
 
 def _points(gain: Gain) -> str:

@@ -111,6 +111,7 @@ class Study:
 
     def run(self) -> dict[str, Any]:
         """Do all that is missing, and return the whole result."""
+        data = self.images()
         self.schedules()
         rows = self.content["schedules"]
         fitting = [one for one in self.settings.combinations if fits(one, rows, self.settings)]
@@ -119,7 +120,6 @@ class Study:
                 f"memory_mib: {self.settings.memory_mib:g}; no combination fits: the least is "
                 f"{min(row['memory_bytes'] for row in rows.values()) / 2**20:.1f} MiB"
             )
-        data = self._images()
         alive = candidates({one: costs(one, rows) for one in fitting})
         self.keep(candidates=[one.name for one in alive])
         rungs = self.settings.rung_pj
@@ -138,7 +138,16 @@ class Study:
                     self._train(one, rung, seed, data)
         return self.content
 
-    def _images(self) -> Data:
+    def images(self) -> Data:
+        """The data set that is trained, validated and tested on.
+
+        Raises
+        ------
+        ConfigError
+            It has another number of classes than the network.
+        DatasetError
+            It cannot be had.
+        """
         data = Data.load(self.settings.training(self.data, 0, self.threads), IMAGE)
         if len(data.train.classes) != CLASSES:
             raise ConfigError(
