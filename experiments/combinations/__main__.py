@@ -18,7 +18,7 @@ from experiments.combinations.drawn import draw
 from experiments.combinations.projection import projected_s
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.shown import combinations_table, renew, report
-from experiments.combinations.study import RESULT, Study
+from experiments.combinations.study import RESULT, CombinationStudy
 from experiments.datasets.dataset import DatasetError
 from experiments.results import ResultError
 from experiments.search.objectives import SearchError
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = _settings(options)
-        study = Study(
+        study = CombinationStudy(
             settings,
             options.runs,
             options.result,
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _do(study: Study, options: argparse.Namespace) -> None:
+def _do(study: CombinationStudy, options: argparse.Namespace) -> None:
     if options.plan_only:
         study.schedules()
         print(combinations_table(study.content, study.settings))

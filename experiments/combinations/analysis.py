@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.combinations.combination import TECHNIQUES, Combination, named
+from experiments.combinations.combination import REMOVABLE, Combination, named
 from experiments.combinations.settings import PJ_PER_J
 from experiments.intervals import half_width, student_95
 from experiments.search.front import undominated
@@ -153,7 +153,7 @@ def gains_everywhere(content: Content) -> tuple[Gain, ...]:
     first = {n: k for n, k in content.get("trainings", {}).items() if n.endswith("-seed0")}
     trained = {(one.combination, one.rung_pj): one for one in all_tested({"trainings": first})}
     for rung in sorted({rung for _, rung in trained}):
-        for technique in TECHNIQUES:
+        for technique in REMOVABLE:
             pairs = [
                 (one, trained[one.combination.without(technique), rung])
                 for (combination, at), one in trained.items()
@@ -183,7 +183,7 @@ def gains_at_the_best(content: Content) -> tuple[Gain, ...]:
     found = []
     for rung in sorted({rung for _, rung in rows}):
         noise, freedom = noise_points(content, rung)
-        for technique in TECHNIQUES:
+        for technique in REMOVABLE:
             uses = best.uses(technique)
             other = best.without(technique) if uses else best.with_(technique)
             if (other, rung) not in rows or (best, rung) not in rows:

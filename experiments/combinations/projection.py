@@ -7,9 +7,9 @@ from math import ceil
 from statistics import fmean
 from time import process_time
 
-from experiments.combinations.combination import TECHNIQUES, Combination, candidates
+from experiments.combinations.combination import REMOVABLE, Combination, candidates
 from experiments.combinations.schedules import affordable, graph_of
-from experiments.combinations.study import Study, costs, fits
+from experiments.combinations.study import CombinationStudy, costs, fits
 from experiments.dynamic.loops import Data
 from sim.numeric.session import TrainingSession
 from sim.plan import Plan
@@ -17,7 +17,7 @@ from sim.plan import Plan
 WARM_STEPS, TIMED_STEPS = 2, 3
 
 
-def projected_s(study: Study) -> float:
+def projected_s(study: CombinationStudy) -> float:
     """CPU time of all trainings, seconds of one core; those done already count as well.
 
     CPU time, since what else runs on the machine changes it little.
@@ -29,7 +29,7 @@ def projected_s(study: Study) -> float:
 
 
 def total_s(
-    study: Study, timed: Mapping[Combination, tuple[float, float]], test_images: int
+    study: CombinationStudy, timed: Mapping[Combination, tuple[float, float]], test_images: int
 ) -> float:
     """Seconds of all trainings.
 
@@ -62,11 +62,11 @@ def total_s(
     for share in settings.rungs:
         total += count * ((share - before) * whole + test)
         count, before = max(1, ceil(count / settings.keep)), share
-    beside = 1 + len(TECHNIQUES)
+    beside = 1 + len(REMOVABLE)
     return total + beside * settings.seeds * (whole + len(settings.rungs) * test)
 
 
-def _candidates(study: Study) -> tuple[Combination, ...]:
+def _candidates(study: CombinationStudy) -> tuple[Combination, ...]:
     settings, rows = study.settings, study.content["schedules"]
     fitting = [one for one in settings.combinations if fits(one, rows, settings)]
     return candidates({one: costs(one, rows) for one in fitting})
@@ -76,7 +76,9 @@ def _name(stage: Combination) -> str:
     return stage.name
 
 
-def _step_and_batch_s(study: Study, stage: Combination, data: Data) -> tuple[float, float]:
+def _step_and_batch_s(
+    study: CombinationStudy, stage: Combination, data: Data
+) -> tuple[float, float]:
     """Seconds of a training step, and of classifying a batch."""
     loop = study.settings.training(study.data, 0, study.threads)
     images, labels = next(iter(data.epoch(loop, 0)))

@@ -53,7 +53,7 @@ class StudySettings:
         Steps that stand for an epoch in the rule of precision switching.
     shards, evaluations, turns
         Of each search of a schedule, and how often all are searched; see
-        :meth:`experiments.combinations.study.Study.schedules`.
+        :meth:`experiments.combinations.study.CombinationStudy.schedules`.
 
     Raises
     ------

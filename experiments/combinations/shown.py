@@ -17,7 +17,7 @@ from experiments.combinations.analysis import (
     noise_points,
     split_savings,
 )
-from experiments.combinations.combination import TECHNIQUES
+from experiments.combinations.combination import REMOVABLE
 from experiments.combinations.schedules import affordable
 from experiments.combinations.settings import MIB, StudySettings
 from experiments.combinations.study import costs, fits, memory_of
@@ -138,7 +138,7 @@ def _everywhere(content: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for gain in gains:
         yield (
-            f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {_points(gain)} | "
+            f"| {joules(gain.rung_pj)} | {REMOVABLE[gain.technique]} | {_points(gain)} | "
             f"{gain.pairs}{_marked(gain)} | {gain.helped} | {gain.most} | {gain.least} |"
         )
     yield ""
@@ -157,22 +157,22 @@ def _at_the_best(content: Mapping[str, Any]) -> Iterator[str]:
     for gain in gains:
         how = "removed" if gain.most == best else "added"
         yield (
-            f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {how} | {_points(gain)} | "
+            f"| {joules(gain.rung_pj)} | {REMOVABLE[gain.technique]} | {how} | {_points(gain)} | "
             f"{gain.verdict}{_marked(gain)} |"
         )
     yield ""
     yield from _sentences(gains, f"in {best}")
-    missing = set(TECHNIQUES) - {gain.technique for gain in gains}
+    missing = set(REMOVABLE) - {gain.technique for gain in gains}
     for technique in sorted(missing):
         yield (
-            f"- {TECHNIQUES[technique]}: the combination beside it is beyond the memory budget, or "
+            f"- {REMOVABLE[technique]}: the combination beside it is beyond the memory budget, or "
             "not in this study."
         )
 
 
 def _sentences(gains: Sequence[Gain], where: str) -> Iterator[str]:
     """For each technique: at which energies it earns its place, costs, or nothing is shown."""
-    for technique, name in TECHNIQUES.items():
+    for technique, name in REMOVABLE.items():
         mine = [gain for gain in gains if gain.technique == technique]
         if not mine:
             continue

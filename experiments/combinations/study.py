@@ -16,7 +16,7 @@ from typing import Any
 from cost_models.device import Device
 from experiments.cli_common import load_device
 from experiments.combinations.analysis import validated
-from experiments.combinations.combination import TECHNIQUES, Combination, candidates
+from experiments.combinations.combination import REMOVABLE, Combination, candidates
 from experiments.combinations.schedules import searched
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.training import Training
@@ -32,7 +32,7 @@ CLASSES = 10
 
 
 @dataclass(slots=True)
-class Study:
+class CombinationStudy:
     """A study in its folder.
 
     Attributes
@@ -203,5 +203,5 @@ def neighbours(one: Combination) -> dict[str, Combination]:
     """By technique: the combination without it, or with it where it is not at work."""
     return {
         technique: one.without(technique) if one.uses(technique) else one.with_(technique)
-        for technique in TECHNIQUES
+        for technique in REMOVABLE
     }

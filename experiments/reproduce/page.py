@@ -43,7 +43,7 @@ NOTE = (
     "are ours / published - 1, or differences where the unit is that of an accuracy or of a power."
 )
 APART = (
-    "Sizes of errors, by group. A value left out of a fit is fitted elsewhere in the same study: it "
+    "Sizes of errors, by group. A value left out of a fit is fitted elsewhere in the study: it "
     "tests the fit, and is no prediction of a value that nobody had seen."
 )
 

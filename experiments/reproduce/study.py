@@ -195,8 +195,7 @@ class Study:
             if row.kind in (PREDICTED, LEFT_OUT):
                 parts.setdefault((row.group, row.kind), []).append(row)
         return [
-            {"group": group, "kind": kind} | summary(rows)
-            for (group, kind), rows in parts.items()
+            {"group": group, "kind": kind} | summary(rows) for (group, kind), rows in parts.items()
         ]
 
     def document(self) -> dict[str, Any]:

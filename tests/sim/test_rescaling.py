@@ -142,7 +142,15 @@ def test_what_is_wrong_with_parameters_is_said() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("fixed:0", "fixed:-1", "fixed:1.5", "fixed:N", "fixed:", "delayed:²", "fixed:99999999999"),
+        *(
+            "fixed:0",
+            "fixed:-1",
+            "fixed:1.5",
+            "fixed:N",
+            "fixed:",
+            "delayed:²",
+            "fixed:99999999999",
+        ),
         "fixed:" + "9" * 5000,
     ],
 )

@@ -18,7 +18,7 @@ from experiments.combinations.analysis import (
     noise_points,
     validated,
 )
-from experiments.combinations.combination import TECHNIQUES, Combination, candidates, named
+from experiments.combinations.combination import REMOVABLE, Combination, candidates, named
 from experiments.combinations.drawn import draw
 from experiments.combinations.projection import projected_s, total_s
 from experiments.combinations.schedules import graph_of, searched
@@ -31,7 +31,14 @@ from experiments.combinations.shown import (
     renew,
     report,
 )
-from experiments.combinations.study import RESULT, Study, costs, fits, memory_of, neighbours
+from experiments.combinations.study import (
+    RESULT,
+    CombinationStudy,
+    costs,
+    fits,
+    memory_of,
+    neighbours,
+)
 from experiments.combinations.training import Training
 from experiments.dynamic.loops import Data
 from experiments.results import read_result
@@ -77,9 +84,11 @@ def content(folder: Path) -> Content:
     return read_result(folder / "figures.json")
 
 
-def study(folder: Path, settings: StudySettings = SMALL, said: list[str] | None = None) -> Study:
+def study(
+    folder: Path, settings: StudySettings = SMALL, said: list[str] | None = None
+) -> CombinationStudy:
     say = (lambda text: None) if said is None else said.append
-    return Study(settings, folder, folder / "figures.json", threads=1, say=say)
+    return CombinationStudy(settings, folder, folder / "figures.json", threads=1, say=say)
 
 
 def plan_of(folder: Path, stage: Combination) -> Plan:
@@ -387,10 +396,10 @@ def test_the_projection_counts_the_images_that_there_are(folder: Path) -> None:
     classifying = {stage: (0.0, 1.0) for one in SMALL.combinations for stage in one.stages}
     few, more = (total_s(made, classifying, images) for images in (40, 80))
     count = len(made.content["candidates"])
-    beside = SMALL.seeds * (1 + len(TECHNIQUES))
+    beside = SMALL.seeds * (1 + len(REMOVABLE))
     tests = count + -(-count // SMALL.keep) + 2 * beside
     assert more - few == pytest.approx(5 * tests)
-    training_alone = {stage: (1.0, 0.0) for stage in classifying}
+    training_alone = dict.fromkeys(classifying, (1.0, 0.0))
     assert total_s(made, training_alone, 40) == total_s(made, training_alone, 80) > 0
     assert projected_s(made) > 0
 
