@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from experiments.composition.pairs import FAILED, Tried, every_pair, judged
 from experiments.composition.table import PAGE, described, renewed, shown
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.techniques import CATALOGUE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print(described())
         return 0
-    if options.only is not None and options.only not in TECHNIQUES:
-        parser.error(f"--only {options.only!r}: allowed: {', '.join(TECHNIQUES)}")
+    if options.only is not None and options.only not in CATALOGUE:
+        parser.error(f"--only {options.only!r}: allowed: {', '.join(CATALOGUE)}")
     if options.only is not None and options.write:
         parser.error("--write renews the whole table; leave --only out")
     tried = Tried()
