@@ -17,10 +17,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.intervals import half_width
 from experiments.reproduce.gradient_filtering.counts import gradient_operations
 from experiments.results import FOLDER, read_result, versions, write_result
-from experiments.training.config import ConfigError, TrainConfig
+from experiments.training.config import ConfigError, TrainConfig, check_integer
 from experiments.training.loop import train
 from kernels.conv import Conv2d
 from kernels.operators import Role
@@ -98,6 +99,11 @@ class Budget:
     The defaults take about 50 minutes on two cores with AVX-512 (VGG-11, FP32 at 80 GMAC/s: 17 to
     pre-train, 11 for each seed); ResNet-18 about four times as long. ``dataset`` and ``sizes`` are
     for trials on built-in images.
+
+    Raises
+    ------
+    ConfigError
+        A number of epochs out of range.
     """
 
     model: str = "vgg11"
@@ -109,6 +115,11 @@ class Budget:
     tune_rate: float = 0.01
     dataset: str = "cifar10"
     sizes: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        # here, not where they are used: the long pre-training comes first
+        check_integer(self, "pretrain_epochs", 1, 100_000)
+        check_integer(self, "epochs", 1, 100_000)
 
 
 def pretraining(budget: Budget, data: str | None) -> TrainConfig:
@@ -286,6 +297,8 @@ def run_all(
     ------
     ConfigError
         ``folder`` or ``result`` holds runs of another budget.
+    GraphError
+        The network has fewer convolutions than a case trains.
     """
     made_with = {name: getattr(budget, name) for name in budget.__dataclass_fields__}
     common = {name: value for name, value in made_with.items() if name not in ("seeds", "sizes")}
@@ -294,6 +307,8 @@ def run_all(
         raise ConfigError(
             f"{result} holds runs of another budget ({before}); remove it, or repeat that budget"
         )
+    for case in cases:
+        graph_of(case, budget)  # a network with too few layers is refused before it is trained
     folder.mkdir(parents=True, exist_ok=True)
     print("pretrained", flush=True)
     first = train(replace(pretraining(budget, data), threads=threads), folder / "pretrained")
@@ -330,6 +345,7 @@ def _figures(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, keep the figures, print the table."""
     default = Budget()
@@ -353,10 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{case.name:18s} {work['operations']:>13,} {work['saved_bytes']:>9,}")
         return
     if not options.table:
-        try:
-            run_all(budget, options.cifar10, options.runs, threads=options.threads)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on from the last checkpoint")
+        run_all(budget, options.cifar10, options.runs, threads=options.threads)
     print(shown(read_result(RESULT)))
 
 

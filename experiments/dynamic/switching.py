@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.cli_common import check_target, one_line_errors
 from experiments.dynamic.increments import add_options, given
 from experiments.dynamic.levels import Levels
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
@@ -133,6 +134,7 @@ class _Run:
         self.rows.append(row)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says."""
     parser = argparse.ArgumentParser(
@@ -146,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience", type=int, default=2, help="times it may fall short (2)")
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     options = parser.parse_args(arguments)
+    check_target("--out", options.out)
     rule = PrecisionSwitching(resolution=options.resolution, patience=options.patience)
     result = train_switching(SwitchSettings(**given(options, SwitchSettings)), rule)
     write_result(options.out, result)

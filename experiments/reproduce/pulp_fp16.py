@@ -19,7 +19,7 @@ from cost_models.fitting.table import FloatArray
 from cost_models.mcu.fitted import LAW, fitted_constants, held_out, released_cycles
 from cost_models.mcu.tuner import tune
 from experiments import half_precision
-from experiments.reproduce.kept import Kept, read_kept
+from experiments.reproduce.kept import EVERY, Kept, read_kept
 from experiments.reproduce.study import FITTED, LEFT_OUT, Check, Row, Study
 from experiments.training.compare import accuracy_difference
 from kernels.conv import Conv2d
@@ -141,6 +141,8 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
     """Test accuracies of what was trained, and FP16 less FP32 where both were."""
     runs, group = kept.content.get("runs", {}), "test accuracy of ResNet8 on CIFAR-10, batch 1"
     rows = []
+    if runs:
+        kept.check_numbers("runs", EVERY, "test", "accuracy")
     with kept.reading():
         for name in half_precision.PLANS:
             if name in runs:
