@@ -100,9 +100,7 @@ def test_a_plan_for_another_graph_is_refused_in_words() -> None:
     )
     with pytest.raises(PlanError, match=message):
         lowering(other, plan, PHONE)
-    assert (
-        inference_graph(model).described() == "lenet, batch 16, images of 1 x 32 x 32, 12 outputs"
-    )
+    assert inference_graph(model).described().endswith(" 12 outputs, 0 of 4 layers trained")
 
 
 @pytest.mark.parametrize(
