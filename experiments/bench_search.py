@@ -28,7 +28,7 @@ EVENT_RATE = 10_000
 TWO_CORES = 1.8
 """Two cores are to be at least so many times as fast as one."""
 NEAR = 0.03
-PLANS = 2000
+PLANS = 8000
 FRAMES = 12
 SIMPY_PLANS = 12
 

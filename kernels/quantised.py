@@ -40,7 +40,9 @@ class QTensor:
     mantissa
         int8 (values) or int32 (an accumulator), C-contiguous, of any shape. It is not copied.
     exponent
-        -126 to 127, one for the tensor.
+        -126 to 127, one for the tensor. Zeros are the same at any exponent: beyond the range
+        theirs becomes the nearest end of it, since an error that has died out gains a smaller one
+        with every layer.
 
     Raises
     ------
@@ -75,9 +77,11 @@ class QTensor:
         if isinstance(self.exponent, bool) or not isinstance(self.exponent, int):
             raise QuantError(f"exponent is {self.exponent!r}; allowed: an int")
         if not least <= self.exponent <= largest:
-            raise QuantError(
-                f"exponent is {self.exponent}; allowed: {least} .. {largest}; scale the values"
-            )
+            if self.mantissa.any():
+                raise QuantError(
+                    f"exponent is {self.exponent}; allowed: {least} .. {largest}; scale the values"
+                )
+            object.__setattr__(self, "exponent", min(max(self.exponent, least), largest))
 
     @property
     def shape(self) -> tuple[int, ...]:

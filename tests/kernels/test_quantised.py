@@ -39,8 +39,13 @@ def test_amax_counts_the_lowest_integer() -> None:
     assert QTensor(np.zeros((2, 3), np.int8), 0).shape == (2, 3)
 
 
+@pytest.mark.parametrize(("exponent", "kept"), [(-128, -126), (-400, -126), (128, 127), (5, 5)])
+def test_zeros_have_an_exponent_of_the_range(exponent: int, kept: int) -> None:
+    assert QTensor(np.zeros(3, np.int8), exponent).exponent == kept
+
+
 def test_a_tensor_is_checked_where_it_is_made() -> None:
-    good = np.zeros((2, 3), np.int8)
+    good = np.ones((2, 3), np.int8)
     cases = [
         (good.astype(np.int16), 0, "mantissa is int16; allowed: an array of int8"),
         (good.astype(np.float32), 0, "mantissa is float32; .* quantise_input"),
