@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,16 @@ from cost_models.device import Device
 from experiments.composition import Technique, Tried, judged, pairs, runs, uncovered
 from experiments.composition.__main__ import main
 from experiments.composition.pairs import APART, FAILED, ONE, REFUSED, RUNS, every_pair
-from experiments.composition.table import PAGE, kept_in, pairs_in, renewed, shown
+from experiments.composition.table import (
+    PAGE,
+    kept_in,
+    looked_up,
+    message_of,
+    pairs_in,
+    reasons_in,
+    renewed,
+    shown,
+)
 from experiments.composition.techniques import (
     ARITHMETIC,
     CATALOGUE,
@@ -183,3 +193,68 @@ def test_the_command_lists_and_refuses(capsys: pytest.CaptureFixture[str]) -> No
         with pytest.raises(SystemExit):
             main(arguments)
         assert said in capsys.readouterr().err
+
+
+def test_every_pair_that_is_kept_apart_has_its_reason_on_the_page() -> None:
+    kept, why = pairs_in(TEXT), reasons_in(TEXT)
+    assert why.keys() == {pair for pair, result in kept.items() if result != RUNS}
+    for pair in [("int8", "hosvd:2:2:2:2"), ("pulp-fp16", "filter:2"), ("niti_v1", "niti_v2")]:
+        assert message_of(judged(*pair, Tried()).why) == why[pair]
+
+
+@pytest.fixture
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+
+
+@pytest.mark.usefixtures("at_root")
+def test_a_pair_is_looked_up_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--of", "filter:2", "int8"]) == 0
+    assert capsys.readouterr().out == "filter:2 and int8 run together\n"
+    page = PAGE.read_text(encoding="utf-8")
+    shown_there = r"^\$ python -m experiments.composition --of (.*)\n((?:.+\n)+?)```"
+    example = re.search(shown_there, page, re.MULTILINE)
+    assert example is not None
+    assert main(["--of", *example[1].split()]) == 0
+    assert capsys.readouterr().out == example[2]
+
+
+def test_one_technique_is_looked_up_with_all_others() -> None:
+    text, kept = looked_up(["pulp-fp16"], TEXT), pairs_in(TEXT)
+    blocks = re.split(r"^pulp-fp16 and each of these ", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len({kept[pair] for pair in kept if "pulp-fp16" in pair})
+    together = blocks[0].removeprefix("run together:\n").replace(",", " ").split()
+    assert together == [
+        other
+        for pair in kept
+        if "pulp-fp16" in pair and kept[pair] == RUNS
+        for other in pair
+        if other != "pulp-fp16"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["adam"], "'adam' is not in the table; allowed: int8, "),
+        (["int8", "int8"], "give one technique, or two that differ"),
+        (["int8", "mask", "split"], "give one technique, or two that differ"),
+        (["int8", "--write"], "--of runs nothing; leave --list, --only and --write out"),
+    ],
+)
+@pytest.mark.usefixtures("at_root")
+def test_what_cannot_be_looked_up(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--of", *arguments])
+    assert said in capsys.readouterr().err
+
+
+def test_away_from_the_page_it_says_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--of", "int8"])
+    assert "run this from the root of the repository" in capsys.readouterr().err
