@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cost_models.device import Device
-from experiments.composition import Technique, Tried, judged, pairs, runs, uncovered
+from experiments.composition import Technique, Tried, judged, pairs, runs, techniques, uncovered
 from experiments.composition.__main__ import main
 from experiments.composition.pairs import APART, FAILED, ONE, REFUSED, RUNS, every_pair
 from experiments.composition.table import (
@@ -31,7 +32,7 @@ from experiments.composition.techniques import (
     Decision,
 )
 from kernels.profiles import PROFILES
-from sim.aspects import StepAspect
+from sim.aspects import STEP_ASPECTS, StepAspect
 from sim.aspects.precision import Precision
 from sim.draft import Draft
 from sim.policies import recipes
@@ -71,12 +72,11 @@ def test_a_new_choice_of_an_aspect_is_missed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_new_choice_about_the_step_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = StepAspect.offered
+    def with_lifo(aspect: StepAspect) -> StepAspect:
+        return replace(aspect, offered=lambda device: (*aspect.offered(device), "lifo"))
 
-    def with_lifo(self: StepAspect, device: Device) -> tuple[str, ...]:
-        return (*before(self, device), *(["lifo"] if self.name == "dispatch" else []))
-
-    monkeypatch.setattr(StepAspect, "offered", with_lifo)
+    more = [with_lifo(one) if one.name == "dispatch" else one for one in STEP_ASPECTS]
+    monkeypatch.setattr(techniques, "STEP_ASPECTS", more)
     assert uncovered() == ["dispatch=lifo"]
 
 
