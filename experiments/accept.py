@@ -17,6 +17,7 @@ from experiments.accept_common import Outcome, Size, full_size, source_digest
 from experiments.accept_engines import determinism, engines
 from experiments.accept_studies import counts, reuse, sums, vtcm
 from experiments.accept_techniques import techniques
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
 
 PARTS: dict[str, Callable[[Size], Outcome]] = {
@@ -72,6 +73,7 @@ def _is_table(value: object) -> bool:
     return isinstance(value, list)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that were asked for; exit status 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m experiments.accept", description=__doc__)

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import FOLDER, read_result, write_result
 from experiments.training.compare import accuracy_difference, reached
 from experiments.training.config import TrainConfig
@@ -263,6 +264,7 @@ def _race(fp32: dict[str, Any], int8: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, keep the figures, print the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.accuracy", description=__doc__)
@@ -278,14 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.table and not chosen:
         parser.error(f"--only is {options.only!r}; give a part of a name like {planned[0].name}")
     for one in chosen:
-        try:
-            _run(one, options.runs, options.threads)
-        except KeyboardInterrupt:
-            print(
-                "stopped; the same command goes on from the last checkpoint, at most "
-                f"{one.config.checkpoint_every} steps back, and ends in the same bits"
-            )
-            break
+        _run(one, options.runs, options.threads)
     print(shown(read_result(RESULT)))
 
 

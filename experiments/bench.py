@@ -20,6 +20,7 @@ from experiments.bench_engines import COMPILED_RATIO, STATIC_RATIO, measure
 from experiments.bench_figure import Figure, table
 from experiments.bench_numeric import first_step_figures, product_figures, training_figures
 from experiments.bench_search import search_figures
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, versions, write_result
 from sim import build_plan, expect, load_device, load_model, training_graph
 from sim.graph import TrainingGraph
@@ -103,6 +104,7 @@ def _compare_times(models: list[str], rounds: int) -> list[float]:
     return best
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything, print it, and write ``results/bench.json``."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)

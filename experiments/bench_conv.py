@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.cli_common import one_line_errors
 from experiments.torch_twin import has_torch
 from kernels.conv import Conv2d
-from kernels.gemm import GemmError, available_backends, gemm_s8s8s32, pack_b
+from kernels.gemm import available_backends, gemm_s8s8s32, pack_b
 from kernels.int8.conv import conv_forward, conv_input_grad, conv_weight_grad
 from kernels.int8.stored import Store
 from kernels.operators import Role
-from sim.model import ModelError
 from sim.zoo import load_model
 
 _STORE = Store(9)
@@ -166,6 +166,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_conv", description=__doc__)
@@ -179,12 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("batch", "threads", "rounds"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}; give 1 or more")
-    try:
-        rows = list(
-            measure(options.model, options.batch, options.backend, options.threads, options.rounds)
-        )
-    except (GemmError, ModelError) as error:
-        parser.error(str(error))
+    rows = list(
+        measure(options.model, options.batch, options.backend, options.threads, options.rounds)
+    )
     print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else table(rows))
 
 

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from experiments.cli_common import one_line_errors
 from kernels.gemm import available_backends, gemm_s8s8s32, lacking, pack_b
 
 SHAPE = (4096, 1024, 1024)
@@ -183,6 +184,7 @@ def table(rates: dict[str, Rate], ours: str) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_gemm", description=__doc__)

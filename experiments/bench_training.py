@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.cli_common import one_line_errors
 from experiments.torch_twin import HINT, has_torch, torch_twin
 from sim import build_plan, load_device, load_model, training_graph
-from sim.model import ModelError
 from sim.numeric import TrainingSession
 
 AIMS = {
@@ -134,6 +134,7 @@ def table(model: str, times: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines if found else [*lines, HINT])
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_training")
@@ -146,13 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("batch", "rounds", "threads"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}; give 1 or more")
-    try:
-        times = {
-            model: measure(model, options.batch, options.threads, options.rounds)
-            for model in options.models
-        }
-    except ModelError as error:
-        parser.error(str(error))
+    times = {
+        model: measure(model, options.batch, options.threads, options.rounds)
+        for model in options.models
+    }
     if options.json:
         print(
             json.dumps({"ms": times, "ratios": {m: ratios(t) for m, t in times.items()}}, indent=1)

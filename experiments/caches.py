@@ -27,6 +27,7 @@ from cost_models.caches import (
 from cost_models.caches.kernels import UNITS, Unit
 from cost_models.cost import KernelCall
 from cost_models.device import load_device
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, write_result
 from kernels.conv import Conv2d
 from kernels.operators import Operator, Role
@@ -177,6 +178,7 @@ def splits_shown(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, keep and print; or print what is kept."""
     parser = argparse.ArgumentParser(prog="python -m experiments.caches", description=__doc__)

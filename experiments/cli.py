@@ -38,13 +38,11 @@ try:  # Ctrl-C is told in one line from here on, and imports take most of the ti
         cli_train,
         cli_validate,
     )
-    from experiments.cli_common import fail, is_own, os_failure, print_text
+    from experiments.cli_common import fail, print_text, told
 except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
     sys.exit(130)
 
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Base of all errors about options, from wherever this Typer keeps its copy of Click."""
 STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 """Signals that end a command in order, with exit code 128 + number."""
 ONE_STOP_S = 1.0
@@ -69,19 +67,11 @@ class OneLineErrors(TyperGroup):
             result = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()
-        except UsageError as error:
-            code = fail(getattr(error, "format_message", error.__str__)())
-        except OSError as error:
-            code = os_failure(error)
-        except MemoryError as error:
-            code = fail(
-                f"not enough memory on this machine ({error or 'none is left'}); take a smaller "
-                "--batch, fewer or smaller images, or a smaller model"
-            )
-        except ValueError as error:
-            if not is_own(error):
+        except Exception as error:
+            refused = told(error)
+            if refused is None:
                 raise
-            code = fail(str(error))
+            code = refused
         sys.exit(code)
 
 

@@ -26,7 +26,7 @@ from experiments.loading import load_built as load_built
 from experiments.loading import load_device as load_device
 from experiments.loading import load_graph as load_graph
 from experiments.results import NOTE as NOTE
-from experiments.values import is_own as is_own
+from experiments.values import is_own
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from sim.graph import TrainingGraph
     from sim.plan import Plan
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Base of all errors about options, from wherever this Typer keeps its copy of Click."""
+STOPPED = "stopped; the same command goes on from the last checkpoint"
 STEP_LIMIT = 10_000
 HVX_ONLY = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
 PLAIN_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
@@ -279,3 +282,47 @@ def os_failure(error: OSError) -> int:
         return 1
     name = f"{error.filename}: " if error.filename else ""
     return fail(f"{name}{error.strerror or error}; check the path and the space left")
+
+
+def told(error: Exception) -> int | None:
+    """Tell an error in one line on stderr; None, and nothing told, for a fault of ours.
+
+    Returns
+    -------
+    int or None
+        The exit code.
+    """
+    if isinstance(error, UsageError):
+        return fail(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, OSError):
+        return os_failure(error)
+    if isinstance(error, MemoryError):
+        return fail(
+            f"not enough memory on this machine ({error or 'none is left'}); take a smaller "
+            "--batch, fewer or smaller images, or a smaller model"
+        )
+    return fail(str(error)) if is_own(error) else None
+
+
+@contextmanager
+def one_line_errors(stopped: str = "interrupted") -> Iterator[None]:
+    """End ``python -m experiments...`` as ``mandheling`` ends: errors in one line, exit code 2.
+
+    Around a ``main``, as a decorator.
+
+    Parameters
+    ----------
+    stopped
+        What Ctrl-C tells; its exit code is 130.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        say(stopped)
+        raise SystemExit(130) from None
+    except Exception as error:
+        code = told(error)
+        if code is None:
+            raise
+        raise SystemExit(code) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +16,12 @@ from experiments.cli_common import (
     CliError,
     JsonOption,
     deliver,
+    fail,
     manifest,
     say,
     stdout_console,
     to_json,
     working,
-    write_file,
 )
 from experiments.cli_options import path_option
 
@@ -30,7 +32,7 @@ ALL = "all"
 REPORT = "report.html"
 NOTE = "published values beside ours; a fitted row is marked and counts in no error of predictions"
 FAILED = 1
-"""Exit code where a study of several failed; the others are shown and written."""
+"""Exit code where a study of several failed, or a file was not written; all else is shown."""
 
 
 def reproduce(
@@ -50,19 +52,13 @@ def reproduce(
     if name is None:
         _list(folder, as_json)
         return 0
-    if folder is not None:
-        _check_folder(folder)
-    from experiments.reproduce.registry import studies
-
     written = _Written(folder)
-    if name == ALL:
-        _run_all(tuple(studies()), written)
-    else:
-        with working("Reproducing"):
-            _run_one(name, written)
-    facts = _facts(written.studies)
-    if folder is not None:
-        _write_report(written, folder, facts)
+    with _kept_where_used(folder):
+        _run(name, written)
+        facts = _facts(written.studies)
+        written.report(facts)
+    if folder is not None and not written.unwritten:
+        say(f"wrote {folder / REPORT}, and a .json and a .svg of each study")
     document = {
         "note": NOTE,
         "studies": [study.document() for study in written.studies],
@@ -75,7 +71,7 @@ def reproduce(
 
         for study in written.studies:
             print_study(stdout_console(), study)
-    return FAILED if written.failed else 0
+    return FAILED if written.failed or written.unwritten else 0
 
 
 @dataclass(slots=True)
@@ -86,29 +82,51 @@ class _Written:
     studies: list[Study] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    unwritten: bool = False
 
     def add(self, study: Study) -> None:
         """Take a study, and write its JSON and picture, each whole or not at all."""
-        if self.folder is not None:
-            from experiments.reproduce.drawn import draw
-            from sim.files import replacing
+        if self.folder is None:
+            self.studies.append(study)
+            return
+        from experiments.reproduce.drawn import draw
 
-            picture = draw(study)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            facts = {"manifest": _facts([study])}
-            write_file(self.folder / f"{study.name}.json", to_json(study.document() | facts))
-            with replacing(self.folder / f"{study.name}.svg") as file:
-                file.write(picture)
-            self.pictures[study.name] = picture
+        self.pictures[study.name] = draw(study)
         self.studies.append(study)
+        text = to_json(study.document() | {"manifest": _facts([study])})
+        self._write(f"{study.name}.json", text.encode())
+        self._write(f"{study.name}.svg", self.pictures[study.name])
+
+    def report(self, facts: dict[str, Any]) -> None:
+        """Write the page of all studies, if there is a folder."""
+        if self.folder is not None:
+            from experiments.reproduce.page import page
+
+            text = page(self.studies, self.pictures, self.failed, facts)
+            self._write(REPORT, text.encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file; one that cannot be written costs itself alone, and is told."""
+        from sim.files import FileError, replacing
+
+        assert self.folder is not None
+        try:
+            with replacing(self.folder / name) as file:
+                file.write(content)
+        except FileError as error:
+            self.unwritten = True
+            fail(str(error))
 
 
-def _run_one(name: str, written: _Written) -> None:
-    from experiments.reproduce.registry import run
+def _run(name: str, written: _Written) -> None:
+    from experiments.reproduce.registry import run, studies
 
-    written.add(run(name))
-    if written.folder is not None:
-        say(f"wrote {written.folder / name}.json and {name}.svg")
+    if name == ALL:
+        _run_all(tuple(studies()), written)
+    else:
+        with working("Reproducing"):
+            study = run(name)
+        written.add(study)
 
 
 def _run_all(names: tuple[str, ...], written: _Written) -> None:
@@ -154,10 +172,37 @@ def _list(folder: Path | None, as_json: bool) -> None:
         show(stdout_console(), table("Studies", ("name", "what"), rows, left=2))
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot take the files, or pictures that cannot be drawn, beforehand."""
-    if folder.exists() and not folder.is_dir():
-        raise CliError(f"--output {folder}: is no folder; give the name of one")
+@contextmanager
+def _kept_where_used(folder: Path | None) -> Iterator[None]:
+    """Make the folder before any work is done for it, and remove it again if it stays empty.
+
+    Raises
+    ------
+    CliError
+        No file can be made in it, or pictures cannot be drawn.
+    """
+    if folder is None:
+        yield
+        return
+    _check_drawing()
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise CliError(
+                f"--output {folder}: no file can be made there ({error.strerror}); give the name "
+                "of a folder that can be written"
+            ) from None
+        yield
+    finally:
+        for each in new:
+            with suppress(OSError):  # it is not empty, or was never made
+                each.rmdir()
+
+
+def _check_drawing() -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
@@ -165,12 +210,3 @@ def _check_folder(folder: Path) -> None:
             "--output draws with matplotlib; install it with pip install "
             "'mandheling-sandbox[report]', or use --json alone"
         )
-
-
-def _write_report(written: _Written, folder: Path, facts: dict[str, Any]) -> None:
-    from experiments.reproduce.page import page
-
-    folder.mkdir(parents=True, exist_ok=True)
-    text = page(written.studies, written.pictures, written.failed, facts)
-    write_file(folder / REPORT, text)
-    say(f"wrote {folder / REPORT}")

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli_common import one_line_errors
 from experiments.compare import Comparison, Row, Waterfall, compare
 from experiments.demo import PLANS
 from sim import load_device, load_model, training_graph
@@ -97,6 +98,7 @@ def draw(comparison: Comparison, target: Path) -> None:
         figure.savefig(target, format="svg", metadata={"Date": None})
 
 
+@one_line_errors()
 def main() -> None:
     """Compare VGG-16's plans on snapdragon-865 and draw them."""
     graph = training_graph(load_model("vgg16", 64))

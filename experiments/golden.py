@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cost_models.device import load_device
+from experiments.cli_common import one_line_errors
 from sim.autodiff import training_graph
 from sim.expected import expect
 from sim.policies.build import available, build_plan
@@ -101,6 +102,7 @@ def read(path: Path = PATH) -> Golden:
     return content
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Show what moved; rewrite the file unless ``--check``. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.golden", description=__doc__)

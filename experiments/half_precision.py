@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import read_result, write_result
 from experiments.training.compare import accuracy_difference
 from experiments.training.config import TrainConfig
@@ -117,6 +118,7 @@ def shown(content: dict[str, Any]) -> str:
     return "\n".join(lines) or "no runs yet"
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, keep the figures, print them."""
     parser = argparse.ArgumentParser(
@@ -135,10 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name: replace(settings(name, options.cifar10, options.epochs), threads=options.threads)
             for name in PLANS
         }
-        try:
-            run_all(configs, options.runs)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on from the last checkpoint")
+        run_all(configs, options.runs)
     print(shown(read_result(RESULT)))
 
 

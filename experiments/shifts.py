@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, write_result
 from sim.numeric.records import load_trace
 from sim.rescaling import parse_rule
@@ -94,6 +95,7 @@ def shown(content: Mapping[str, Any]) -> str:
     return "\n".join([f"recorded: {content['source']}", *lines])
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read a trace if one is given, keep its tables, print them."""
     parser = argparse.ArgumentParser(prog="python -m experiments.shifts", description=__doc__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from operator import index
 from reprlib import Repr
 
@@ -55,4 +56,8 @@ def whole(value: object, low: int, high: int) -> int | None:
 
 def is_own(error: BaseException) -> bool:
     """Whether an error is one that this project raises on bad input, told in one line."""
-    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in OWN_PACKAGES
+    module = type(error).__module__
+    if module == "__main__":  # of a module of ours, where python -m runs it
+        spec = getattr(sys.modules[module], "__spec__", None)
+        module = spec.name if spec is not None else ""
+    return isinstance(error, ValueError) and module.split(".")[0] in OWN_PACKAGES

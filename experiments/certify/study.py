@@ -17,6 +17,7 @@ from experiments.certify.bounds import energy_bound, lower_bound, quick_bound
 from experiments.certify.choices import training_instance
 from experiments.certify.exact import certify_graph
 from experiments.certify.obstacles import obstacles
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
 from sim import Plan, build_plan, expect, load_device, load_model, training_graph
 from sim.encoding import Space
@@ -126,6 +127,7 @@ def table(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute what was asked for, keep it in results/certify.json, and print both tables."""
     parser = argparse.ArgumentParser(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from experiments.composition.pairs import FAILED, Tried, every_pair, judged
 from experiments.composition.table import PAGE, described, kept_table, looked_up, renewed, shown
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.techniques import CATALOGUE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", help="pairs with this technique")
     parser.add_argument("--write", action="store_true", help=f"renew the table in {PAGE}")
     options = parser.parse_args(arguments)
-    if options.list:
-        print(described())
-        return 0
     if options.of is not None:
         if options.list or options.write or options.only is not None:
             parser.error("--of runs nothing; leave --list, --only and --write out")
@@ -35,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:
             parser.error(f"--of {' '.join(options.of)}: {error}")
         return 0
-    if options.only is not None and options.only not in TECHNIQUES:
-        parser.error(f"--only {options.only!r}: allowed: {', '.join(TECHNIQUES)}")
+    if options.list:
+        print(described())
+        return 0
+    if options.only is not None and options.only not in CATALOGUE:
+        parser.error(f"--only {options.only!r}: allowed: {', '.join(CATALOGUE)}")
     if options.only is not None and options.write:
         parser.error("--write renews the whole table; leave --only out")
     tried = Tried()

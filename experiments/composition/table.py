@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.composition.pairs import APART, FAILED, ONE, REFUSED, RUNS, Pair
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.techniques import CATALOGUE
 
 PAGE = Path("docs/background/composition.md")
 COMMAND = "$ python -m experiments.composition"
@@ -28,7 +28,7 @@ INDENT = 6
 
 def shown(pairs: Sequence[Pair]) -> str:
     """Return the techniques, the table, and every message that keeps pairs apart."""
-    names = [name for name in TECHNIQUES if any(name in (p.first, p.second) for p in pairs)]
+    names = [name for name in CATALOGUE if any(name in (p.first, p.second) for p in pairs)]
     lines = [f"{len(names)} techniques, {len(pairs)} pairs"]
     counts = Counter(pair.result for pair in pairs)
     lines += [
@@ -94,7 +94,7 @@ def _wrapped(text: str, indent: int, first: int = 0) -> list[str]:
 def described() -> str:
     """Return what each technique is."""
     lines = []
-    for number, technique in enumerate(TECHNIQUES.values(), 1):
+    for number, technique in enumerate(CATALOGUE.values(), 1):
         needs = f" (with {', '.join(technique.needs)})" if technique.needs else ""
         lines.append(f"{number:3d} {technique.name}: {technique.summary}{needs}")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from experiments.cli_common import STOPPED, check_target, one_line_errors
 from experiments.cli_options import pair
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.loading import load_device
@@ -188,6 +189,7 @@ def kept(result: dict[str, Any], command: str) -> dict[str, Any]:
     return {**result, "increments": rows, "command": command}
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says."""
     parser = argparse.ArgumentParser(
@@ -198,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--keep", type=Path, help="file to keep the small result in")
     options = parser.parse_args(arguments)
+    check_target("--keep", options.keep)
     settings = IncrementSettings(**given(options, IncrementSettings))
     result = train_increments(settings, options.out)
     if options.keep is not None:

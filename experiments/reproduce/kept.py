@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from experiments.results import ResultError, read_result
+from experiments.values import short
 
+EVERY: Final = "*"
+"""In a path of :meth:`Kept.check_numbers`: each member of a list or of an object."""
 ROOT = Path(__file__).resolve().parents[2]
 """Folder of this repository, or of the installed packages, which come without ``results``."""
 
@@ -55,21 +58,77 @@ class Kept:
         """
         try:
             yield
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            found = f"{type(error).__name__}: {error}"
-            raise ResultError(
-                f"{self.path}: is not as it was written ({found}); restore it, or remove it and "
-                f"train again: {self.command}"
-            ) from error
+        except ResultError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise self._damaged(f"{type(error).__name__}: {error}") from error
+
+    def check_numbers(
+        self, *path: str, low: float = 0, high: float = 1, whole: bool = False
+    ) -> None:
+        """Refuse values that are no numbers, or out of range.
+
+        Parameters
+        ----------
+        path
+            Names from the outermost object on; :data:`EVERY` stands for each member.
+        low, high
+            What is allowed, ends included.
+        whole
+            Whether only whole numbers are.
+
+        Raises
+        ------
+        ResultError
+            A value is missing, of another kind, or out of range; the message names the field.
+        """
+        kinds = int if whole else int | float
+        found: list[tuple[str, Any]] = [("", self.content)]
+        for name in path:
+            found = [member for each in found for member in self._members(*each, name)]
+        for field, value in found:
+            number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not number or not low <= value <= high:  # true of NaN
+                raise self._damaged(
+                    f"{field} is {short(value)}, allowed: a {'whole ' if whole else ''}number from "
+                    f"{low:g} to {high:g}"
+                )
+
+    def _members(self, field: str, value: Any, name: str) -> list[tuple[str, Any]]:
+        """What lies under a name, each with the name of its field."""
+        inner = f"{field}." if field else ""
+        if name == EVERY and isinstance(value, list | dict):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            return [(f"{inner}{key}", member) for key, member in pairs]
+        if name == EVERY or not isinstance(value, dict):
+            kind = "list or object" if name == EVERY else "object"
+            raise self._damaged(f"{field} is {short(value)}, allowed: a JSON {kind}")
+        if name not in value:
+            raise self._damaged(f"{inner}{name} is missing")
+        return [(f"{inner}{name}", value[name])]
+
+    def _damaged(self, what: str) -> ResultError:
+        return ResultError(
+            f"{self.path}: is not as it was written ({what}); restore it, or remove it and train "
+            f"again: {self.command}"
+        )
 
     def missing(self, what: str) -> str:
         """The sentence of a study whose training is not kept."""
         return f"{what}: not trained yet; `{self.command}` trains it and keeps {self.name}."
 
     def origin(self, what: str) -> str:
-        """The sentence of a study that shows what was trained: where from, with which versions."""
+        """The sentence of a study that shows what was trained: where from, with which versions.
+
+        Raises
+        ------
+        ResultError
+            The versions are no JSON object.
+        """
         versions = self.content.get("versions", {})
-        made = ", ".join(f"{name} {version}" for name, version in sorted(dict(versions).items()))
+        if not isinstance(versions, dict):
+            raise self._damaged(f"versions is {short(versions)}, allowed: a JSON object")
+        made = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         command = self.content.get("command", self.command)
         return f"{what}: trained with `{command}`{f' ({made})' if made else ''}, in {self.name}."
 

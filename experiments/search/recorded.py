@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.accuracy import with_one_rule
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.training.config import TrainConfig
 from experiments.training.folder import TRACE
 from experiments.training.loop import train
@@ -310,6 +311,7 @@ def write(content: Mapping[str, Any]) -> None:
     write_atomic(FILE, json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n")
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and write the file."""
     parser = argparse.ArgumentParser(

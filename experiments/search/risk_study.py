@@ -19,6 +19,7 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import FOLDER, read_result, write_result
 from experiments.search.damage import met_damage
 from experiments.search.recorded import (
@@ -238,6 +239,7 @@ def shown(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, keep the table, print it."""
     parser = argparse.ArgumentParser(

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
 from experiments.search.backends import started
 from experiments.search.budget import Budget
@@ -85,6 +86,7 @@ def _ms(ns: int) -> str:
     return f"{ns / 1e6:,.4g}" if ns < 1e10 else f"{ns / 1e6:,.0f}"
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Search what is missing, keep each row as it comes, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.search.zoo_study")

@@ -14,6 +14,7 @@ from kernels.arrays import Floats, check_floats
 from kernels.fp16.formats import HalfFormat, round_to
 from kernels.fp16.rounding import fused_flat
 from kernels.fp32 import pool
+from kernels.fp32.update import check_factor
 from kernels.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 
 
@@ -116,11 +117,24 @@ def sgd_update(
     ----------
     weight, grad, velocity
         float32 of one shape that carry the format, C-contiguous.
+    rate, momentum, weight_decay
+        As for :func:`kernels.fp32.update.sgd_update`.
+
+    Raises
+    ------
+    ArrayError
+        An array of another dtype, shape or order, or a factor out of range.
     """
+    check_floats("weight", weight)
+    check_floats("grad", grad, weight.shape)
+    check_floats("velocity", velocity, weight.shape)
+    for name, value, most in (
+        ("rate", rate, np.inf), ("momentum", momentum, 1.0), ("weight_decay", weight_decay, np.inf),
+    ):  # fmt: skip
+        check_factor(name, value, most)
     scalars = np.array([rate, momentum, weight_decay], np.float64)
     rate, momentum, weight_decay = (float(one) for one in round_to(scalars, form))
-    w, v = weight.reshape(-1), velocity.reshape(-1)
-    g = np.ascontiguousarray(grad, np.float32).reshape(-1)
+    w, g, v = weight.reshape(-1), grad.reshape(-1), velocity.reshape(-1)
     step = g
     if weight_decay:
         step = np.empty_like(w)

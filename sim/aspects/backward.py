@@ -18,6 +18,7 @@ keeps it: a ReLU before the convolution masks its error by it, unless it keeps b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,8 @@ from sim.draft import NEXT, Buffer, Draft, Item
 EXACT, FILTER, SVD, HOSVD, ASI, MASK = "exact", "filter", "svd", "hosvd", "asi", "mask"
 BASES = ".bases"
 """Ends the name of the buffer that holds the bases of a layer from step to step."""
+NUMBER = re.compile("0|[1-9][0-9]{0,17}")
+"""A whole number as it is printed. Longer ones are of no map, and Python refuses to read them."""
 PATCHES = (2, 4, 7)
 """Patches that are listed (those of the published tables); any up to the map is allowed."""
 
@@ -73,7 +76,7 @@ class Backward(Aspect):
         given = _numbers(numbers)
         if choice in allowed or given is None:
             return choice in allowed
-        least = 2 if kind == FILTER else 1
+        least = _least(kind)
         limits = [_numbers(each.split(":")[1:]) for each in allowed if each.startswith(f"{kind}:")]
         return any(
             limit is not None
@@ -81,6 +84,11 @@ class Backward(Aspect):
             and all(least <= one <= most for one, most in zip(given, limit, strict=True))
             for limit in limits
         )
+
+    def wording(self, allowed: tuple[str, ...]) -> str:
+        """The allowed choices with the ranges of their numbers."""
+        largest = {choice.partition(":")[0]: choice for choice in allowed}
+        return ", ".join(_range_words(choice) for choice in largest.values())
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
         """Back-propagation."""
@@ -153,8 +161,29 @@ def patch_of(choice: str) -> int:
 
 def _numbers(texts: list[str]) -> list[int] | None:
     """Whole numbers as they are printed; None for anything else."""
-    plain = all(text.isascii() and text.isdigit() and text == str(int(text)) for text in texts)
+    plain = all(NUMBER.fullmatch(text) for text in texts)
     return [int(text) for text in texts] if texts and plain else None
+
+
+def _least(kind: str) -> int:
+    """Smallest number that a kind of rule takes."""
+    return 2 if kind == FILTER else 1
+
+
+def _range_words(largest: str) -> str:
+    """A kind of rule with the range of each of its numbers.
+
+    >>> _range_words("filter:4"), _range_words("svd:1"), _range_words("mask")
+    ('filter:2 to filter:4', 'svd:1', 'mask')
+    >>> _range_words("asi:4:64:8:8")
+    'asi:N:C:H:W with N 1 to 4, C 1 to 64, H 1 to 8, W 1 to 8'
+    """
+    kind, *most = largest.split(":")
+    least = _least(kind)
+    if len(most) == 4:
+        ranges = (f"{axis} {least} to {size}" for axis, size in zip("NCHW", most, strict=True))
+        return f"{kind}:N:C:H:W with {', '.join(ranges)}"
+    return f"{kind}:{least} to {largest}" if most and most[0] != str(least) else largest
 
 
 class _Rule(Protocol):

@@ -60,6 +60,10 @@ class Aspect(ABC):
         """Whether a choice is one of ``allowed``; override for open-ended choices."""
         return choice in allowed
 
+    def wording(self, allowed: tuple[str, ...]) -> str:
+        """The allowed choices as a refusal lists them; override for open-ended choices."""
+        return ", ".join(allowed)
+
     def variants(
         self, draft: Draft, device: Device, palette: Sequence[str] | None, *, mixed: bool
     ) -> list[dict[str, str]]:
@@ -106,7 +110,7 @@ class Aspect(ABC):
                 if not self.accepts(choice, allowed):
                     raise PlanError(
                         f"plan {plan.name!r}: {self.name}.{subject} = {choice!r} is not allowed; "
-                        f"choose one of {', '.join(allowed)}"
+                        f"choose one of {self.wording(allowed)}"
                     )
             resolved[subject] = choice
         return resolved

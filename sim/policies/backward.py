@@ -30,7 +30,7 @@ class Filtered(BackwardPolicy):
     Raises
     ------
     PlanError
-        A patch below 2, or no layer.
+        A patch below 2, no layer, or a number that is none.
     """
 
     patch: int
@@ -39,10 +39,17 @@ class Filtered(BackwardPolicy):
     name: str = "filtered"
 
     def __post_init__(self) -> None:
-        if self.patch < 2:
-            raise PlanError(f"patch: {self.patch}; allowed: 2 or more; 1 is exact: leave it out")
-        if self.last is not None and self.last < 1:
-            raise PlanError(f"last: {self.last}; allowed: 1 or more, or None for all layers")
+        if not _whole(self.patch, 2):
+            raise PlanError(
+                f"patch: {self.patch!r}; allowed: a whole number, 2 or more; 1 is exact: leave it "
+                "out"
+            )
+        if self.last is not None and not _whole(self.last, 1):
+            raise PlanError(
+                f"last: {self.last!r}; allowed: a whole number, 1 or more, or None for all layers"
+            )
+        if not isinstance(self.masks, bool):
+            raise PlanError(f"masks: {self.masks!r}; allowed: True or False")
 
     def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
         """Choose the filter for the last layers."""
@@ -56,3 +63,7 @@ class Filtered(BackwardPolicy):
             if patch >= 2:
                 choices[layer] = f"{FILTER}:{patch}"
         return choices
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

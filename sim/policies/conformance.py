@@ -241,7 +241,8 @@ class _Case:
             allowed = self.aspect.allowed(draft, subject, self.device)
             if not isinstance(choice, str) or not self.aspect.accepts(choice, allowed):
                 raise self.fail(
-                    f"{subject} = {choice!r} is not allowed; choose one of {', '.join(allowed)}"
+                    f"{subject} = {choice!r} is not allowed; "
+                    f"choose one of {self.aspect.wording(allowed)}"
                 )
 
     def check_same(self, one: Mapping[str, str], two: Mapping[str, str], when: str) -> None:

@@ -24,6 +24,7 @@ from experiments.accuracy import (
     table,
     with_rule,
 )
+from experiments.cli_common import STOPPED
 from experiments.results import read_result, write_result
 from experiments.training.config import TrainConfig
 from sim import build_plan, load_device, load_model, training_graph
@@ -262,10 +263,12 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_was_there(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(accuracy, "train", interrupted)
-    accuracy.main(["--only", "lenet-seed0"])
-    printed = capsys.readouterr().out
-    assert "from the last checkpoint, at most 200 steps back" in printed
-    assert printed.count("lenet-seed0") == 1, "the next run was begun"
+    with pytest.raises(SystemExit) as stopped:
+        accuracy.main(["--only", "lenet-seed0"])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 130
+    assert printed.err == f"{STOPPED}\n"
+    assert printed.out.count("lenet-seed0") == 1, "the next run was begun"
     assert accuracy.RESULT.read_bytes() == before
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.dynamic import switching
 from experiments.dynamic.increments import (
     IncrementSettings,
     increment_graph,
@@ -23,6 +27,7 @@ from experiments.training.checkpoint import CheckpointError
 from experiments.training.config import ConfigError
 from sim.policies.switching import PrecisionSwitching
 
+FEW = "--sizes 48,32 --validation 16 --batch 16 --epochs 1"
 TINY = IncrementSettings(
     "shapes32", epochs=1, batch=16, rate=0.05, validation=16, threads=1, sizes=(48, 32)
 )
@@ -102,6 +107,50 @@ def test_the_command_keeps_a_small_result(
     )
     assert "validation" not in content["increments"][0]
     assert "100 % of the network: test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "message"),
+    [
+        (main, "--dataset nope", "data set: 'nope'; known are cifar10"),
+        (switching.main, "--dataset nope", "data set: 'nope'; known are cifar10"),
+        (main, "--dataset shapes32 --sizes 8", "--sizes '8': give two whole numbers"),
+        (main, "--dataset shapes32 --epochs 0", "epochs: 0; allowed"),
+        (main, "--dataset shapes32 --sizes 48,32", "validation: 1000 of 48 images leave no batch"),
+        (main, f"--dataset shapes32 {FEW} --device odd", "device: 'odd' is unknown"),
+        (main, f"--dataset shapes32 {FEW} --plan odd", "plan 'odd' is unknown"),
+        (main, "--dataset shapes32 --keep gone/kept.json", "--keep gone/kept.json: folder"),
+        (switching.main, "--dataset shapes32 --start int4", "start: 'int4'; allowed: int8, fp32"),
+        (switching.main, "--dataset shapes32 --resolution 0", "resolution"),
+        (switching.main, "--dataset shapes32 --out gone/a.json", "--out gone/a.json: folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_in_one_line(
+    command: Callable[[list[str]], int],
+    given: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        command(["--out", "out", *given.split()])
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_an_empty_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.npz").touch()
+    words = [sys.executable, "-m", "experiments.dynamic.increments", "--dataset", "shapes32"]
+    words += [*FEW.split(), "--out", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'checkpoint.npz'}: is damaged or no")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_study_shows_what_is_kept_or_says_what_trains_it(

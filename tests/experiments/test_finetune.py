@@ -74,6 +74,12 @@ def test_the_last_convolutions_and_what_follows_are_trained() -> None:
             before_last(model, wrong)
 
 
+def test_a_network_with_too_few_layers_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="last = 4: lenet has 2 convolutions"):
+        run_all(SMALL, None, tmp_path / "runs", tmp_path / "figures.json", (*MINE, Case(4, 1)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_frozen_layers_keep_the_weights_that_the_run_started_from(folder: Path) -> None:
     before = start_weights(folder / "pretrained").tensors
     for name in ("exact-last1-fp32-seed0", "r2-last1-fp32-seed1"):
@@ -137,7 +143,7 @@ def test_the_study_shows_published_orders_with_their_verdict(tmp_path: Path) -> 
     assert (check.value, check.met) == (1, False)
     assert order_checks(read_kept(tmp_path / "none.json", "train")) == ()
     write_result(path, {"runs": {"exact-last4-fp32-seed0": {}}, "budget": budget})
-    with pytest.raises(ResultError, match=r"figures\.json: is not as it was written \(KeyError"):
+    with pytest.raises(ResultError, match=r"runs\.exact-last4-fp32-seed0\.accuracy is missing"):
         trained_rows(read_kept(path, "train"))
 
 

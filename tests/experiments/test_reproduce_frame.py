@@ -19,10 +19,10 @@ from experiments import cli_reproduce
 from experiments.cli import app
 from experiments.reproduce import registry
 from experiments.reproduce.drawn import draw, panels
-from experiments.reproduce.kept import ROOT, read_kept
+from experiments.reproduce.kept import EVERY, ROOT, read_kept
 from experiments.reproduce.page import page
 from experiments.reproduce.registry import FOLDER, FRAME, run, studies
-from experiments.reproduce.shown import error_shown
+from experiments.reproduce.shown import cells, error_shown, errors_shown
 from experiments.reproduce.study import Check, Row, Study, StudyError, summary, worst
 from experiments.results import ResultError
 
@@ -44,15 +44,45 @@ def test_errors_are_signed_shares_or_differences() -> None:
 
 def test_fitted_rows_count_in_no_error_of_predictions() -> None:
     assert [row.label for row in STUDY.predicted()] == ["a", "c", "d"]
-    found = STUDY.document()["predicted"]
-    assert found["median"] == pytest.approx(0.15)
-    assert found["worst"] == pytest.approx(0.2)
-    assert found["worst_row"] == "Table 1: c"
+    document = STUDY.document()
+    assert (document["predicted"], document["worst"]["label"]) == (3, "c")
+    first, second = document["errors"]
+    assert (first["group"], first["kind"], first["rows"]) == ("Table 1", "predicted", 2)
+    assert (first["median"], first["worst"]) == pytest.approx((0.15, 0.2))
+    assert (first["worst_row"], first["unit"]) == ("c", None)
+    assert (second["rows"], second["median"], second["unit"]) == (1, 0.5, "%")
+
+
+def test_groups_are_not_pooled_and_values_left_out_of_a_fit_are_apart() -> None:
+    """A hundred counts that are right say nothing of two times that are off."""
+    counts = tuple(Row(f"n{k}", 10.0, 10.0, False, "s", "MAC", "counts") for k in range(100))
+    times = (Row("fast", 10.0, 15.0, False, "s", "ms", "times"),)
+    again = tuple(
+        Row(f"slow{k}", 10.0, 11.0, k == 0, "s", "ms", "times", left_out=k > 0) for k in range(3)
+    )
+    study = Study("toy", "A toy", (*counts, *times, *again))
+    found = [(e["group"], e["kind"], e["rows"], e["median"]) for e in study.errors()]
+    assert found == [
+        ("counts", "predicted", 100, 0.0),
+        ("times", "predicted", 1, 0.5),
+        ("times", "left out", 2, pytest.approx(0.1)),
+    ]
+    assert len(study.predicted()) == 101
+    assert errors_shown(study) == (
+        "counts: 100 rows predicted, median error 0.0 %, worst 0.0 % (n0).",
+        "times: 1 row predicted, error 50.0 % (fast).",
+        "times: 2 rows left out, median error 10.0 %, worst 10.0 % (slow1).",
+        "Fitted rows, which are not in these errors: 1.",
+    )
+    assert cells(again[1])[-1] == "left out"
+    with pytest.raises(StudyError, match="is fitted and left_out"):
+        Row("r", 1.0, 1.0, True, "s", left_out=True)
 
 
 def test_differences_are_the_worst_only_among_themselves() -> None:
     assert worst(ROWS[3:]) == ROWS[3]
-    assert summary(ROWS[3:])["median"] is None
+    assert worst(ROWS) == ROWS[1]
+    assert summary(ROWS[3:])["median"] == 0.5
     assert worst(()) is None
 
 
@@ -209,6 +239,50 @@ def test_an_interrupt_leaves_whole_files_of_what_was_done(
     assert (out / "a-good.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+@pytest.mark.parametrize("place", ["file/out", "link", "file"])
+def test_a_folder_that_cannot_be_made_is_told_before_any_study_runs(
+    own_studies: Callable[[dict[str, str]], Path], tmp_path: Path, place: str
+) -> None:
+    own_studies({"a_stop": BAD.format(error="SystemError('a study ran')")})
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "deep")
+    for name in ("a-stop", "all"):
+        done = CliRunner().invoke(app, ["reproduce", name, "-o", str(tmp_path / place)])
+        assert done.exit_code == 2
+        assert f"--output {tmp_path / place}: no file can be made there (" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["no-such", "a-stop"])
+def test_a_folder_that_nothing_was_put_in_is_removed(
+    own_studies: Callable[[dict[str, str]], Path], name: str
+) -> None:
+    out = own_studies({"a_stop": BAD.format(error="KeyboardInterrupt")})
+    with pytest.raises((KeyboardInterrupt, StudyError)):
+        cli_reproduce.reproduce(name, out / "deep")
+    assert not out.exists()
+    out.mkdir()
+    with pytest.raises((KeyboardInterrupt, StudyError)):
+        cli_reproduce.reproduce(name, out)
+    assert out.is_dir()  # it was there before
+
+
+def test_a_file_that_cannot_be_written_loses_no_study(
+    own_studies: Callable[[dict[str, str]], Path],
+) -> None:
+    out = own_studies({f"{k}_good": GOOD.format(name=f"{k}-good") for k in "ab"})
+    (out / "a-good.svg").mkdir(parents=True)
+    (out / "report.html").mkdir()
+    done = CliRunner().invoke(app, ["reproduce", "all", "-o", str(out), "--json"])
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert [each["name"] for each in document["studies"]] == ["a-good", "b-good"]
+    assert document["failed"] == {}
+    for name in ("a-good.svg", "report.html"):
+        assert f"error: {out / name}: is not a regular file" in done.stderr
+    assert "wrote" not in done.stderr
+    assert all((out / name).is_file() for name in ("a-good.json", "b-good.json", "b-good.svg"))
+
+
 def test_small_errors_keep_a_digit() -> None:
     shown = [error_shown(Row("r", 100.0, ours, False, "s")) for ours in (100.0, 99.97, 100.2)]
     assert shown == ["+0.0 %", "-0.03 %", "+0.2 %"]
@@ -228,6 +302,56 @@ def test_kept_figures_are_read_with_their_digest_or_missing(tmp_path: Path) -> N
     message = r"kept.json: is not as it was written \(KeyError.*train again: train it"
     with pytest.raises(ResultError, match=message), kept.reading():
         _ = kept.content["runs"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"active": 1, "test": {"accuracy": "0.5"}}],
+            r"rows\.0\.test\.accuracy is '0\.5', allowed",
+        ),
+        (
+            {"one": {"test": {"accuracy": 1.5}}},
+            r"rows\.one\.test\.accuracy is 1\.5, allowed: a number",
+        ),
+        ([{"test": {"accuracy": True}}], r"rows\.0\.test\.accuracy is True, allowed"),
+        ([{"test": {"accuracy": math.nan}}], r"rows\.0\.test\.accuracy is nan, allowed"),
+        ([{"test": {}}], r"rows\.0\.test\.accuracy is missing"),
+        ([{"test": 3}], r"rows\.0\.test is 3, allowed: a JSON object"),
+        ("none", r"rows is 'none', allowed: a JSON list or object"),
+    ],
+)
+def test_a_damaged_figure_is_told_with_file_field_and_remedy(
+    tmp_path: Path, rows: object, message: str
+) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    kept = read_kept(path, "train it")
+    whole = rf"kept\.json: is not as it was written \({message}.*train again: train it"
+    with pytest.raises(ResultError, match=whole):
+        kept.check_numbers("rows", EVERY, "test", "accuracy")
+
+
+def test_counts_among_kept_figures_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text('{"rows": [{"active": 4}, {"active": 1.5}]}', encoding="utf-8")
+    message = r"rows\.1\.active is 1\.5, allowed: a whole number from 1 to 4"
+    with pytest.raises(ResultError, match=message):
+        read_kept(path, "train it").check_numbers(
+            "rows", EVERY, "active", low=1, high=4, whole=True
+        )
+
+
+def test_whatever_kept_figures_lead_to_is_told_with_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text('{"runs": {"one": {"images": 0}}, "versions": "1.0"}', encoding="utf-8")
+    kept = read_kept(path, "train it")
+    for fault in (lambda runs: 1 / runs["one"]["images"], lambda runs: int("one"), max):
+        with pytest.raises(ResultError, match=r"kept\.json: .*; restore it"), kept.reading():
+            fault(kept.content["runs"] if fault is not max else [])
+    with pytest.raises(ResultError, match=r"\(versions is '1\.0', allowed: a JSON object\)"):
+        kept.origin("Accuracy")
 
 
 def test_kept_figures_are_found_from_any_folder(

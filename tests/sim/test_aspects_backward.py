@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -83,10 +85,34 @@ def test_patches_up_to_the_map_are_allowed() -> None:
     for patch in (2, 3, 8):
         validate(LENET, plan_for(LENET, conv2=f"filter:{patch}"), PHONE)
     for wrong in ("filter:9", "filter:1", "filter:0", "filter:02", "filter", "filter:2:2", "none"):
-        with pytest.raises(PlanError, match="choose one of exact, filter:2, filter:4"):
+        with pytest.raises(PlanError) as refusal:
             validate(LENET, plan_for(LENET, conv2=wrong), PHONE)
+        assert str(refusal.value).endswith(
+            "choose one of exact, filter:2 to filter:8, svd:1 to svd:8, hosvd:N:C:H:W with N 1 to "
+            "8, C 1 to 20, H 1 to 12, W 1 to 12, asi:N:C:H:W with N 1 to 8, C 1 to 20, H 1 to 12, "
+            "W 1 to 12"
+        )
     with pytest.raises(PlanError, match=r"backward\.linear1 is no subject"):
         validate(LENET, plan_for(LENET, linear1="filter:2"), PHONE)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"patch": "2"}, "patch: '2'; allowed: a whole number, 2 or more"),
+        ({"patch": 2.5}, r"patch: 2\.5; allowed: a whole number"),
+        ({"patch": 1}, "patch: 1; allowed: a whole number, 2 or more; 1 is exact"),
+        ({"patch": True}, "patch: True; allowed"),
+        ({"patch": 2, "last": "1"}, "last: '1'; allowed: a whole number, 1 or more, or None"),
+        ({"patch": 2, "last": 0}, "last: 0; allowed"),
+        ({"patch": 2, "masks": "yes"}, "masks: 'yes'; allowed: True or False"),
+    ],
+)
+def test_a_filter_of_anything_but_whole_numbers_is_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        Filtered(**given)
 
 
 def test_frozen_layers_are_no_subjects_and_the_deepest_trained_one_has_no_input_gradient() -> None:
@@ -233,10 +259,18 @@ def test_a_small_map_has_no_filter() -> None:
     b = ModelBuilder("tiny", (2, 3, 3, 3), source="this test")
     x = b.conv(b.conv(INPUT, 4, 3, pad=1), 4, 3)
     graph = training_graph(b.build(b.linear(b.flatten(x), 3)))
-    with pytest.raises(PlanError, match=r"'filter:2' is not allowed; choose one of exact, svd:2"):
+    with pytest.raises(PlanError, match="'filter:2' is not allowed; choose one of exact, svd:1 to"):
         validate(graph, plan_for(graph, conv2="filter:2"), PHONE)
     plan = build_plan("dsp-int8", graph, PHONE, (Filtered(2),))
     assert plan.aspect("backward") == {"conv1": "filter:2"}
+
+
+@pytest.mark.parametrize("kind", ["filter", "svd", "hosvd:2:2:2", "asi:2:2:2"])
+def test_a_number_too_long_to_be_read_is_not_allowed(kind: str) -> None:
+    """Python refuses to make an integer of more than 4300 digits."""
+    choice = f"{kind}:{'9' * 5000}"
+    with pytest.raises(PlanError, match=rf"backward.conv2 = '{choice}' is not allowed; choose"):
+        validate(LENET, plan_for(LENET, conv2=choice), PHONE)
 
 
 def test_filtered_products_are_what_the_spec_says() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from experiments.dynamic.increments import increment_graph, step_macs
-from experiments.reproduce.kept import Kept, read_kept
+from experiments.reproduce.kept import EVERY, Kept, read_kept
 from experiments.reproduce.study import Row
 from sim import load_device
 from sim.autodiff import training_graph
@@ -50,6 +50,8 @@ def known_accuracy(kept: Kept) -> tuple[dict[int, float], bool]:
     rows = kept.content.get("increments")
     if not rows:
         return dict(RECALLED), False
+    kept.check_numbers("increments", EVERY, "active", low=1, high=GROUPS, whole=True)
+    kept.check_numbers("increments", EVERY, "test", "accuracy")
     with kept.reading():
         return {row["active"]: 100 * row["test"]["accuracy"] for row in rows}, True
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from experiments import finetune
 from experiments.finetune import Case
-from experiments.reproduce.kept import Kept, read_kept
+from experiments.reproduce.kept import EVERY, Kept, read_kept
 from experiments.reproduce.study import Check, Row
 
 OURS: Final = "no published value: trained here"
@@ -30,6 +30,7 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
     """Rows of what was trained so far; none where nothing was."""
     if not kept.content.get("runs"):
         return ()
+    kept.check_numbers("runs", EVERY, "accuracy")
     with kept.reading():
         return (*_accuracy_rows(kept.content), *_order_rows(kept.content))
 

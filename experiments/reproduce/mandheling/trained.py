@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from experiments import accuracy
-from experiments.reproduce.kept import Kept, read_kept
+from experiments.reproduce.kept import EVERY, Kept, read_kept
 from experiments.reproduce.mandheling.published import ABSTRACT, CONVERGENCE, LOSS_POINTS, OURS
 from experiments.reproduce.mandheling.steps import ENGINES, PHONES, gain, step_of
 from experiments.reproduce.study import Row
@@ -39,6 +39,8 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
     runs = kept.content.get("runs")
     if not runs:
         return ()
+    kept.check_numbers("runs", EVERY, "test", "accuracy")
+    kept.check_numbers("runs", EVERY, "epochs", EVERY, "validation_accuracy")
     with kept.reading():
         return (*convergence_rows(races(runs)), *loss_rows(runs))
 

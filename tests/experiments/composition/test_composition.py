@@ -24,10 +24,10 @@ from experiments.composition.table import (
 )
 from experiments.composition.techniques import (
     ARITHMETIC,
+    CATALOGUE,
     INT8_PROFILE,
     KERNELS,
     TASKS,
-    TECHNIQUES,
     Decision,
 )
 from kernels.profiles import PROFILES
@@ -57,7 +57,7 @@ def test_every_choice_of_every_aspect_belongs_to_a_technique() -> None:
     ],
 )
 def test_without_a_technique_its_choice_is_missed(technique: str, choices: list[str]) -> None:
-    assert uncovered(one for one in TECHNIQUES.values() if one.name != technique) == choices
+    assert uncovered(one for one in CATALOGUE.values() if one.name != technique) == choices
 
 
 def test_a_new_choice_of_an_aspect_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +81,11 @@ def test_a_new_choice_about_the_step_is_missed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_profiles_rules_and_adopted_techniques_are_in_the_table() -> None:
-    assert set(PROFILES) - {INT8_PROFILE} <= set(TECHNIQUES)
-    rules = {name.partition(":")[0] for name in TECHNIQUES}
+    assert set(PROFILES) - {INT8_PROFILE} <= set(CATALOGUE)
+    rules = {name.partition(":")[0] for name in CATALOGUE}
     assert set(RULES.built_in()) - {"every"} <= rules
     known_as = {"reuse": "reuse=mru", "rescale": "adaptive:2:4"}
-    assert {known_as.get(name, name) for name in recipes.TECHNIQUES} <= set(TECHNIQUES)
+    assert {known_as.get(name, name) for name in recipes.TECHNIQUES} <= set(CATALOGUE)
 
 
 def test_the_page_holds_every_pair_and_no_fault() -> None:
@@ -95,7 +95,7 @@ def test_the_page_holds_every_pair_and_no_fault() -> None:
 
 
 def _place(name: str) -> int:
-    return [*TECHNIQUES].index(name)
+    return [*CATALOGUE].index(name)
 
 
 def test_pairs_compose_as_the_page_says() -> None:
@@ -152,7 +152,7 @@ def test_a_technique_that_is_dropped_or_does_too_much_is_a_fault(
         changes=frozenset(changes),
         keeps=frozenset(keeps),
     )
-    monkeypatch.setitem(TECHNIQUES, one.name, one)
+    monkeypatch.setitem(CATALOGUE, one.name, one)
     pair = judged("input=serial", one.name, Tried())
     assert pair.result == FAILED
     assert why in pair.why
@@ -239,6 +239,7 @@ def test_one_technique_is_looked_up_with_all_others() -> None:
         (["adam"], "'adam' is not in the table; allowed: int8, "),
         (["int8", "int8"], "give one technique, or two that differ"),
         (["int8", "mask", "split"], "give one technique, or two that differ"),
+        (["int8", "--list"], "--of runs nothing; leave --list, --only and --write out"),
         (["int8", "--write"], "--of runs nothing; leave --list, --only and --write out"),
     ],
 )
