@@ -20,7 +20,7 @@ from cost_models.description import Part
 from cost_models.device import Device, load_device
 from cost_models.library import AluKind, Dtype, Library
 from experiments import cli
-from experiments.composition.techniques import TECHNIQUES, family
+from experiments.composition.techniques import CATALOGUE, family
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.policies.recipes import RECIPES
 from sim.rescaling import RULES, pattern
@@ -186,7 +186,7 @@ def test_the_guide_to_policies_lists_every_aspect_in_order_with_its_choices() ->
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE)
     assert [name for name, _ in rows] == [aspect.name for aspect in ORDER]
     listed = {(name, family(c)) for name, text in rows for c in re.findall(r"`([^`]+)`", text)}
-    decided = [one for technique in TECHNIQUES.values() for one in technique.decisions]
+    decided = [one for technique in CATALOGUE.values() for one in technique.decisions]
     kinds = {(d.aspect, family(d.choice)) for d in decided if d.aspect in dict(rows)}
     assert {(aspect, kind) for aspect, kind in kinds if kind != "N"} <= listed
 

@@ -24,9 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", help="pairs with this technique")
     parser.add_argument("--write", action="store_true", help=f"renew the table in {PAGE}")
     options = parser.parse_args(arguments)
-    if options.list:
-        print(described())
-        return 0
     if options.of is not None:
         if options.list or options.write or options.only is not None:
             parser.error("--of runs nothing; leave --list, --only and --write out")
@@ -34,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(looked_up(options.of, kept_table()))
         except ValueError as error:
             parser.error(f"--of {' '.join(options.of)}: {error}")
+        return 0
+    if options.list:
+        print(described())
         return 0
     if options.only is not None and options.only not in CATALOGUE:
         parser.error(f"--only {options.only!r}: allowed: {', '.join(CATALOGUE)}")

@@ -239,6 +239,7 @@ def test_one_technique_is_looked_up_with_all_others() -> None:
         (["adam"], "'adam' is not in the table; allowed: int8, "),
         (["int8", "int8"], "give one technique, or two that differ"),
         (["int8", "mask", "split"], "give one technique, or two that differ"),
+        (["int8", "--list"], "--of runs nothing; leave --list, --only and --write out"),
         (["int8", "--write"], "--of runs nothing; leave --list, --only and --write out"),
     ],
 )
