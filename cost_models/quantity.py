@@ -47,6 +47,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "degC": (-100, 500),
     "K/W": (1e-3, 1e4),
     "share": (1e-3, 4),
+    "units": (1, 64),
 }
 """Smallest and largest value by unit: far outside of any hardware, so that what lies beyond is a
 slip of the pen, and far inside of what integer nanoseconds and picojoules hold."""
@@ -78,7 +79,7 @@ Prose = Annotated[str, Field(min_length=1), AfterValidator(lambda text: _clean(t
 Spread = Annotated[float, Field(strict=True, ge=1.0, le=MAX_SPREAD, allow_inf_nan=False)]
 Common = tuple[tuple[str, Annotated[float, Field(allow_inf_nan=False)]], ...]
 RATE_UNITS: Final = frozenset(
-    {"share", "MHz", "MB/s", "MAC/cycle", "elements/cycle", "bytes/cycle"}
+    {"share", "MHz", "MB/s", "MAC/cycle", "elements/cycle", "bytes/cycle", "units"}
 )
 
 
@@ -156,4 +157,6 @@ Celsius = Annotated[Quantity, _in_unit("degC")]
 KelvinPerWatt = Annotated[Quantity, _in_unit("K/W")]
 Share = Annotated[Quantity, _in_unit("share")]
 """Above 1 only where fewer MACs are executed than counted, as Winograd convolution does."""
+Count = Annotated[Quantity, _in_unit("units")]
+"""Of units that work at once: times fall as it grows."""
 GatherRate = Annotated[Quantity, _in_unit("share", "MB/s")]

@@ -126,7 +126,7 @@ def simulate(
     }
     deliver(result, as_json, None)
     if not as_json:
-        _print(result)
+        _print(result, possible_rows(chosen, scenario))
     if trace is not None:
         say(f"wrote {trace}; open it at https://ui.perfetto.dev or in chrome://tracing")
 
@@ -192,13 +192,15 @@ def run_steps(
 
 
 def run_document(found: Simulated) -> dict[str, Any]:
-    """Return a run for JSON; ``step_ns`` describes the steps after the first, where there are."""
+    """Return a run for JSON; ``step_ns`` and ``step_pj``: the first, then those after it."""
     run = found.run
     times = [timeline.makespan_ns for timeline in run.timelines]
     later = times[1:] or times
+    energies = [timeline.energy_pj for timeline in run.timelines]
     return {
         "makespan_ns": sum(times),
-        "energy_pj": sum(timeline.energy_pj for timeline in run.timelines),
+        "energy_pj": sum(energies),
+        "step_pj": {"first": energies[0], "mean": sum(energies[1:] or energies) // len(later)},
         "peak_bytes": run.peak_bytes,
         "timeline_sha256": run.sha256,
         "step_ns": {
@@ -216,7 +218,28 @@ def run_document(found: Simulated) -> dict[str, Any]:
     }
 
 
-def _print(result: dict[str, Any]) -> None:
+SHIFT_ROWS = {
+    "rescale scans": "scans",
+    "stale shifts, saturating": "stale_saturating",
+    "stale shifts, coarse": "stale_coarse",
+}
+
+
+def possible_rows(plan: Plan, scenario: str) -> dict[str, str]:
+    """Counts that may differ from 0, with their keys: FP32 has no shifts, a quiet phone no heat."""
+    from sim.state import SCENARIOS
+
+    rows: dict[str, str] = {}
+    if "int8" in plan.aspect("precision").values():
+        rows |= SHIFT_ROWS
+    if SCENARIOS[scenario].thermal:
+        rows["throttled steps"] = "throttled_steps"
+    if SCENARIOS[scenario].busy_cores_ppm:
+        rows["steps with cores taken"] = "busy_steps"
+    return rows
+
+
+def _print(result: dict[str, Any], counts: dict[str, str]) -> None:
     from experiments.render import counted, joules, mib, ms, show, table
 
     step = result["step_ns"]
@@ -228,13 +251,10 @@ def _print(result: dict[str, Any]) -> None:
         ("later steps, p95", f"{ms(step['p95'])} ms"),
         ("later steps, mean", f"{ms(step['mean'])} ms"),
         (f"{steps} together", f"{ms(result['makespan_ns'])} ms"),
-        ("energy of all steps", f"{joules(result['energy_pj'])} J"),
+        (f"energy of {steps}", f"{joules(result['energy_pj'])} J"),
+        ("energy of a later step", f"{joules(result['step_pj']['mean'])} J"),
         ("peak memory", f"{mib(result['peak_bytes'])} MiB{over}"),
-        ("rescale scans", str(result["scans"])),
-        ("stale shifts, saturating", str(result["stale_saturating"])),
-        ("stale shifts, coarse", str(result["stale_coarse"])),
-        ("throttled steps", str(result["throttled_steps"])),
-        ("steps with cores taken", str(result["busy_steps"])),
+        *((label, str(result[key])) for label, key in counts.items()),
     ]
     if result["temperature_mc"] is not None:
         rows.append(("temperature at the end", f"{result['temperature_mc'] / 1000:.1f} degC"))

@@ -220,5 +220,6 @@ def _remarks(found: Comparison) -> list[str]:
         "Every figure is predicted, not measured. 90 %: the central 90 % when the constants vary, "
         "the further the weaker their evidence; in ratios both plans vary together."
     )
-    names = ", ".join(f"{key} ({text})" for key, text in TECHNIQUES.items())
-    return [*remarks, f"Techniques: {names}."]
+    offered = {one.technique for row in found.rows for one in row.adoptions}
+    names = ", ".join(f"{key} ({text})" for key, text in TECHNIQUES.items() if key in offered)
+    return [*remarks, f"Techniques: {names}."] if offered else remarks

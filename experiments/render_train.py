@@ -158,6 +158,7 @@ def summary(result: dict[str, Any], out: str, drawn: bool) -> str:
             f"{number(simulated['time_ns'] / NS_PER_S)} s, {joules(simulated['energy_pj'])} J; "
             f"{per_step} ms a step"
         )
+    lines += [f"note: {note}" for note in result.get("notes", ())]
     files = ["result.json", "checkpoint.npz"]
     files += ["rescale-trace.json"] * result["identity"]["trace"] + ["curves.png"] * drawn
     missing = "" if drawn else " (curves.png needs matplotlib)"

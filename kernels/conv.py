@@ -109,6 +109,11 @@ class Conv2d(Windowed, MacOperator):
         return self.groups == self.c_in and self.c_in > 1
 
     @property
+    def pointwise(self) -> bool:
+        """Whether windows are single positions of the map itself: 1x1, no stride, no padding."""
+        return (self.k_h, self.k_w, self.stride, self.pad_h, self.pad_w) == (1, 1, 1, 0, 0)
+
+    @property
     def inputs(self) -> tuple[Shape, ...]:
         """``((n, c_in, h, w),)``."""
         return ((self.n, self.c_in, self.h, self.w),)

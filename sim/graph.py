@@ -155,6 +155,27 @@ class TrainingGraph:
         """Multiply-accumulates of all nodes in ``role``, for the whole batch."""
         return sum(node.op.work(role).macs for node in self.nodes if node.role is role)
 
+    def described(self) -> str:
+        """Return model, batch, input and outputs in words, and what is trained if not all is.
+
+        Examples
+        --------
+        >>> from sim.autodiff import training_graph
+        >>> from sim.zoo import load_model
+        >>> training_graph(load_model("lenet", batch=64)).described()
+        'lenet, batch 64, images of 1 x 28 x 28, 10 outputs'
+        """
+        tensors = self.tensors.values()
+        size = next(" x ".join(map(str, t.shape[1:])) for t in tensors if t.kind == "input")
+        forward = [node for node in self.nodes if node.role is Role.FORWARD]
+        last = forward[-1]
+        logits = last.inputs if last.op.kind == "softmax_cross_entropy" else last.outputs
+        weighted = {node.layer for node in forward if node.op.weights}
+        trained = {node.layer for node in self.nodes if node.role is Role.WEIGHT_GRAD}
+        held = f", {len(trained)} of {len(weighted)} layers trained"
+        text = f"{self.name}, batch {self.batch}, images of {size}, "
+        return f"{text}{self.tensors[logits[0]].shape[1]} outputs{held * (trained != weighted)}"
+
     def hash(self) -> str:
         """SHA-256 (hex) of nodes, operators and tensors; the same on every machine."""
         return self._hash

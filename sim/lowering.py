@@ -260,8 +260,9 @@ def _lowering(graph: TrainingGraph, plan: Plan, device: Device) -> Lowering:
     graph_hash, made_for = graph.hash(), plan.graph_hash
     if made_for != graph_hash:
         raise PlanError(
-            f"plan {plan.name!r} is for graph {made_for[:12]}, not for {graph_hash[:12]}; "
-            "make it again for this model, batch and image size"
+            f"plan {plan.name!r} is for graph {made_for[:12]}, not for {graph_hash[:12]}, which is "
+            f"{graph.described()}; make it again for this model, batch and image size, by "
+            "`plan show` or from sim.load_model(name, batch, image, classes)"
         )
     known = {aspect.name for aspect in ORDER} | {aspect.name for aspect in STEP_ASPECTS}
     unknown = {aspect for (aspect, _), _ in plan.choices} - known

@@ -17,6 +17,7 @@ from typing import Any
 
 from cost_models.errors import shown
 from cost_models.reading import each_key_once, read_bytes
+from sim.files import write_atomic
 
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 64 << 20
@@ -132,6 +133,16 @@ class Plan:
                 raise PlanError(f"{where}: {field} is {shown(document[field])}, not a string")
         choices = dict(_flatten(document["choices"], where))
         return cls.make(document["name"], document["graph_hash"], choices)
+
+    def write(self, path: Path) -> None:
+        """Write :meth:`to_json` to a file, whole or not at all.
+
+        Raises
+        ------
+        FileError
+            It cannot be written there; see :func:`sim.files.replacing`.
+        """
+        write_atomic(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> Plan:

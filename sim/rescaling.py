@@ -209,7 +209,7 @@ def parse_rule(text: str) -> RescaleRule:
     Adaptive(low=2, high=64)
     """
     name, *parts = text.split(":")
-    if not all(p.isascii() and p.isdigit() and 0 < int(p) < 2**31 for p in parts):
+    if not all(p.isascii() and p.isdigit() and len(p) < 11 and 0 < int(p) < 2**31 for p in parts):
         raise ValueError(f"rescale rule {text!r}: parameters are whole numbers of 1 or more")
     maker = RULES.get(name)
     if maker is None:

@@ -17,9 +17,10 @@ import pytest
 from pydantic import BaseModel
 
 from cost_models.description import Part
-from cost_models.device import Device
+from cost_models.device import Device, load_device
 from cost_models.library import AluKind, Dtype, Library
 from experiments import cli
+from experiments.composition.techniques import CATALOGUE, family
 from sim.aspects import ORDER, STEP_ASPECTS
 from sim.policies.recipes import RECIPES
 from sim.rescaling import RULES, pattern
@@ -174,9 +175,20 @@ def test_every_field_of_a_library_is_described() -> None:
 def test_every_aspect_choice_and_plan_is_described() -> None:
     described = inline_code(ROOT / "docs/reference/plan-format.md")
     assert {aspect.name for aspect in (*ORDER, *STEP_ASPECTS)} <= described
-    assert {choice for aspect in STEP_ASPECTS for choice in aspect.choices} <= described
+    phone = load_device("snapdragon-865")
+    assert {choice for aspect in STEP_ASPECTS for choice in aspect.offered(phone)} <= described
     assert {pattern(name, RULES[name]) for name in RULES.built_in()} <= described
     assert set(RECIPES.built_in()) <= described
+
+
+def test_the_guide_to_policies_lists_every_aspect_in_order_with_its_choices() -> None:
+    page = (ROOT / "docs/guides/write-a-policy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE)
+    assert [name for name, _ in rows] == [aspect.name for aspect in ORDER]
+    listed = {(name, family(c)) for name, text in rows for c in re.findall(r"`([^`]+)`", text)}
+    decided = [one for technique in CATALOGUE.values() for one in technique.decisions]
+    kinds = {(d.aspect, family(d.choice)) for d in decided if d.aspect in dict(rows)}
+    assert {(aspect, kind) for aspect, kind in kinds if kind != "N"} <= listed
 
 
 if __name__ == "__main__":

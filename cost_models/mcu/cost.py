@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cost_models.cores import core_count
-from cost_models.cost import ITEM_BYTES, Cost, KernelCall, UnsupportedKernelError
+from cost_models.cost import ITEM_BYTES, TIMES, Cost, KernelCall, UnsupportedKernelError
 from cost_models.device import Device
 from cost_models.mcu.products import McuError
 from cost_models.mcu.tuner import tune
@@ -32,15 +32,13 @@ def mcu_cost(call: KernelCall, slots: int, device: Device) -> Cost:
             f"{device.name}: no {call.dtype} kernels; allowed: {', '.join(MCU_DTYPES)}"
         )
     try:
-        best = tune(call.op, call.role, ITEM_BYTES[call.dtype], mcu, slots).best
+        found = tune(call.op, call.role, ITEM_BYTES[call.dtype], mcu, slots)
     except McuError as error:
         raise UnsupportedKernelError(f"{device.name}: {error}") from None
-    rests_on = f"{device.name}.mcu.instructions_per_cycle"
-    if best.dma_cycles > best.compute_cycles:
-        rests_on = f"{device.name}.mcu.dma_bytes_per_cycle"
+    rests_on = TIMES.join(f"{device.name}.mcu.{field}" for field in found.rests_on)
     return Cost(
         slots=slots,
-        cycles=best.cycles,
+        cycles=found.best.cycles,
         ddr_bytes=0,
         lead_ns=0,
         rate_cap=int(device.cpu.pool_rate.value),

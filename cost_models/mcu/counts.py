@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from math import ceil
+from functools import reduce
+from operator import add
 
 CONTENTION_CORES = 8
 """Cores at which :attr:`Constants.contention` was measured; with fewer it shrinks in proportion."""
@@ -65,19 +66,22 @@ class Constants:
     contention: float
     exponential: float = 0.0
 
+    def work(self, counts: Counts) -> dict[str, float]:
+        """Cycles of one core's work that nothing slows down, by the constant that they rest on.
+
+        Those under ``issued`` are instructions and rest on no constant.
+        """
+        return {
+            "issued": counts.issued,
+            "block": self.block * counts.blocks,
+            "output": self.output * counts.outputs,
+            "window": self.window * counts.windows,
+            "compare": self.compare * counts.compares,
+            "exponential": self.exponential * counts.exponentials,
+        }
+
     def cycles(self, counts: Counts, cores: int) -> float:
         """Cycles of a core's work while ``cores`` do the like; calls are not slowed down."""
-        work = (
-            counts.issued
-            + self.block * counts.blocks
-            + self.output * counts.outputs
-            + self.window * counts.windows
-            + self.compare * counts.compares
-            + self.exponential * counts.exponentials
-        )
         slower = 1 + self.contention * (cores - 1) / (CONTENTION_CORES - 1)
+        work = reduce(add, self.work(counts).values())  # sum() rounds otherwise in later Pythons
         return work * slower + self.call * counts.calls
-
-    def whole_cycles(self, counts: Counts, cores: int) -> int:
-        """:meth:`cycles`, rounded up."""
-        return ceil(self.cycles(counts, cores))

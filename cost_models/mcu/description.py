@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import StrictBool, field_validator
 
 from cost_models.mcu.counts import Constants
-from cost_models.quantity import Bytes, BytesPerCycle, Cycles, Part, Share
+from cost_models.quantity import Bytes, BytesPerCycle, Count, Cycles, Part, Quantity, Share
 
 
 class Mcu(Part):
@@ -18,7 +18,7 @@ class Mcu(Part):
     """
 
     l1_bytes: Bytes
-    fpus: StrictInt = Field(ge=1, le=64)
+    fpus: Count
     instructions_per_cycle: Share
     dma_bytes_per_cycle: BytesPerCycle
     dma_setup_cycles: Cycles
@@ -31,6 +31,13 @@ class Mcu(Part):
     contention: Share
     double_buffer: StrictBool = False
     depthwise_backward_on_one_core: StrictBool = True
+
+    @field_validator("fpus")
+    @classmethod
+    def _whole(cls, fpus: Quantity) -> Quantity:
+        if fpus.value != int(fpus.value):
+            raise ValueError(f"value {fpus.value:.10g} is not allowed; give a whole number of FPUs")
+        return fpus
 
     @property
     def constants(self) -> Constants:

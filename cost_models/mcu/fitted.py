@@ -16,12 +16,11 @@ import numpy as np
 from cost_models.fitting import Coefficient, Law, Schema, Table, fit, read_table
 from cost_models.fitting.crossval import HeldOut, leave_one_group_out
 from cost_models.fitting.table import FloatArray
-from cost_models.mcu.counts import CONTENTION_CORES, Constants, Counts
+from cost_models.mcu.counts import Constants, Counts
 from cost_models.mcu.products import KERNELS, MatMul, product_counts
 from cost_models.mcu.steps import (
     conv_phases,
     linear_phases,
-    pointwise_phases,
     relu_counts,
 )
 from kernels.conv import Conv2d
@@ -64,9 +63,7 @@ def row_counts(
         roles = [Role.WEIGHT_GRAD, Role.INPUT_GRAD] if back else [Role.FORWARD]
         phases = [phase for role in roles for phase in linear_phases(layer, role)]
     else:
-        conv = Conv2d(1, c_in, side, side, c_out, k)
-        make = conv_phases if workload == "conv_forward" else pointwise_phases
-        phases = list(make(conv, Role.FORWARD))
+        phases = list(conv_phases(Conv2d(1, c_in, side, side, c_out, k), Role.FORWARD))
     total = Counts()
     for phase in phases:
         total += phase.counts(inner, cores, FPUS)
@@ -93,13 +90,19 @@ def released_cycles() -> Table:
 
 def _cycles(theta: FloatArray, rows: Table) -> FloatArray:
     """:meth:`cost_models.mcu.counts.Constants.cycles` of every row."""
-    numbers, (block, output, window, compare, call, contention) = rows.numbers, theta
-    work = (
-        numbers["issued"] + block * numbers["blocks"] + output * numbers["outputs"]
-        + window * numbers["windows"] + compare * numbers["compares"]
-    )  # fmt: skip
-    slower = 1 + contention * (numbers["cores"] - 1) / (CONTENTION_CORES - 1)
-    return np.asarray(work * slower + call * numbers["calls"])
+    constants = _constants(theta)
+    columns = (*(rows.numbers[name].tolist() for name in _COLUMNS), rows.numbers["cores"].tolist())
+    return np.array(
+        [
+            constants.cycles(Counts(**dict(zip(_COLUMNS, counted, strict=True))), cores)
+            for *counted, cores in zip(*columns, strict=True)
+        ]
+    )
+
+
+def _constants(theta: FloatArray) -> Constants:
+    block, output, window, compare, call, contention = theta.tolist()
+    return Constants(block, output, window, compare, call, contention)
 
 
 _ANY: Final = "a layer with few products in each sum"
@@ -122,8 +125,7 @@ LAW: Final = Law(
 @cache
 def fitted_constants() -> Constants:
     """Constants fitted to all rows."""
-    block, output, window, compare, call, contention = fit(LAW, released_cycles()).tolist()
-    return Constants(block, output, window, compare, call, contention)
+    return _constants(fit(LAW, released_cycles()))
 
 
 @cache

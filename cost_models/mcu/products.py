@@ -13,6 +13,7 @@ from math import ceil
 from typing import Final
 
 from cost_models.mcu.counts import Counts
+from kernels.fp16.released import that_fits
 
 LANE_SUM: Final = 3
 """Instructions that add the two lanes of a sum: two extractions and an addition."""
@@ -163,19 +164,30 @@ KERNELS: Final = {kernel.name: kernel for kernel in (*SCALAR, *SIMD, VECTOR_SIMD
 
 
 def kernels_for(item_bytes: int) -> tuple[Kernel, ...]:
-    """Released kernels for elements of 4 or 2 bytes."""
-    return SCALAR if item_bytes == 4 else SIMD
+    """Released kernels for elements of 4 or 2 bytes.
+
+    Raises
+    ------
+    McuError
+        Elements of another size.
+    """
+    found = {4: SCALAR, 2: SIMD}.get(item_bytes)
+    if found is None:
+        raise McuError(
+            f"item_bytes is {item_bytes}; allowed: 4 (FP32) or 2 (FP16, bfloat16); no kernels of "
+            "other sizes are released"
+        )
+    return found
 
 
 def fitting_kernel(kernel: Kernel, product: MatMul, cores: int) -> Kernel:
     """The kernel that really runs: too few rows, columns or products fall back to narrower ones."""
     by = kernel.by_columns
     rows, columns = product.n, product.m
-    shared = (columns if by else rows) // 2 * 2 // cores
-    if kernel.name.startswith("simd_4x8") and (columns < 4 or product.k < 2 or shared < 2):
-        kernel = simd_2x4(by)
-    if kernel.name.startswith("simd_2x4") and (columns < 2 or product.k < 2):
-        kernel = unrolled(1, 1, by)
+    asked = kernel.name.removesuffix("_m")
+    fits = that_fits(asked, product.k, columns, columns if by else rows, cores)
+    if fits != asked:
+        kernel = simd_2x4(by) if fits == "simd_2x4" else unrolled(1, 1, by)
     if kernel.name.startswith("unroll"):
         up, across = kernel.rows, kernel.columns
         mine, others = (rows, -(-columns // cores)) if by else (rows // cores, columns)

@@ -21,6 +21,9 @@ from kernels.operators import Operator, Role
 NOTHING = Counts()
 SERIAL = 1
 """Cores of work that no core shares."""
+UPDATE_CYCLES = 5
+"""Of plain SGD on a parameter: two loads, a wait, a multiply-add, a store. Other optimisers take as
+many times more as they have operations: derived, since no count of one is released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +77,76 @@ def moved(elements: int, shared: int) -> Phase:
     return Phase(work=Counts(windows=elements), shared=shared)
 
 
-def conv_phases(op: Conv2d, role: Role) -> Iterator[Phase]:
-    """Calls of a convolution over all channels, channels-first."""
-    window, places = op.k_h * op.k_w, op.h_out * op.w_out
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Channels and positions of a convolution that are computed at once.
+
+    Positions are those that the step walks over: of the output forward and in the weight gradient,
+    of the input in the input gradient.
+    """
+
+    c_in: int
+    c_out: int
+    rows: int
+    columns: int
+
+    @property
+    def places(self) -> int:
+        """Positions."""
+        return self.rows * self.columns
+
+
+def whole(op: Conv2d, role: Role) -> Part:
+    """All of a convolution in a role."""
+    walked = (op.h, op.w) if role is Role.INPUT_GRAD else (op.h_out, op.w_out)
+    return Part(op.c_in, op.c_out, *walked)
+
+
+def conv_phases(op: Conv2d, role: Role, part: Part | None = None) -> Iterator[Phase]:
+    """Calls of a convolution over all channels, channels-first; of a part of it where one is given.
+
+    Where windows are single positions, the maps are the matrices.
+    """
+    part = whole(op, role) if part is None else part
+    window, places, windows = op.k_h * op.k_w, part.places, not op.pointwise
+    if role is Role.INPUT_GRAD:
+        yield moved(part.c_in * part.c_out * window, part.c_in)
+    if windows:
+        channels = part.c_out if role is Role.INPUT_GRAD else part.c_in
+        yield moved(channels * window * places, channels)
     if role is Role.FORWARD:
-        yield moved(op.c_in * window * places, op.c_in)
-        yield Phase(MatMul(op.c_out, op.c_in * window, places, transposed=True))
+        yield Phase(MatMul(part.c_out, part.c_in * window, places, windows))
     elif role is Role.WEIGHT_GRAD:
-        yield moved(op.c_in * window * places, op.c_in)
-        yield Phase(MatMul(op.c_out, places, op.c_in * window))
+        yield Phase(MatMul(part.c_out, places, part.c_in * window, not windows))
     else:
-        yield moved(op.c_in * op.c_out * window, op.c_in)
-        yield moved(op.c_out * window * op.h * op.w, op.c_out)
-        yield Phase(MatMul(op.c_in, op.c_out * window, op.h * op.w, transposed=True))
+        yield Phase(MatMul(part.c_in, part.c_out * window, places, windows))
 
 
-def pointwise_phases(op: Conv2d, role: Role) -> Iterator[Phase]:
-    """Calls of a 1x1 convolution: the maps are the matrices."""
-    places = op.h_out * op.w_out
-    if role is Role.FORWARD:
-        yield Phase(MatMul(op.c_out, op.c_in, places))
-    elif role is Role.WEIGHT_GRAD:
-        yield Phase(MatMul(op.c_out, places, op.c_in, transposed=True))
-    else:
-        yield moved(op.c_in * op.c_out, op.c_in)
-        yield Phase(MatMul(op.c_in, op.c_out, places))
-
-
-def depthwise_phases(op: Conv2d, role: Role, one_core_backward: bool) -> Iterator[Phase]:
+def depthwise_phases(
+    op: Conv2d, role: Role, one_core_backward: bool, part: Part | None = None
+) -> Iterator[Phase]:
     """Calls of a depthwise convolution: a small product for each channel, channels shared out.
 
     ``one_core_backward``: as released, where both gradients loop over all channels on every core
     (``pulp_conv_dw_fp32.c`` and ``_fp16.c`` since b356c84, through ``mm_dw``).
     """
-    window, places, inputs = op.k_h * op.k_w, op.h_out * op.w_out, op.h * op.w
-    channels = op.groups
-    if role is Role.FORWARD:
-        yield moved(channels * window * places, channels)
-        yield Phase(MatMul(1, window, places, transposed=True, groups=channels))
-    elif role is Role.WEIGHT_GRAD:
-        yield moved(channels * window * places, channels)
+    part = whole(op, role) if part is None else part
+    window, places, channels = op.k_h * op.k_w, part.places, part.c_out
+    yield moved(channels * window * places, channels)
+    if role is Role.WEIGHT_GRAD:
         yield Phase(MatMul(1, places, window, groups=channels), one_core_backward)
     else:
-        yield moved(channels * window * inputs, channels)
-        yield Phase(MatMul(1, window, inputs, True, channels), one_core_backward)
+        one_core = one_core_backward and role is Role.INPUT_GRAD
+        yield Phase(MatMul(1, window, places, True, channels), one_core)
+
+
+def part_phases(
+    op: Conv2d, role: Role, one_core_backward: bool, part: Part | None = None
+) -> Iterator[Phase]:
+    """Calls of a part of a convolution, depthwise or over all channels; all of it by default."""
+    if op.groups > 1:
+        return depthwise_phases(op, role, one_core_backward, part)
+    return conv_phases(op, role, part)
 
 
 def linear_phases(op: Linear, role: Role) -> Iterator[Phase]:
@@ -169,20 +198,17 @@ def phases_of(op: Operator, role: Role, *, one_core_backward: bool) -> tuple[Pha
         )
     if role is Role.UPDATE:
         size = sum(prod(shape) for shape in op.weights)
-        work = Counts(issued=5 * size)  # two loads, a wait, a multiply-add, a store
-        return (Phase(work=work, shared=size),)
+        issued = UPDATE_CYCLES * op.work(role).alu_ops / op.update_work().alu_ops * size
+        return (Phase(work=Counts(issued=issued), shared=size),)
     if isinstance(op, Linear):
         return tuple(linear_phases(op, role))
-    if isinstance(op, Conv2d) and op.depthwise and op.c_out == op.c_in:
-        return tuple(depthwise_phases(op, role, one_core_backward))
     if isinstance(op, Conv2d):
-        if op.groups > 1:
+        if op.groups > 1 and not (op.depthwise and op.c_out == op.c_in):
             raise McuError(
                 f"conv2d: groups is {op.groups} of {op.c_in} channels; allowed: 1, or one for "
                 "each channel; choose another network"
             )
-        pointwise = (op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w) == (1, 1, 1, 0, 0)
-        return tuple((pointwise_phases if pointwise else conv_phases)(op, role))
+        return tuple(part_phases(op, role, one_core_backward))
     if op.kind == "relu":
         return (relu_phase(prod(op.output), role),)
     if op.work(role).macs:

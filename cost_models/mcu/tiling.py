@@ -15,7 +15,7 @@ from math import prod
 
 from cost_models.mcu.counts import Counts
 from cost_models.mcu.products import MatMul, McuError
-from cost_models.mcu.steps import Phase, moved, phases_of
+from cost_models.mcu.steps import Part, Phase, part_phases, phases_of, whole
 from kernels.conv import Conv2d
 from kernels.linear import Linear
 from kernels.operators import Operator, Role
@@ -91,20 +91,20 @@ def tiles_of(op: Operator, role: Role, *, one_core_backward: bool) -> Iterator[T
     elif isinstance(op, Linear):
         yield from _linear_tiles(op, role)
     else:
-        yield from _conv_tiles(op, role, phases, one_core_backward)
+        yield from _conv_tiles(op, role, one_core_backward)
 
 
 def _element_tiles(op: Operator, role: Role, phases: tuple[Phase, ...]) -> Iterator[Tile]:
     """Halves, quarters... of operands that are read element by element."""
     work = op.work(role)
-    loaded, stored, whole = sum(work.reads), work.writes, phases[0]
-    parts, units = 1, max(whole.shared, 1)
+    loaded, stored, step = sum(work.reads), work.writes, phases[0]
+    parts, units = 1, max(step.shared, 1)
     transfers = len(work.reads) + 1
     while parts <= max(units, 1):
         factor = 1 / parts
         counts = Counts(
-            whole.work.issued * factor, windows=whole.work.windows * factor,
-            compares=whole.work.compares * factor, exponentials=whole.work.exponentials * factor,
+            step.work.issued * factor, windows=step.work.windows * factor,
+            compares=step.work.compares * factor, exponentials=step.work.exponentials * factor,
         )  # fmt: skip
         shared = max(1, -(-units // parts))
         part = Phase(work=counts, shared=shared)
@@ -133,61 +133,20 @@ def _linear_tiles(op: Linear, role: Role) -> Iterator[Tile]:
             yield Tile(label, number, (phase,), loaded, stored, 3, 0, partial)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Sizes of a tile of a convolution."""
-
-    c_in: int
-    c_out: int
-    rows: int
-    columns: int
-
-
-def _conv_tiles(
-    op: Conv2d, role: Role, phases: tuple[Phase, ...], one_core_backward: bool
-) -> Iterator[Tile]:
-    walked = (op.h, op.w) if role is Role.INPUT_GRAD else (op.h_out, op.w_out)
-    depthwise = op.groups > 1
+def _conv_tiles(op: Conv2d, role: Role, one_core_backward: bool) -> Iterator[Tile]:
+    all_of_it = whole(op, role)
     for c_out in divisors(op.c_out):
-        for c_in in (c_out,) if depthwise else divisors(op.c_in):
-            for rows in divisors(walked[0]):
-                for columns in divisors(walked[1]):
-                    part = _Part(c_in, c_out, rows, columns)
-                    whole = (c_in, c_out, rows, columns) == (op.c_in, op.c_out, *walked)
-                    made = None if whole else _part_phases(op, role, part, one_core_backward)
-                    yield _conv_tile(op, role, part, walked, phases if made is None else made)
+        for c_in in (c_out,) if op.groups > 1 else divisors(op.c_in):
+            for rows in divisors(all_of_it.rows):
+                for columns in divisors(all_of_it.columns):
+                    part = Part(c_in, c_out, rows, columns)
+                    phases = tuple(part_phases(op, role, one_core_backward, part))
+                    yield _conv_tile(op, role, part, phases)
 
 
-def _part_phases(op: Conv2d, role: Role, part: _Part, one_core_backward: bool) -> tuple[Phase, ...]:
-    """The calls of :mod:`cost_models.mcu.steps` on a part of the channels and positions."""
-    window, places = op.k_h * op.k_w, part.rows * part.columns
-    one_core = one_core_backward and role is not Role.FORWARD
-    if op.groups > 1:
-        sizes = (1, places, window) if role is Role.WEIGHT_GRAD else (1, window, places)
-        flat = role is not Role.WEIGHT_GRAD
-        product = Phase(MatMul(*sizes, transposed=flat, groups=part.c_out), one_core)
-        return (moved(part.c_out * window * places, part.c_out), product)
-    pointwise = (op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w) == (1, 1, 1, 0, 0)
-    phases = []
-    if role is Role.INPUT_GRAD:
-        phases.append(moved(part.c_in * part.c_out * window, part.c_in))
-    if not pointwise:
-        channels = part.c_out if role is Role.INPUT_GRAD else part.c_in
-        phases.append(moved(channels * window * places, channels))
-    if role is Role.FORWARD:
-        product = Phase(MatMul(part.c_out, part.c_in * window, places, not pointwise))
-    elif role is Role.WEIGHT_GRAD:
-        product = Phase(MatMul(part.c_out, places, part.c_in * window, pointwise))
-    else:
-        product = Phase(MatMul(part.c_in, part.c_out * window, places, not pointwise))
-    return (*phases, product)
-
-
-def _conv_tile(
-    op: Conv2d, role: Role, part: _Part, walked: tuple[int, int], phases: tuple[Phase, ...]
-) -> Tile:
+def _conv_tile(op: Conv2d, role: Role, part: Part, phases: tuple[Phase, ...]) -> Tile:
     """Elements and numbers of a tile; see :class:`Tile`."""
-    window, places = op.k_h * op.k_w, part.rows * part.columns
+    window, places = op.k_h * op.k_w, part.places
     seen = [min(size, (n - 1) * op.stride + (k - 1) * op.dilation + 1)
             for size, n, k in zip((op.h, op.w), (part.rows, part.columns),
                                   (op.k_h, op.k_w), strict=True)]  # fmt: skip
@@ -195,8 +154,7 @@ def _conv_tile(
               for size, n, k in zip((op.h_out, op.w_out), (part.rows, part.columns),
                                     (op.k_h, op.k_w), strict=True)]  # fmt: skip
     weights = part.c_out * (1 if op.groups > 1 else part.c_in) * window
-    pointwise = window == 1 and op.stride == 1
-    spots = (walked[0] // part.rows) * (walked[1] // part.columns)
+    spots = whole(op, role).places // places
     ways = (op.c_out // part.c_out) * (1 if op.groups > 1 else op.c_in // part.c_in)
     if role is Role.FORWARD:
         loaded, stored = part.c_in * prod(seen) + weights, part.c_out * places
@@ -211,7 +169,7 @@ def _conv_tile(
         share = 1.0
     label = f"{part.c_in}x{part.c_out}x{part.rows}x{part.columns}"
     partial = stored * (1 - share)
-    kept = 0 if pointwise else scratch
+    kept = 0 if op.pointwise and op.groups == 1 else scratch  # else windows are copied
     return Tile(label, spots * ways, phases, loaded, stored, 3, kept, partial)
 
 

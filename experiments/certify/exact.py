@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from experiments.certify.choices import ChoiceGraph, Variant
+from experiments.certify.integral import check_valid
 from experiments.certify.relaxation import CertificateError
 
 DESCENTS = 24
@@ -96,7 +97,7 @@ def certify_graph(graph: ChoiceGraph, *, work: float = WORK, seed: int = 0) -> P
     Raises
     ------
     CertificateError
-        OR-tools is not installed.
+        OR-tools is not installed, or refuses the model.
 
     Examples
     --------
@@ -230,6 +231,7 @@ class _Model:
         solver.parameters.linearization_level = way.linearization
         solver.parameters.use_objective_lb_search = way.from_below
         status = solver.solve(self.model)
+        check_valid(self.cp, self.model, status)
         spent = solver.response_proto.deterministic_time
         bound = int(solver.best_objective_bound)
         if status == self.cp.INFEASIBLE:

@@ -39,7 +39,7 @@ def integral_bound(step: StepProgram, work: float, upper_ns: int) -> int:
     Raises
     ------
     CertificateError
-        OR-tools is not installed.
+        OR-tools is not installed, or refuses the model.
     """
     try:
         from ortools.sat.python import cp_model
@@ -61,13 +61,30 @@ def integral_bound(step: StepProgram, work: float, upper_ns: int) -> int:
     return min(_solve(cp_model, model, work, upper_ns, seed) for seed in SEEDS)
 
 
+def check_valid(cp_model: Any, model: Any, status: Any) -> None:
+    """Refuse the answer of a solver that did not accept its model: it says nothing of any plan.
+
+    Raises
+    ------
+    CertificateError
+        With the solver's own reason.
+    """
+    if status == cp_model.MODEL_INVALID:
+        raise CertificateError(
+            f"OR-tools refuses the model: {model.validate().strip()[:200] or 'no reason given'}; "
+            "sums of times must fit its 64-bit integers: take a smaller batch or graph"
+        )
+
+
 def _solve(cp_model: Any, model: Any, work: float, upper_ns: int, seed: int) -> int:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed
     solver.parameters.linearization_level = 2
     solver.parameters.max_deterministic_time = work
-    if solver.solve(model) == cp_model.INFEASIBLE:
+    status = solver.solve(model)
+    check_valid(cp_model, model, status)
+    if status == cp_model.INFEASIBLE:
         return upper_ns
     return min(upper_ns, UNIT_NS * max(0, int(np.floor(solver.best_objective_bound))))
 

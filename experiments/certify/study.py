@@ -27,7 +27,7 @@ DEVICE = "snapdragon-865"
 BATCH = 64
 LAYERS = (8, 10, 12, 14, 16, 18, 20)
 INSTANCES = 30
-WORK = 40.0
+WORK = 20.0
 
 
 def small_graphs(count: int = INSTANCES) -> list[dict[str, Any]]:

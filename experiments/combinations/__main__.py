@@ -19,14 +19,15 @@ from experiments.combinations.drawn import draw
 from experiments.combinations.projection import projected_s
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.shown import combinations_table, renew, report
-from experiments.combinations.study import RESULT, Study
+from experiments.combinations.study import RESULT, CombinationStudy
+from experiments.datasets.dataset import DatasetError
 from experiments.results import ResultError
 from experiments.search.objectives import SearchError
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.config import ConfigError
 from sim.files import FileError, write_atomic
 
-USER_ERRORS = (ConfigError, CheckpointError, ResultError, SearchError, FileError)
+USER_ERRORS = (ConfigError, DatasetError, CheckpointError, ResultError, SearchError, FileError)
 
 
 @one_line_errors(STOPPED)
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = _settings(options)
-        study = Study(
+        study = CombinationStudy(
             settings,
             options.runs,
             options.result,
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _do(study: Study, options: argparse.Namespace) -> None:
+def _do(study: CombinationStudy, options: argparse.Namespace) -> None:
     if options.plan_only:
         study.schedules()
         print(combinations_table(study.content, study.settings))
@@ -90,10 +91,11 @@ def _settings(options: argparse.Namespace) -> StudySettings:
 
 
 def _numbers(name: str, given: str) -> tuple[int, ...]:
-    parts = given.split(",")
-    if not all(part.isdecimal() for part in parts):
-        raise ConfigError(f"{name}: {given!r}; give whole numbers with commas between, like 1,2")
-    return tuple(int(part) for part in parts)
+    try:
+        return tuple(int(part) for part in given.split(","))
+    except ValueError:  # no number, or more digits than Python reads
+        told = "give whole numbers with commas between, like 1,2"
+        raise ConfigError(f"{name}: {given[:40]!r}; {told}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ PATCHES = (1, 2, 4)
 """Patches of the gradient filter; 1 is exact."""
 SPLITS = ("whole", "split")
 """Kernels run on the whole batch, or their micro-batches are searched with the rest."""
-TECHNIQUES: Mapping[str, str] = {
+REMOVABLE: Mapping[str, str] = {
     "width": "dynamic width",
     "int8": "INT8",
     "switching": "precision switching",
@@ -63,7 +63,7 @@ class Combination:
         return tuple(replace(self, precision=level) for level in levels)
 
     def uses(self, technique: str) -> bool:
-        """Whether one of :data:`TECHNIQUES` is at work."""
+        """Whether one of :data:`REMOVABLE` is at work."""
         return {
             "width": self.width < GROUPS,
             "int8": self.precision == "int8",

@@ -19,7 +19,11 @@ MARKS = {1: "o", 2: "s", 4: "^"}
 
 
 def draw(content: Mapping[str, Any]) -> bytes:
-    """Return an SVG: every tested training by precision, filter and width, and the front."""
+    """Return an SVG: every tested training by precision, filter and width, and the front.
+
+    The front is that of validation images, so it may lie below test accuracies beside it. A black
+    cross marks a combination with a training that had diverged.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -46,13 +50,22 @@ def draw(content: Mapping[str, Any]) -> bytes:
                         alpha=0.7,
                         label=f"{precision}, {how}",
                     )
+        lost = [one for one in tested if one.diverged]
+        if lost:
+            axes.scatter(
+                [one.energy_pj / PJ_PER_J for one in lost],
+                [100 * one.accuracy for one in lost],
+                c="black",
+                marker="x",
+                label="diverged",
+            )
         best = front(tested)
         axes.plot(
             [one.energy_pj / PJ_PER_J for one in best],
             [100 * one.accuracy for one in best],
             color="black",
             linewidth=1,
-            label="front",
+            label="front (validation)",
         )
         for one in best:
             place = (one.energy_pj / PJ_PER_J, 100 * one.accuracy)

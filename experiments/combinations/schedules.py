@@ -43,7 +43,7 @@ ENERGY, MEMORY = (OBJECTIVES.index(name) for name in ("energy", "memory"))
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class SearchedPlan:
     """The plan that was found for a combination in one precision.
 
     Attributes
@@ -82,7 +82,7 @@ def searched(
     device: Device,
     known: Iterable[Plan] = (),
     turn: int = 0,
-) -> Schedule:
+) -> SearchedPlan:
     """Search the schedule of a combination in one precision.
 
     Parameters
@@ -109,7 +109,7 @@ def searched(
     best = _least(ground, settings, turn)
     plan = space.decode(best.row, combination.name)
     time_ns, energy_pj, _, memory_bytes = best.values
-    return Schedule(plan, time_ns, energy_pj, memory_bytes, base_pj)
+    return SearchedPlan(plan, time_ns, energy_pj, memory_bytes, base_pj)
 
 
 def _least(ground: Ground, settings: StudySettings, turn: int) -> Found:

@@ -16,6 +16,9 @@ from sim.zoo.grouped import GROUPS
 
 PJ_PER_J = 10**12
 MIB = 1 << 20
+INT64 = 1 << 63
+MOST = {"energy_j": INT64 / PJ_PER_J, "memory_mib": INT64 / MIB, "rate": 1}
+"""Bounds from above: energies are int64 picojoules, and memory is int64 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class StudySettings:
         Steps that stand for an epoch in the rule of precision switching.
     shards, evaluations, turns
         Of each search of a schedule, and how often all are searched; see
-        :meth:`experiments.combinations.study.Study.schedules`.
+        :meth:`experiments.combinations.study.CombinationStudy.schedules`.
 
     Raises
     ------
@@ -80,11 +83,13 @@ class StudySettings:
     turns: int = 2
 
     def __post_init__(self) -> None:
-        least = {"energy_j": 0, "memory_mib": 0, "warmup": -1, "rate": 0}
+        least = {"warmup": -1, "energy_j": 1e-6}  # less than any step takes
         for name, value in asdict(self).items():
-            low = least.get(name, 0)
-            if isinstance(value, int | float) and not value > low:
-                raise ConfigError(f"{name}: {value!r}; allowed: a number above {low}")
+            low, high = least.get(name, 0), MOST.get(name, INT64)
+            if isinstance(value, int | float) and not low < value < high:
+                raise ConfigError(
+                    f"{name}: {value!r}; allowed: a number above {low} and below {high:.6g}"
+                )
         for name, allowed in (
             ("widths", tuple(range(1, GROUPS + 1))),
             ("precisions", PRECISIONS),

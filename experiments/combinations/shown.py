@@ -17,7 +17,7 @@ from experiments.combinations.analysis import (
     noise_points,
     split_savings,
 )
-from experiments.combinations.combination import TECHNIQUES
+from experiments.combinations.combination import REMOVABLE
 from experiments.combinations.schedules import affordable
 from experiments.combinations.settings import MIB, StudySettings
 from experiments.combinations.study import costs, fits, memory_of
@@ -102,7 +102,10 @@ def _circumstances(content: Mapping[str, Any]) -> Iterator[str]:
     )
     lost = [name for name, kept in content["trainings"].items() if kept["diverged"]]
     if lost:
-        yield f"Diverged, and no further trained: {', '.join(lost)}."
+        yield (
+            f"Diverged, and no further trained: {', '.join(lost)}. From then on they count as they "
+            "were tested, at chance, are marked, and are not on the front."
+        )
     idle = [
         name
         for name, kept in content["trainings"].items()
@@ -114,12 +117,14 @@ def _circumstances(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _front(content: Mapping[str, Any]) -> Iterator[str]:
-    yield "| energy | combination on the front | steps | test accuracy, % | seeds |"
-    yield "|---|---|---|---|---|"
+    yield "The front, chosen by validation images, with what test images then say:"
+    yield ""
+    yield "| energy | combination | steps | validation, % | test, % | seeds |"
+    yield "|---|---|---|---|---|---|"
     for one in front(all_tested(content)):
         yield (
             f"| {joules(one.rung_pj)} | {one.combination.name} | {one.steps:,} | "
-            f"{100 * one.accuracy:.2f} | {len(one.accuracies)} |"
+            f"{100 * one.validation:.2f} | {100 * one.accuracy:.2f} | {len(one.accuracies)} |"
         )
 
 
@@ -133,8 +138,8 @@ def _everywhere(content: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for gain in gains:
         yield (
-            f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {_points(gain)} | "
-            f"{gain.pairs} | {gain.helped} | {gain.most} | {gain.least} |"
+            f"| {joules(gain.rung_pj)} | {REMOVABLE[gain.technique]} | {_points(gain)} | "
+            f"{gain.pairs}{_marked(gain)} | {gain.helped} | {gain.most} | {gain.least} |"
         )
     yield ""
     yield from _sentences(gains, "over these pairs")
@@ -152,22 +157,22 @@ def _at_the_best(content: Mapping[str, Any]) -> Iterator[str]:
     for gain in gains:
         how = "removed" if gain.most == best else "added"
         yield (
-            f"| {joules(gain.rung_pj)} | {TECHNIQUES[gain.technique]} | {how} | {_points(gain)} | "
-            f"{gain.verdict} |"
+            f"| {joules(gain.rung_pj)} | {REMOVABLE[gain.technique]} | {how} | {_points(gain)} | "
+            f"{gain.verdict}{_marked(gain)} |"
         )
     yield ""
     yield from _sentences(gains, f"in {best}")
-    missing = set(TECHNIQUES) - {gain.technique for gain in gains}
+    missing = set(REMOVABLE) - {gain.technique for gain in gains}
     for technique in sorted(missing):
         yield (
-            f"- {TECHNIQUES[technique]}: the combination beside it is beyond the memory budget, or "
+            f"- {REMOVABLE[technique]}: the combination beside it is beyond the memory budget, or "
             "not in this study."
         )
 
 
 def _sentences(gains: Sequence[Gain], where: str) -> Iterator[str]:
     """For each technique: at which energies it earns its place, costs, or nothing is shown."""
-    for technique, name in TECHNIQUES.items():
+    for technique, name in REMOVABLE.items():
         mine = [gain for gain in gains if gain.technique == technique]
         if not mine:
             continue
@@ -195,6 +200,10 @@ def _split(content: Mapping[str, Any]) -> Iterator[str]:
         )
     if alone:
         yield f"Only with them within the memory budget: {', '.join(alone)}."
+
+
+def _marked(gain: Gain) -> str:
+    return f" ({gain.diverged} diverged)" if gain.diverged else ""
 
 
 def _points(gain: Gain) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from cost_models.device import Device
 from experiments.cli_common import load_device
 from experiments.combinations.analysis import validated
-from experiments.combinations.combination import TECHNIQUES, Combination, candidates
+from experiments.combinations.combination import REMOVABLE, Combination, candidates
 from experiments.combinations.schedules import searched
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.training import Training
@@ -32,7 +32,7 @@ CLASSES = 10
 
 
 @dataclass(slots=True)
-class Study:
+class CombinationStudy:
     """A study in its folder.
 
     Attributes
@@ -111,6 +111,7 @@ class Study:
 
     def run(self) -> dict[str, Any]:
         """Do all that is missing, and return the whole result."""
+        data = self.images()
         self.schedules()
         rows = self.content["schedules"]
         fitting = [one for one in self.settings.combinations if fits(one, rows, self.settings)]
@@ -119,7 +120,6 @@ class Study:
                 f"memory_mib: {self.settings.memory_mib:g}; no combination fits: the least is "
                 f"{min(row['memory_bytes'] for row in rows.values()) / 2**20:.1f} MiB"
             )
-        data = self._images()
         alive = candidates({one: costs(one, rows) for one in fitting})
         self.keep(candidates=[one.name for one in alive])
         rungs = self.settings.rung_pj
@@ -138,7 +138,16 @@ class Study:
                     self._train(one, rung, seed, data)
         return self.content
 
-    def _images(self) -> Data:
+    def images(self) -> Data:
+        """The data set that is trained, validated and tested on.
+
+        Raises
+        ------
+        ConfigError
+            It has another number of classes than the network.
+        DatasetError
+            It cannot be had.
+        """
         data = Data.load(self.settings.training(self.data, 0, self.threads), IMAGE)
         if len(data.train.classes) != CLASSES:
             raise ConfigError(
@@ -194,5 +203,5 @@ def neighbours(one: Combination) -> dict[str, Combination]:
     """By technique: the combination without it, or with it where it is not at work."""
     return {
         technique: one.without(technique) if one.uses(technique) else one.with_(technique)
-        for technique in TECHNIQUES
+        for technique in REMOVABLE
     }

@@ -22,6 +22,7 @@ from experiments.cli_common import plan_sha256
 from experiments.combinations.combination import Combination
 from experiments.combinations.schedules import graph_of
 from experiments.combinations.settings import StudySettings
+from experiments.dynamic.levels import Levels
 from experiments.dynamic.loops import Data, Settings, score
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, CheckpointError
@@ -120,12 +121,9 @@ class Training:
         self.rule: PrecisionSwitching = replace(
             settings.rule, levels=tuple(stage.precision for stage in combination.stages)
         )
-        self.done, self.state, self.sums = Done(tested={}), SwitchState(), GradientSums()
+        self.done = Done(tested={})
         self.identity = self._identity()
-        if self.path.exists():
-            self._go_on()
-        else:
-            self.session = self._begun()
+        self.levels = self._gone_on() if self.path.exists() else Levels(self.rule, self._begun)
 
     def until(self, energy_pj: int) -> Done:
         """Train until so much energy is used up, and test there.
@@ -159,12 +157,12 @@ class Training:
                     break
 
     def _step(self, images: Any, labels: Any, epoch: int) -> None:
-        done, last = self.done, self.state.level == len(self.rule.levels) - 1
-        watched = not last and (done.steps + 1) % self.settings.period == 0
-        parameters = self.session.executor.parameters
-        parameters.watched = {} if watched else None
+        done, levels = self.done, self.levels
+        watched = not levels.last and (done.steps + 1) % self.settings.period == 0
+        if watched:
+            levels.watch()
         rate = self.settings.rate_q24(done.steps)
-        step = self.session.step(images, labels, rate_q24=rate, epoch=epoch)
+        step = levels.session.step(images, labels, rate_q24=rate, epoch=epoch)
         timeline = step.timeline
         assert timeline is not None
         self.done = replace(
@@ -175,32 +173,21 @@ class Training:
             ddr_bytes=done.ddr_bytes + int(timeline.graph.ddr_bytes.sum()),
             diverged=not isfinite(step.result.loss),
         )
-        if parameters.watched is not None and not self.done.diverged:
-            self.sums.add(parameters.watched)
-            parameters.watched = None
-            if self.sums.epochs == self.rule.resolution:
-                self._ask()
-
-    def _ask(self) -> None:
-        """Ask the rule whether to go on in more bits; weights go on as float32."""
-        level, periods = self.state.level, self.done.steps // self.settings.period
-        self.state = self.rule.after(self.state, self.sums.diversity(), periods)
-        self.sums = GradientSums()
-        if self.state.level != level:
-            weights = self.session.executor.parameters.floats()
-            self.session = self._begun()
-            self.session.executor.parameters.load_floats(weights)
-            self.done = replace(self.done, switched=(*self.done.switched, self.done.steps))
+        if watched and not self.done.diverged:
+            level = levels.state.level
+            levels.ask(self.done.steps // self.settings.period)
+            if levels.state.level != level:
+                self.done = replace(self.done, switched=(*self.done.switched, self.done.steps))
 
     def _measure(self) -> None:
         held = self.data.validation
         assert held is not None
-        found = score(self.session, held, self.loop.batch)
+        found = score(self.levels.session, held, self.loop.batch)
         point = (self.done.energy_pj, self.done.steps, found.accuracy)
         self.done = replace(self.done, points=(*self.done.points, point))
 
     def _test(self, rung_pj: int) -> None:
-        tested = score(self.session, self.data.test, self.loop.batch)
+        tested = score(self.levels.session, self.data.test, self.loop.batch)
         row = {
             "accuracy": tested.accuracy,
             "images": tested.images,
@@ -212,11 +199,11 @@ class Training:
         }
         self.done = replace(self.done, tested={**(self.done.tested or {}), str(rung_pj): row})
 
-    def _begun(self) -> TrainingSession:
-        """A session of the present level before its first step."""
+    def _begun(self, level: int) -> TrainingSession:
+        """A session of a level before its first step."""
         return TrainingSession(
             self.graph,
-            self.plans[self.state.level],
+            self.plans[level],
             self.device,
             seed=self.seed,
             engine="compiled",
@@ -232,17 +219,18 @@ class Training:
         }
 
     def _save(self) -> None:
-        taken = capture(self.session)
+        taken, sums = capture(self.levels.session), self.levels.sums
         progress = {
             "done": self.done.figures() | {"wall_s": self.done.wall_s},
-            "state": asdict(self.state),
-            "gradients": self.sums.epochs,
+            "state": asdict(self.levels.state),
+            "gradients": sums.epochs,
         }
-        arrays = {"parameters": taken.arrays, "gradients": dict(self.sums.arrays())}
+        arrays = {"parameters": taken.arrays, "gradients": dict(sums.arrays())}
         stored = Checkpoint(self.identity, {}, progress, taken.meta, arrays)
         checkpoint.save(self.path, stored)
 
-    def _go_on(self) -> None:
+    def _gone_on(self) -> Levels:
+        """What the checkpoint had reached."""
         before = checkpoint.load(self.path)
         found = differences(before.identity, self.identity)
         if found:
@@ -252,11 +240,12 @@ class Training:
             )
         try:
             self.done = Done.from_json(before.progress["done"])
-            self.state = SwitchState(**before.progress["state"])
+            state = SwitchState(**before.progress["state"])
             arrays = {n: np.asarray(a) for n, a in before.arrays.get("gradients", {}).items()}
-            self.sums = GradientSums.of(arrays, before.progress["gradients"])
-            self.session = self._begun()
-            restore(self.session, Snapshot(before.arrays["parameters"], before.session))
+            sums = GradientSums.of(arrays, before.progress["gradients"])
+            levels = Levels(self.rule, self._begun, state, sums)
+            restore(levels.session, Snapshot(before.arrays["parameters"], before.session))
+            return levels
         except (SnapshotError, ParameterError, TypeError, KeyError, IndexError) as error:
             raise CheckpointError(
                 f"{self.path}: does not fit this training ({error}); remove it to start anew"

@@ -1,6 +1,6 @@
 """``python -m experiments.composition``: every pair of techniques, run.
 
-Prints how each pair composes; ``--write`` renews the table in the documentation.
+Prints how each pair composes; ``--write`` renews the table in the documentation, ``--of`` reads it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from experiments.cli_common import one_line_errors
 from experiments.composition.pairs import FAILED, Tried, every_pair, judged
-from experiments.composition.table import PAGE, described, renewed, shown
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.table import PAGE, described, kept_table, looked_up, renewed, shown
+from experiments.composition.techniques import CATALOGUE
 
 
 @one_line_errors()
@@ -20,14 +20,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pairs; 1 if one of them fails."""
     parser = argparse.ArgumentParser(prog="python -m experiments.composition", description=__doc__)
     parser.add_argument("--list", action="store_true", help="say what the techniques are")
+    parser.add_argument(
+        "--of", nargs="+", metavar="NAME", help=f"look up one or two techniques in {PAGE}"
+    )
     parser.add_argument("--only", metavar="NAME", help="pairs with this technique")
     parser.add_argument("--write", action="store_true", help=f"renew the table in {PAGE}")
     options = parser.parse_args(arguments)
+    if options.of is not None:
+        if options.list or options.write or options.only is not None:
+            parser.error("--of runs nothing; leave --list, --only and --write out")
+        try:
+            print(looked_up(options.of, kept_table()))
+        except ValueError as error:
+            parser.error(f"--of {' '.join(options.of)}: {error}")
+        return 0
     if options.list:
         print(described())
         return 0
-    if options.only is not None and options.only not in TECHNIQUES:
-        parser.error(f"--only {options.only!r}: allowed: {', '.join(TECHNIQUES)}")
+    if options.only is not None and options.only not in CATALOGUE:
+        parser.error(f"--only {options.only!r}: allowed: {', '.join(CATALOGUE)}")
     if options.only is not None and options.write:
         parser.error("--write renews the whole table; leave --only out")
     tried = Tried()

@@ -9,10 +9,10 @@ from functools import lru_cache
 from cost_models.device import Device
 from experiments.composition.techniques import (
     BATCH,
+    CATALOGUE,
     INT8_PROFILE,
     MCU_BATCH,
     PHONE,
-    TECHNIQUES,
     Decision,
     Technique,
     graph_of,
@@ -40,7 +40,7 @@ class WholeChoiceError(OneChoiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class Composed:
     """What a set of techniques comes to."""
 
     graph: TrainingGraph
@@ -56,7 +56,7 @@ def with_needs(name: str) -> tuple[str, ...]:
     ('int8', 'dsp', 'reuse=mru')
     """
     found: dict[str, None] = {}
-    for need in TECHNIQUES[name].needs:
+    for need in CATALOGUE[name].needs:
         found |= dict.fromkeys(with_needs(need))
     return (*found, name)
 
@@ -67,10 +67,10 @@ def united(*wanted: tuple[str, frozenset[int]]) -> dict[str, frozenset[int]]:
     for name, halves in wanted:
         for one in with_needs(name):
             parts[one] = parts.get(one, frozenset()) | halves
-    return {name: parts[name] for name in TECHNIQUES if name in parts}
+    return {name: parts[name] for name in CATALOGUE if name in parts}
 
 
-def combined(parts: Parts) -> Training:
+def combined(parts: Parts) -> Composed:
     """Make the training of some techniques, which holds all that they need; remembered.
 
     Raises
@@ -84,9 +84,9 @@ def combined(parts: Parts) -> Training:
 
 
 @lru_cache(maxsize=256)
-def _combined(items: tuple[tuple[str, frozenset[int]], ...]) -> Training:
+def _combined(items: tuple[tuple[str, frozenset[int]], ...]) -> Composed:
     parts = dict(items)
-    used = [TECHNIQUES[name] for name in parts]
+    used = [CATALOGUE[name] for name in parts]
     device = load_device(_only("device", (t.device for t in used)) or PHONE)
     profile = _only("profile", (t.profile for t in used)) or INT8_PROFILE
     graph = graph_of(
@@ -99,7 +99,7 @@ def _combined(items: tuple[tuple[str, frozenset[int]], ...]) -> Training:
     for aspect in ORDER:
         draft = draft_before(aspect.name, graph, plan, device)
         plan = plan.update(_decided(aspect, draft, device, parts, halves))
-    return Training(graph, device, profile, plan)
+    return Composed(graph, device, profile, plan)
 
 
 def yielding(parts: Parts, names: Iterable[str]) -> str:
@@ -171,7 +171,7 @@ def _decided(
     chosen: dict[Key, tuple[str, str]] = {}
     layers = {name: i.layer for i in draft.items for name in (i.layer, i.subject)}
     for name in sorted(parts, key=lambda name: len(with_needs(name))):
-        for decision in TECHNIQUES[name].decisions:
+        for decision in CATALOGUE[name].decisions:
             if decision.aspect != aspect.name:
                 continue
             for subject in _subjects(aspect, draft, device, decision):

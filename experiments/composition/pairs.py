@@ -16,7 +16,7 @@ from experiments.composition.combine import (
     yielding,
 )
 from experiments.composition.runs import CompositionError, Evidence, evidence
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.techniques import CATALOGUE
 from sim import PlanError
 
 RUNS, APART, ONE, REFUSED, FAILED = "runs", "apart", "one choice", "refused", "failed"
@@ -65,7 +65,7 @@ class Tried:
                 continue  # without it the other is off, too
             without = {other: halves for other, halves in parts.items() if other != name}
             rest = self.evidence(without)
-            technique = TECHNIQUES[name]
+            technique = CATALOGUE[name]
             for what in technique.changes:
                 if _column(whole, what) == _column(rest, what):
                     raise CompositionError(f"{name} is dropped: it changes no {what}")
@@ -104,6 +104,6 @@ def judged(first: str, second: str, tried: Tried) -> Pair:
         return Pair(*names, FAILED, f"on different layers: {type(error).__name__}: {error}")
 
 
-def every_pair(names: Iterable[str] = TECHNIQUES) -> list[tuple[str, str]]:
+def every_pair(names: Iterable[str] = CATALOGUE) -> list[tuple[str, str]]:
     """Return the unordered pairs of techniques, in the order of the table."""
     return [*combinations(names, 2)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.accept_engines import what_is_wrong
 from experiments.composition.combine import Parts, combined, with_needs
-from experiments.composition.techniques import IMAGE, TECHNIQUES
+from experiments.composition.techniques import CATALOGUE, IMAGE
 from sim import TaskGraph, Timeline, validate
 from sim.draft import Item
 from sim.numeric.calls import Call
@@ -87,7 +87,7 @@ def evidence(parts: Parts) -> tuple[Evidence, ...]:
 
 def stages(parts: Parts) -> list[Parts]:
     """Return the techniques of each plan in turn."""
-    left = {TECHNIQUES[name].leaves for name in parts} - {""}
+    left = {CATALOGUE[name].leaves for name in parts} - {""}
     if not left:
         return [parts]
     rest = {name: halves for name, halves in parts.items() if not left & {*with_needs(name)}}

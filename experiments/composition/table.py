@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.composition.pairs import APART, FAILED, ONE, REFUSED, RUNS, Pair
-from experiments.composition.techniques import TECHNIQUES
+from experiments.composition.techniques import CATALOGUE
 
 PAGE = Path("docs/background/composition.md")
 COMMAND = "$ python -m experiments.composition"
@@ -28,7 +28,7 @@ INDENT = 6
 
 def shown(pairs: Sequence[Pair]) -> str:
     """Return the techniques, the table, and every message that keeps pairs apart."""
-    names = [name for name in TECHNIQUES if any(name in (p.first, p.second) for p in pairs)]
+    names = [name for name in CATALOGUE if any(name in (p.first, p.second) for p in pairs)]
     lines = [f"{len(names)} techniques, {len(pairs)} pairs"]
     counts = Counter(pair.result for pair in pairs)
     lines += [
@@ -94,7 +94,7 @@ def _wrapped(text: str, indent: int, first: int = 0) -> list[str]:
 def described() -> str:
     """Return what each technique is."""
     lines = []
-    for number, technique in enumerate(TECHNIQUES.values(), 1):
+    for number, technique in enumerate(CATALOGUE.values(), 1):
         needs = f" (with {', '.join(technique.needs)})" if technique.needs else ""
         lines.append(f"{number:3d} {technique.name}: {technique.summary}{needs}")
     return "\n".join(lines)
@@ -104,6 +104,20 @@ def kept_in(page: str) -> str:
     """Return what a page shows of the command; empty if there is no such block."""
     block = BLOCK.search(page)
     return "" if block is None else block[1]
+
+
+def kept_table() -> str:
+    """Return what the page shows of the command.
+
+    Raises
+    ------
+    ValueError
+        The page is not there, or has no such block.
+    """
+    text = kept_in(PAGE.read_text("utf-8")) if PAGE.is_file() else ""
+    if not text:
+        raise ValueError(f"{PAGE} holds no table; run this from the root of the repository")
+    return text
 
 
 def renewed(page: str, text: str) -> str:
@@ -129,3 +143,53 @@ def pairs_in(text: str) -> dict[tuple[str, str], str]:
         for name, marks in rows
         for column, mark in enumerate(marks)
     }
+
+
+def reasons_in(text: str) -> dict[tuple[str, str], str]:
+    """Return the message that keeps each pair apart, as a shown table tells it."""
+    marks = "".join(mark for mark in MARKS.values() if mark != MARKS[RUNS])
+    blocks = re.split(rf"^[{re.escape(marks)}] ", text, flags=re.MULTILINE)[1:]
+    found: dict[tuple[str, str], str] = {}
+    for block in blocks:
+        whole = re.sub(rf"\n {{{INDENT}}}(?=\S)|\n  (?=\S)", " ", block)
+        message, *lines = whole.strip().splitlines()
+        for line in lines:
+            seconds, firsts = (names.strip().split(", ") for names in line.split(" | "))
+            found |= {(first, second): message for first in firsts for second in seconds}
+    return found
+
+
+def looked_up(names: Sequence[str], text: str) -> str:
+    """Return how two techniques go together, or one with all others, by a shown table.
+
+    Raises
+    ------
+    ValueError
+        A name is not in the table, the two are one, or there are more.
+    """
+    kept = pairs_in(text)
+    known = dict.fromkeys(name for pair in kept for name in pair)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name!r} is not in the table; allowed: {', '.join(known)}")
+    if len(set(names)) != len(names) or len(names) > 2:
+        raise ValueError("give one technique, or two that differ")
+    if len(names) == 2:
+        pair = names[0], names[1]
+        pair = pair if pair in kept else pair[::-1]
+        why = reasons_in(text).get(pair)
+        said = f"{' and '.join(names)} {MEANINGS[kept[pair]]}"
+        return said if why is None else "\n".join([f"{said}:", *_wrapped(why, 2, first=2)])
+    lines = []
+    for result in MARKS:
+        others = [
+            other
+            for pair in kept
+            if kept[pair] == result and names[0] in pair
+            for other in pair
+            if other != names[0]
+        ]
+        if others:
+            lines += _wrapped(f"{names[0]} and each of these {MEANINGS[result]}:", 2)
+            lines += _wrapped(", ".join(others), 2, first=2)
+    return "\n".join(lines)

@@ -226,7 +226,7 @@ def _all() -> Iterator[Technique]:
     yield Technique("frozen", "the first two layers are not trained", frozen=2, changes=shape)
 
 
-TECHNIQUES: dict[str, Technique] = {technique.name: technique for technique in _all()}
+CATALOGUE: dict[str, Technique] = {technique.name: technique for technique in _all()}
 """Every technique by name, in the order of the table."""
 
 
@@ -238,7 +238,7 @@ def graph_of(groups: int = 1, frozen: int = 0, batch: int = BATCH) -> TrainingGr
     return training_graph(model, frozen=weighted[:frozen])
 
 
-def uncovered(techniques: Iterable[Technique] = TECHNIQUES.values()) -> list[str]:
+def uncovered(techniques: Iterable[Technique] = CATALOGUE.values()) -> list[str]:
     """Return the kinds of choices, as ``aspect=kind``, that no technique makes."""
     made = {(d.aspect, family(d.choice)) for one in techniques for d in one.decisions}
     found: dict[str, None] = {}

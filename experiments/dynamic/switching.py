@@ -4,8 +4,7 @@
 trains with the plan of each precision in turn (INT8 as ``mandheling``, FP32 as ``mnn-fp32``). The
 diversity is that of real gradients: those of the last batch of each epoch, of every layer. The
 result holds the precision, diversity and loss of each epoch, and the time and energy that the
-device is expected to take. Parameters are carried over as float32; the velocity starts again from
-rest.
+device is expected to take.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 
 from experiments.cli_common import check_target, one_line_errors
 from experiments.dynamic.increments import add_options, given
+from experiments.dynamic.levels import Levels
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.loading import load_device, load_graph
 from experiments.results import versions, write_result
@@ -28,7 +28,7 @@ from sim import build_plan, expect
 from sim.graph import TrainingGraph
 from sim.model import INPUT
 from sim.numeric.session import TrainingSession
-from sim.policies.switching import GradientSums, PrecisionSwitching, SwitchState
+from sim.policies.switching import PrecisionSwitching, SwitchState
 
 PLANS = {"int8": "mandheling", "fp32": "mnn-fp32"}
 """Plan of each precision."""
@@ -76,7 +76,7 @@ def train_switching(
     run = _Run(settings, rule, graph, data)
     for epoch in range(settings.epochs):
         run.epoch(epoch)
-    test = score(run.session, data.test, settings.batch).document()
+    test = score(run.levels.session, data.test, settings.batch).document()
     identity = settings.identity() | {"model": settings.model, "start": settings.start}
     return {
         "identity": identity | data.digests(),
@@ -98,21 +98,15 @@ class _Run:
     ) -> None:
         self.settings, self.rule, self.graph, self.data = settings, rule, graph, data
         self.device = load_device(settings.device)
-        self.state = SwitchState(level=rule.levels.index(settings.start))
-        self.sums = GradientSums()
+        start = SwitchState(level=rule.levels.index(settings.start))
+        self.levels = Levels(rule, self._begun, start)
         self.rows: list[dict[str, Any]] = []
         self.schedule = settings.schedule(len(data.epoch(settings, 0)))
-        self._begin_level()
 
-    @property
-    def precision(self) -> str:
-        """Precision in use."""
-        return self.rule.levels[self.state.level]
-
-    def _begin_level(self) -> None:
-        plan = build_plan(PLANS[self.precision], self.graph, self.device)
+    def _begun(self, level: int) -> TrainingSession:
+        plan = build_plan(PLANS[self.rule.levels[level]], self.graph, self.device)
         self.expected = expect(self.graph, plan, self.device)
-        self.session = TrainingSession(
+        return TrainingSession(
             self.graph,
             plan,
             self.device,
@@ -123,38 +117,21 @@ class _Run:
 
     def epoch(self, epoch: int) -> None:
         """Train one epoch; afterwards ask the rule."""
-        batches = self.data.epoch(self.settings, epoch)
-        parameters = self.session.executor.parameters
-
-        def watch() -> None:
-            parameters.watched = {}
-
-        loss = train_epoch(self.session, batches, self.schedule, epoch, before_last=watch)
-        assert parameters.watched is not None
-        self.sums.add(parameters.watched)
-        parameters.watched = None
+        batches, session = self.data.epoch(self.settings, epoch), self.levels.session
+        loss = train_epoch(session, batches, self.schedule, epoch, before_last=self.levels.watch)
         row: dict[str, Any] = {
-            "precision": self.precision,
+            "precision": self.levels.precision,
             "loss": loss,
             "time_ns": len(batches) * self.expected.time_ns,
             "energy_pj": len(batches) * self.expected.energy_pj,
         }
         if self.data.validation is not None:
-            held = score(self.session, self.data.validation, self.settings.batch)
+            held = score(session, self.data.validation, self.settings.batch)
             row["validation"] = held.document()
-        if self.sums.epochs == self.rule.resolution:
-            row["diversity"] = self.sums.diversity()
-            self._ask(row["diversity"], epoch + 1)
+        diversity = self.levels.ask(epoch + 1)
+        if diversity is not None:
+            row["diversity"] = diversity
         self.rows.append(row)
-
-    def _ask(self, diversity: float, epochs: int) -> None:
-        before = self.state.level
-        self.state = self.rule.after(self.state, diversity, epochs)
-        self.sums = GradientSums()
-        if self.state.level != before:
-            weights = self.session.executor.parameters.floats()
-            self._begin_level()
-            self.session.executor.parameters.load_floats(weights)
 
 
 @one_line_errors()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from itertools import groupby
@@ -20,8 +20,17 @@ from experiments.reproduce.shown import (
     errors_shown,
     ours_shown,
     plain,
+    size_shown,
 )
-from experiments.reproduce.study import Row, Study, summary
+from experiments.reproduce.study import (
+    ALONE,
+    FITTED,
+    LEFT_OUT,
+    PREDICTED,
+    Row,
+    Study,
+    worst,
+)
 
 WORST = 12
 """Rows in the table of the worst."""
@@ -32,6 +41,10 @@ NOTE = (
     "Every number of ours is computed, none measured on a phone or board. A row marked fitted has "
     "a coefficient that was fitted on it: it is no prediction, and is in no error below. Errors "
     "are ours / published - 1, or differences where the unit is that of an accuracy or of a power."
+)
+APART = (
+    "Sizes of errors, by group. A value left out of a fit is fitted elsewhere in the study: it "
+    "tests the fit, and is no prediction of a value that nobody had seen."
 )
 
 
@@ -67,6 +80,9 @@ def page(
         _paragraph(NOTE),
         *(_failure(name, error) for name, error in failed.items()),
         _table(_OVERVIEW, map(_overview, studies), links=True),
+        "<h2>Errors</h2>",
+        _paragraph(APART),
+        _table(_ERRORS, _errors(studies)),
         "<h2>Worst predictions</h2>",
         *_worst_table(studies),
         "<h2>Bounds</h2>",
@@ -79,21 +95,28 @@ def page(
 
 
 _OVERVIEW = (
-    *("study", "predicted rows", "fitted rows", "rows shown alone", "median error", "worst"),
-    *("worst row", "bounds met"),
+    *("study", "predicted rows", "left-out rows", "fitted rows", "rows shown alone"),
+    *("worst predicted row", "its error", "bounds met"),
 )
+_ERRORS = ("study", "group", "", "rows", "median error", "worst", "worst row")
 
 
 def _overview(study: Study) -> tuple[str, ...]:
-    found = summary(study.predicted())
-    median, last = (
-        "-" if found[name] is None else f"{100 * found[name]:.1f} %" for name in ("median", "worst")
-    )
-    fitted = sum(row.fitted for row in study.rows)
-    alone = sum(row.error is None and not row.fitted for row in study.rows)
+    kinds = [row.kind for row in study.rows]
+    counts = (str(kinds.count(kind)) for kind in (PREDICTED, LEFT_OUT, FITTED, ALONE))
+    last = worst(study.predicted())
+    told = ("-", "-") if last is None else (f"{last.group}: {last.label}", error_shown(last))
     met = f"{sum(check.met for check in study.checks)} of {len(study.checks)}"
-    counts = (str(found["rows"]), str(fitted), str(alone))
-    return (study.name, *counts, median, last, found["worst_row"] or "-", met)
+    return (study.name, *counts, *told, met)
+
+
+def _errors(studies: Sequence[Study]) -> Iterator[tuple[str, ...]]:
+    """Median and worst errors of each group of each study."""
+    for study in studies:
+        for found in study.errors():
+            sizes = (size_shown(found[name], found["unit"]) for name in ("median", "worst"))
+            where, count = found["group"] or study.title, str(found["rows"])
+            yield (study.name, where, found["kind"], count, *sizes, found["worst_row"])
 
 
 def _worst_table(studies: Sequence[Study]) -> tuple[str, ...]:
@@ -128,7 +151,7 @@ def _bounds(studies: Sequence[Study]) -> tuple[str, ...]:
 def _section(study: Study, picture: bytes) -> list[str]:
     data = b64encode(picture).decode()
     name = escape(study.name)
-    texts = (errors_shown(study), *map(check_shown, study.checks), *study.notes)
+    texts = (*errors_shown(study), *map(check_shown, study.checks), *study.notes)
     return [
         f'<h2 id="{name}">{name}</h2>',
         _paragraph(f"{study.title}."),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.render import number
-from experiments.reproduce.study import Check, Row, Study, summary
+from experiments.reproduce.study import FITTED, LEFT_OUT, PREDICTED, Check, Row, Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-FITTED = "fitted"
-"""What stands in the last column of a row that a coefficient was fitted on."""
 LEAST = 0.1
 """Least error in percent that is shown with one decimal; smaller ones have one digit."""
 HEAD = ("row", "unit", "published", "ours", "error", "")
@@ -21,7 +19,8 @@ HEAD = ("row", "unit", "published", "ours", "error", "")
 
 def cells(row: Row) -> tuple[str, ...]:
     """The columns of a row as text: :data:`HEAD`."""
-    mark = ", ".join(filter(None, (FITTED if row.fitted else "", row.note)))
+    marked = row.kind if row.kind in (FITTED, LEFT_OUT) else ""
+    mark = ", ".join(filter(None, (marked, row.note)))
     published, ours = plain(row.published), ours_shown(row)
     return (row.label, row.unit, published, ours, error_shown(row), mark)
 
@@ -60,24 +59,41 @@ def print_study(console: Console, study: Study) -> None:
     for group, rows in _groups(study.rows):
         title = f"{study.name}: {group or study.title}"
         show(console, table(title, HEAD, map(cells, rows), also_left=(1, 5)))
-    for text in (errors_shown(study), *map(check_shown, study.checks), *study.notes):
+    for text in (*errors_shown(study), *map(check_shown, study.checks), *study.notes):
         show(console, text)
 
 
-def errors_shown(study: Study) -> str:
-    """One sentence on the errors of the predicted rows, and on how many were fitted."""
-    rows = study.predicted()
+def errors_shown(study: Study) -> tuple[str, ...]:
+    """Sentences on the errors of each group of rows, and on how many rows were fitted."""
+    found = [error_of_group(each, study) for each in study.errors()]
+    if not any(each["kind"] == PREDICTED for each in study.errors()):
+        found.append("No predicted row has a published value.")
     fitted = sum(row.fitted and row.error is not None for row in study.rows)
-    rest = f" {fitted} fitted rows are not in these errors." if fitted else ""
-    found = summary(rows)
-    if found["worst_row"] is None:
-        return f"No predicted row has a published value.{rest}"
-    if found["median"] is None:
-        return f"{len(rows)} predicted rows; worst row: {found['worst_row']}.{rest}"
+    if fitted:
+        found.append(f"Fitted rows, which are not in these errors: {fitted}.")
+    return tuple(found)
+
+
+def error_of_group(found: dict[str, Any], study: Study) -> str:
+    """One sentence on an item of :meth:`~experiments.reproduce.study.Study.errors`."""
+    count, kind, where = found["rows"], found["kind"], found["group"] or study.title
+    worst = size_shown(found["worst"], found["unit"])
+    if count == 1:
+        return f"{where}: 1 row {kind}, error {worst} ({found['worst_row']})."
+    median = size_shown(found["median"], found["unit"])
     return (
-        f"{len(rows)} predicted rows: median error {100 * found['median']:.1f} %, worst "
-        f"{100 * found['worst']:.1f} % ({found['worst_row']}).{rest}"
+        f"{where}: {count} rows {kind}, median error {median}, worst {worst} "
+        f"({found['worst_row']})."
     )
+
+
+def size_shown(size: float, unit: str | None) -> str:
+    """Size of an error: a share in percent, or a difference in its unit.
+
+    >>> size_shown(0.0353, None), size_shown(0.31, "points")
+    ('3.5 %', '0.31 points')
+    """
+    return f"{100 * size:.1f} %" if unit is None else f"{size:.3g} {unit}"
 
 
 def check_shown(check: Check) -> str:

@@ -1,7 +1,8 @@
 """What a study is: published values beside ours, row by row, and which of ours were fitted.
 
-A row whose value was fitted on itself is marked and counts in no error of predictions: a study
-that leaves rows out of a fit shows them once more, predicted by the fit that has not seen them.
+A row whose value was fitted on itself is marked and counts in no error of predictions. A study
+that leaves rows out of a fit shows them once more, by the fit that has not seen them: these are
+values that it has fitted, too, and are counted apart from predictions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import median
-from typing import Any
+from typing import Any, Final
+
+PREDICTED: Final = "predicted"
+LEFT_OUT: Final = "left out"
+FITTED: Final = "fitted"
+ALONE: Final = "alone"
 
 
 class StudyError(ValueError):
@@ -39,8 +45,11 @@ class Row:
         The table or figure that the row belongs to.
     absolute
         Whether the error is a difference in ``unit`` (points of accuracy), not a share.
+    left_out
+        Whether ``ours`` is of a fit to other rows, while this very value is fitted in the study,
+        too: its law was written with the value in view, so it is no prediction.
     note
-        What a reader must know about this row, such as ``left out of the fit``.
+        What a reader must know about this row.
     """
 
     label: str
@@ -52,6 +61,7 @@ class Row:
     group: str = ""
     absolute: bool = False
     note: str = ""
+    left_out: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("published", self.published), ("ours", self.ours)):
@@ -63,6 +73,17 @@ class Row:
             )
         if not self.source:
             raise StudyError(f"row {self.label!r}: source is empty; say where the value stands")
+        if self.fitted and self.left_out:
+            raise StudyError(f"row {self.label!r}: is fitted and left_out; a fit saw it or did not")
+
+    @property
+    def kind(self) -> str:
+        """:data:`PREDICTED`, :data:`LEFT_OUT`, :data:`FITTED`, or :data:`ALONE` for ours only."""
+        if self.fitted:
+            return FITTED
+        if self.error is None:
+            return ALONE
+        return LEFT_OUT if self.left_out else PREDICTED
 
     @property
     def error(self) -> float | None:
@@ -84,6 +105,7 @@ class Row:
             "error": self.error,
             "absolute": self.absolute,
             "fitted": self.fitted,
+            "left_out": self.left_out,
             "source": self.source,
             "note": self.note,
         }
@@ -160,16 +182,32 @@ class Study:
             raise StudyError(f"study {self.name}: row {twice[0]} is given twice; name them apart")
 
     def predicted(self) -> tuple[Row, ...]:
-        """Rows with a published value that no coefficient was fitted on."""
-        return tuple(row for row in self.rows if row.error is not None and not row.fitted)
+        """Rows with a published value that no fit of the study has seen."""
+        return tuple(row for row in self.rows if row.kind == PREDICTED)
+
+    def errors(self) -> list[dict[str, Any]]:
+        """:func:`summary` of each group's predicted rows and, apart, of those left out of a fit.
+
+        By group, since a median over counts and times together says nothing of either.
+        """
+        parts: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            if row.kind in (PREDICTED, LEFT_OUT):
+                parts.setdefault((row.group, row.kind), []).append(row)
+        return [
+            {"group": group, "kind": kind} | summary(rows) for (group, kind), rows in parts.items()
+        ]
 
     def document(self) -> dict[str, Any]:
-        """The study as JSON values, with errors of predictions and the worst row."""
+        """The study as JSON values: rows, their errors by group, and the worst prediction."""
+        last = worst(self.predicted())
         return {
             "name": self.name,
             "title": self.title,
             "rows": [row.document() for row in self.rows],
-            "predicted": summary(self.predicted()),
+            "predicted": len(self.predicted()),
+            "worst": None if last is None else last.document(),
+            "errors": self.errors(),
             "checks": [check.document() for check in self.checks],
             "notes": list(self.notes),
             "inputs": dict(self.inputs),
@@ -188,15 +226,19 @@ def worst(rows: Sequence[Row]) -> Row | None:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Count of rows, median and worst of their relative errors' sizes, and the worst row's label.
+    """Count of rows, median and worst of their errors' sizes, and the worst row's label.
 
-    Median and worst are of rows with relative errors; None where there are none.
+    Errors are relative; differences in ``unit`` only where no row has a relative one. None where
+    no row has an error.
     """
-    sizes = [abs(row.error) for row in rows if row.error is not None and not row.absolute]
+    found = [row for row in rows if row.error is not None]
+    kept = [row for row in found if not row.absolute] or found
+    sizes = [abs(row.error or 0.0) for row in kept]
     last = worst(rows)
     return {
         "rows": len(rows),
         "median": median(sizes) if sizes else None,
         "worst": max(sizes) if sizes else None,
-        "worst_row": None if last is None else f"{last.group}: {last.label}".removeprefix(": "),
+        "worst_row": None if last is None else last.label,
+        "unit": kept[0].unit if kept and kept[0].absolute else None,
     }

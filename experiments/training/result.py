@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.cli_common import manifest
+from experiments.training.notes import cost_notes
 from experiments.training.progress import EpochRow, Progress, Tally
+from kernels.profiles import PROFILES
 
 if TYPE_CHECKING:
     from experiments.training.ground import Ground
@@ -41,7 +43,8 @@ def result_document(
     Returns
     -------
     dict
-        ``identity``, with all settings; ``data`` (sizes and files); ``epochs``, a row each with
+        ``notes``, what is trained with but left out of the simulated costs; ``identity``, with all
+        settings; ``data`` (sizes and files); ``epochs``, a row each with
         sums of that epoch, and ``time_ns`` and ``energy_pj`` from the start; ``chosen_epoch``;
         ``test`` with accuracy and the bits of ``right`` in hex, first image in the highest bit;
         ``simulated`` and ``rescale`` totals (None without); ``weights_sha256`` and
@@ -63,6 +66,15 @@ def result_document(
     return {
         "schema": SCHEMA,
         "note": NOTE,
+        "notes": cost_notes(
+            ground.graph,
+            ground.plan,
+            ground.device,
+            profile=PROFILES[ground.config.profile],
+            momentum=ground.config.momentum,
+        )
+        if timed
+        else [],
         "identity": ground.identity,
         "data": {
             "train": len(ground.train),

@@ -18,11 +18,6 @@ from kernels.fp16.products import HalfRule, matmul
 from kernels.operators import channels_last
 
 
-def is_pointwise(op: Conv2d) -> bool:
-    """Whether windows are single positions: the input is then the matrix itself, untransposed."""
-    return (op.k_h, op.k_w, op.stride, op.pad_h, op.pad_w) == (1, 1, 1, 0, 0)
-
-
 def im2row(x: Floats, op: Conv2d) -> Floats:
     """Input windows of one sample: (groups, channels x k_h x k_w, h_out x w_out) float32.
 
@@ -104,7 +99,7 @@ def conv_forward(
     """
     check_floats("x", x, channels_last((len(x), *op.inputs[0][1:])))
     check_floats("w", w, channels_last(op.weights[0]))
-    filters, transposed = _filters(w, op), not (is_pointwise(op) or op.depthwise)
+    filters, transposed = _filters(w, op), not (op.pointwise or op.depthwise)
     out = np.empty((len(x), op.h_out, op.w_out, op.c_out), np.float32)
     for one, result in zip(x, out, strict=True):
         sums = matmul(filters, im2row(one, op), rule, transposed=transposed, threads=threads)
@@ -128,7 +123,7 @@ def conv_input_grad(
     each = op.c_out // op.groups
     turned = w[:, ::-1, ::-1].reshape(op.groups, each, op.k_h, op.k_w, -1)
     filters = turned.transpose(0, 4, 1, 2, 3).reshape(op.groups, op.c_in // op.groups, -1)
-    filters, transposed = np.ascontiguousarray(filters), not (is_pointwise(op) or op.depthwise)
+    filters, transposed = np.ascontiguousarray(filters), not (op.pointwise or op.depthwise)
     out = np.empty((len(error), op.h, op.w, op.c_in), np.float32)
     for one, result in zip(error, out, strict=True):
         rows = _error_rows(one, op)
@@ -147,7 +142,7 @@ def conv_weight_grad(
     for one, map_ in zip(x, error, strict=True):
         rows = im2row(one, op).swapaxes(1, 2)
         errors = _by_group(map_, op)
-        grad = matmul(errors, rows, rule, transposed=is_pointwise(op), threads=threads)
+        grad = matmul(errors, rows, rule, transposed=op.pointwise, threads=threads)
         total = grad if total is None else add([total, grad], rule.form)
     assert total is not None
     shaped = total.reshape(op.c_out, op.c_in // op.groups, op.k_h, op.k_w)

@@ -116,11 +116,20 @@ def sgd_update(
     ----------
     weight, grad, velocity
         float32 of one shape that carry the format, C-contiguous.
+    rate, momentum, weight_decay
+        Of any value: the oracle's tests draw every bit pattern.
+
+    Raises
+    ------
+    ArrayError
+        An array of another dtype, shape or order.
     """
+    check_floats("weight", weight)
+    check_floats("grad", grad, weight.shape)
+    check_floats("velocity", velocity, weight.shape)
     scalars = np.array([rate, momentum, weight_decay], np.float64)
     rate, momentum, weight_decay = (float(one) for one in round_to(scalars, form))
-    w, v = weight.reshape(-1), velocity.reshape(-1)
-    g = np.ascontiguousarray(grad, np.float32).reshape(-1)
+    w, g, v = weight.reshape(-1), grad.reshape(-1), velocity.reshape(-1)
     step = g
     if weight_decay:
         step = np.empty_like(w)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.arrays import ArrayError, Floats
 from kernels.fp16.formats import FP16, HalfFormat
+from kernels.fp16.released import KERNELS, that_fits
 from kernels.fp16.rounding import BINARY16_SHIFT, fused, fused_binary16, rounded
 from kernels.jit import compiled
 from kernels.threads import over_rows, thread_count
@@ -23,8 +24,6 @@ from kernels.threads import over_rows, thread_count
 Order = Literal["product", "sequential", "lanes", "lanes_apart"]
 Doubles = NDArray[np.float64]
 _CODES: Final[dict[Order, int]] = {"product": 0, "sequential": 1, "lanes": 2, "lanes_apart": 3}
-KERNELS: Final = ("naive", "naive_m", "unrolled", "simd_2x4", "simd_4x8")
-"""Released kernels by the order of their sums; ``_m`` splits columns over cores, not rows."""
 LEAST_WORK: Final = 1 << 14
 """Products that one thread takes at least."""
 
@@ -69,11 +68,7 @@ def order_of(rule: HalfRule, n: int, k: int, m: int, transposed: bool) -> tuple[
     transposed
         Whether B lies in memory as ``m`` rows of ``k``.
     """
-    kernel = rule.kernel
-    if kernel == "simd_4x8" and (m < 4 or k < 2 or n // 2 * 2 // rule.cores < 2):
-        kernel = "simd_2x4"
-    if kernel == "simd_2x4" and (m < 2 or k < 2):
-        kernel = "naive"
+    kernel = that_fits(rule.kernel, k, m, n, rule.cores)
     if kernel == "naive":
         return ("product" if k == 1 else "sequential"), m
     if not kernel.startswith("simd") or not transposed:

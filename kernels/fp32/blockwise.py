@@ -20,8 +20,9 @@ from kernels.arrays import ArrayError, Floats, check_array, check_floats
 from kernels.fp32.update import check_factor
 from kernels.jit import compiled
 from kernels.threads import over_rows, thread_count
+from kernels.update import STATE_BLOCK
 
-BLOCK = 2048
+BLOCK = STATE_BLOCK
 """Elements that share a scale (the paper's)."""
 DECADES = 7
 """Powers of ten that codes span: the least non-zero one is 0.55e-6."""
@@ -37,15 +38,6 @@ def blocks_of(elements: int) -> int:
     (1, 2)
     """
     return -(-elements // BLOCK)
-
-
-def state_bytes(elements: int) -> int:
-    """Bytes of one 8-bit state: a byte per element and a float32 per block.
-
-    >>> state_bytes(4096)
-    4104
-    """
-    return elements + 4 * blocks_of(elements)
 
 
 @cache
@@ -98,9 +90,16 @@ def _nearest(value: np.float32, borders: Floats) -> int:
 
 @compiled
 def _narrow(v: Floats, codes: Codes, scales: Floats, borders: Floats, block: int) -> None:
-    first, last = block * 2048, min((block + 1) * 2048, codes.size)
+    """Store a block; one with a value that is not finite has the scale NaN, and reads back as it.
+
+    An update that diverges so shows as it does with a velocity in FP32: the loss is no number.
+    """
+    first, last = block * BLOCK, min((block + 1) * BLOCK, codes.size)
     largest = np.float32(0)
     for i in range(last - first):
+        if not np.isfinite(v[i]):
+            largest = np.float32(np.nan)
+            break
         largest = max(largest, abs(v[i]))
     scales[block] = largest
     for i in range(last - first):
@@ -113,7 +112,7 @@ def _quantised(
     x: Floats, codes: Codes, scales: Floats, borders: Floats, first: int, last: int
 ) -> None:
     for block in range(first, last):
-        _narrow(x[block * 2048 : (block + 1) * 2048], codes, scales, borders, block)
+        _narrow(x[block * BLOCK : (block + 1) * BLOCK], codes, scales, borders, block)
 
 
 @compiled
@@ -121,9 +120,9 @@ def _updated(
     w: Floats, g: Floats, codes: Codes, scales: Floats, book: Floats, borders: Floats,
     rate: np.float32, momentum: np.float32, decay: np.float32, first: int, last: int,
 ) -> None:  # fmt: skip
-    velocity = np.empty(2048, np.float32)
+    velocity = np.empty(BLOCK, np.float32)
     for block in range(first, last):
-        begin, end = block * 2048, min((block + 1) * 2048, codes.size)
+        begin, end = block * BLOCK, min((block + 1) * BLOCK, codes.size)
         scale = scales[block]
         for i in range(begin, end):
             before = scale * book[codes[i]]
@@ -187,7 +186,8 @@ def blockwise_update(
 ) -> None:
     """``v = momentum v + (g + weight_decay w)``, ``w = w - rate v``, in place; ``v`` in 8 bits.
 
-    The weights take their step by the velocity before it is narrowed.
+    The weights take their step by the velocity before it is narrowed. Of a block with a velocity
+    that is not finite, the scale becomes NaN, and so do all weights of the block in the next step.
 
     Parameters
     ----------

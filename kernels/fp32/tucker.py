@@ -69,12 +69,23 @@ def spectrum(
 def rank_for(values: NDArray[np.float64], energy: float) -> int:
     """Least rank whose squared singular values hold a share of their sum; 1 of a zero tensor.
 
+    Raises
+    ------
+    ArrayError
+        An energy that is no share, or values of which one is not finite.
+
+    Examples
+    --------
     >>> rank_for(np.array([6.0, 3.0, 1.0]), 0.9)
     2
     """
     if not 0 < energy <= 1:
         raise ArrayError(f"energy is {energy}; allowed: above 0, at most 1")
     total = values.sum()
+    if not np.isfinite(total):
+        raise ArrayError(
+            "values hold one that is not finite: their tensor has no rank; look at the step before"
+        )
     if total <= 0:
         return 1
     reached = np.cumsum(values) >= energy * total * (1 - 1e-12)

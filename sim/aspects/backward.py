@@ -18,6 +18,7 @@ keeps it: a ReLU before the convolution masks its error by it, unless it keeps b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,8 @@ from sim.draft import NEXT, Buffer, Draft, Item
 EXACT, FILTER, SVD, HOSVD, ASI, MASK = "exact", "filter", "svd", "hosvd", "asi", "mask"
 BASES = ".bases"
 """Ends the name of the buffer that holds the bases of a layer from step to step."""
+NUMBER = re.compile("0|[1-9][0-9]{0,17}")
+"""A whole number as it is printed. Longer ones are of no map, and Python refuses to read them."""
 PATCHES = (2, 4, 7)
 """Patches that are listed (those of the published tables); any up to the map is allowed."""
 
@@ -158,7 +161,7 @@ def patch_of(choice: str) -> int:
 
 def _numbers(texts: list[str]) -> list[int] | None:
     """Whole numbers as they are printed; None for anything else."""
-    plain = all(text.isascii() and text.isdigit() and text == str(int(text)) for text in texts)
+    plain = all(NUMBER.fullmatch(text) for text in texts)
     return [int(text) for text in texts] if texts and plain else None
 
 

@@ -2,8 +2,14 @@
 
 ``sgd`` counts weights and gradients alone. ``momentum`` adds a float32 velocity per parameter,
 ``momentum8`` one in 8 bits with a scale per block (arXiv 2110.02861). The choice concerns layers in
-FP32; an INT8 layer keeps the state of its numeric profile, which is integer already. Where no layer
-that is trained computes in FP32, ``sgd`` alone is allowed: another choice would have no effect.
+FP32. Where no layer that is trained computes in FP32, ``sgd`` alone is allowed: another choice
+would have no effect.
+
+What is *counted* (memory, time, energy) and what is *trained with* differ. ``sgd`` and ``momentum``
+train to the same bits: the momentum of the run, 0.9 unless told otherwise, has its float32 velocity
+under both, and only ``momentum`` counts it. ``momentum8`` counts and trains with 8 bits. The
+velocity of a layer in 16-bit floats, and velocity and wide weights of an INT8 layer in the profile
+``sandbox``, are trained with and never counted. ``mandheling train`` says which it was.
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ class OptimiserState(Aspect):
         return (SGD, *STATE_BITS) if any(map(_has_choice, draft.items)) else (SGD,)
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
-        """Weights and gradients alone."""
+        """Weights and gradients alone, whatever the momentum of a training run is."""
         return SGD
 
     def rewrite(self, draft: Draft, choices: Mapping[str, str], context: StepContext) -> Draft:

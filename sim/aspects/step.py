@@ -1,4 +1,4 @@
-"""Choices about the step as a whole: reuse rule, clocks, FastRPC mode, dispatch order, libraries.
+"""Choices about the step as a whole: reuse, clocks, FastRPC mode, dispatch, libraries, input.
 
 They rewrite no items. ``reuse`` acts through the state (which subgraphs are prepared),
 ``operating_point`` and ``gpu_clock`` convert cycles to time, ``rpc_qos`` picks a latency table,
@@ -8,8 +8,9 @@ the next batch gets ready.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from cost_models.device import Device, named
 from cost_models.library import library_names, load_library
@@ -30,12 +31,23 @@ DSP_POINTS = ("max", "nominal", "turbo", "turbo_l1")
 
 @dataclass(frozen=True, slots=True)
 class StepAspect:
-    """One choice about the step, for one subject."""
+    """One choice about the step, for one subject.
+
+    Attributes
+    ----------
+    name, subject
+        Of the choice in a plan.
+    default
+        What holds where a plan says nothing.
+    offered
+        Choices that a device has, the default included; what would have no effect on it is left
+        out.
+    """
 
     name: str
     subject: str
-    choices: tuple[str, ...]
     default: str
+    offered: Callable[[Device], tuple[str, ...]]
 
     @property
     def key(self) -> str:
@@ -67,21 +79,6 @@ class StepAspect:
             )
         return choice
 
-    def offered(self, device: Device) -> tuple[str, ...]:
-        """Choices that the device has; what would have no effect on it is left out."""
-        if device.dsp is None and self.key in ("reuse", "operating_point.dsp"):
-            return (self.default,)
-        if self.name == "dispatch":
-            return tuple(c for c in self.choices if device.dsp is not None or c != UNBLOCK_DSP)
-        if self.name == "library":
-            return _cpu_libraries() if device.mcu is None else (self.default,)
-        if self.name == "rpc_qos":
-            modes = tuple(device.fastrpc.modes) if device.fastrpc is not None else ()
-            return (self.default, *modes)
-        if self.name == "gpu_clock":
-            return gpu_points(device)
-        return cpu_points(device) if self.key == "operating_point.cpu" else self.choices
-
 
 def cpu_points(device: Device) -> tuple[str, ...]:
     """Operating points of the CPU: shares of its highest clock, and clocks that can be set.
@@ -110,13 +107,35 @@ def _cpu_libraries() -> tuple[str, ...]:
     return tuple(n for n in library_names() if load_library(n).unit_kind == "cpu")
 
 
+def _on_a_dsp(choices: tuple[str, ...], default: str, device: Device) -> tuple[str, ...]:
+    """What has no effect without a DSP."""
+    return (default,) if device.dsp is None else choices
+
+
+def _dispatch_rules(device: Device) -> tuple[str, ...]:
+    return tuple(r for r in DISPATCH_RULES if device.dsp is not None or r != UNBLOCK_DSP)
+
+
+def _rpc_modes(device: Device) -> tuple[str, ...]:
+    return ("default", *(device.fastrpc.modes if device.fastrpc is not None else ()))
+
+
+def _libraries(device: Device) -> tuple[str, ...]:
+    """A microcontroller's costs rest on no library."""
+    return _cpu_libraries() if device.mcu is None else ("mnn",)
+
+
+def _input_modes(device: Device) -> tuple[str, ...]:
+    return INPUT_MODES
+
+
 STEP_ASPECTS: tuple[StepAspect, ...] = (
-    StepAspect("reuse", STEP, REUSE_RULES, "none"),
-    StepAspect("operating_point", "cpu", CPU_POINTS, "max"),
-    StepAspect("operating_point", "dsp", DSP_POINTS, "max"),
-    StepAspect("gpu_clock", STEP, (), "max"),
-    StepAspect("rpc_qos", STEP, (), "default"),
-    StepAspect("dispatch", STEP, DISPATCH_RULES, "topological"),
-    StepAspect("library", STEP, (), "mnn"),
-    StepAspect("input", STEP, INPUT_MODES, "none"),
+    StepAspect("reuse", STEP, "none", partial(_on_a_dsp, REUSE_RULES, "none")),
+    StepAspect("operating_point", "cpu", "max", cpu_points),
+    StepAspect("operating_point", "dsp", "max", partial(_on_a_dsp, DSP_POINTS, "max")),
+    StepAspect("gpu_clock", STEP, "max", gpu_points),
+    StepAspect("rpc_qos", STEP, "default", _rpc_modes),
+    StepAspect("dispatch", STEP, "topological", _dispatch_rules),
+    StepAspect("library", STEP, "mnn", _libraries),
+    StepAspect("input", STEP, "none", _input_modes),
 )

@@ -1,8 +1,12 @@
 """One trained tensor in the form that its precision keeps, and how it takes a step.
 
-An FP32 layer has float weights with a velocity; an INT8 layer of NITI's kind has INT8 weights and
-nothing else; one of the sandbox has wide integers with a velocity, whose INT8 form is made anew
-after each update.
+An FP32 layer has float weights with a velocity, in 32 bits unless the plan says 8; one in 16-bit
+floats has both in its format; an INT8 layer of NITI's kind has INT8 weights and nothing else; one
+of the sandbox has wide integers with a velocity, whose INT8 form is made anew after each update.
+
+A velocity is trained with under every plan. Simulated memory and time count it for FP32 layers
+alone, and only where the plan's ``optimiser_state`` says so (:mod:`sim.aspects.optimiser`); that of
+the other forms, and wide integer weights, they never count.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from kernels.int8.update import (
 )
 from kernels.profiles import NumericProfile, TensorRole, UpdateRule, rule_of
 from kernels.quantised import QTensor, quantise_exactly, quantise_weight
+from kernels.update import STATE_BITS
 from sim.numeric.arithmetic import PLAIN, Arithmetic
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
@@ -364,13 +369,19 @@ def start_trained(
 ) -> Trained:
     """Begin to train float values of an operator kind in the form that its precision keeps.
 
-    ``state_bits`` are those of an FP32 layer's velocity, 8 or 32.
+    ``state_bits`` are those of an FP32 layer's velocity, 8 or 32; 32 where there is no choice.
 
     Raises
     ------
     ParameterError
-        A data type that nothing trains in.
+        A data type that nothing trains in, or a velocity that it cannot have.
     """
+    allowed_bits = STATE_BITS if dtype == "fp32" else (32,)
+    if state_bits not in allowed_bits:
+        raise ParameterError(
+            f"state_bits is {state_bits!r}; allowed with dtype {dtype!r}: "
+            f"{' or '.join(map(str, allowed_bits))}"
+        )
     if dtype == "fp32" and state_bits == 8:
         return BlockwiseTrained.start(values, hyper)
     if dtype == "fp32":

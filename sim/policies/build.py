@@ -21,7 +21,7 @@ from sim.policies.base import Policy, PolicyError, Situation
 from sim.policies.coschedule import coschedule
 from sim.policies.numeric import CostSplit, OneRule, VtcmSplit
 from sim.policies.placing import CutToFit
-from sim.policies.recipes import ADAPTIVE, BASELINES, POLICIES, RECIPES, Recipe
+from sim.policies.recipes import ADAPTIVE, BASELINES, POLICIES, PULP_FP16, RECIPES, Recipe
 
 Named = TypeVar("Named")
 
@@ -96,9 +96,11 @@ def available(recipe: Recipe, device: Device) -> bool:
 def require(recipe: Recipe, device: Device) -> None:
     """Raise :class:`PlanError` if the device lacks the unit that a recipe needs."""
     if not available(recipe, device):
+        usable = plan_names(device)
+        alone = f", at batch 1: -p {PULP_FP16.name} -b 1" if device.mcu is not None else ""
         raise PlanError(
             f"plan {recipe.name!r} needs a {recipe.needs or 'phone'} and {device.name} has none; "
-            f"choose one of {', '.join(plan_names(device))}"
+            f"choose one of {', '.join(usable)}{alone}"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cost_models.draws import draw_u32
 from sim.runtime.budget import MILLION, Q12, Budget
-from sim.runtime.managers import Manager, Sight
+from sim.runtime.managers import Manager, Sight, chosen
 from sim.runtime.table import UNITS, RuntimeTable, RuntimeTableError
 from sim.state import SCENARIOS, Scenario, StepState
 from sim.taskgraph import I64
@@ -61,6 +61,12 @@ class Circumstances:
     jitter_ppm: int = 0
 
     def __post_init__(self) -> None:
+        for one in self.budgets:
+            if not isinstance(one, tuple) or [*map(type, one)] != [int, Budget]:
+                raise RuntimeTableError(
+                    f"budgets has {one!r}; allowed: pairs of a frame and a Budget, like "
+                    "(0, Budget(time_ns=20_000_000))"
+                )
         frames = [frame for frame, _ in self.budgets]
         rising = all(before < after for before, after in pairwise(frames))
         if not frames or frames[0] != 0 or not rising:
@@ -129,18 +135,26 @@ class Episode:
 
 def run_episode(
     table: RuntimeTable,
-    manager: Manager,
+    manager: Manager | str,
     circumstances: Circumstances,
     frames: int,
     seed: int = 0,
 ) -> Episode:
     """Run frames under a manager.
 
+    Parameters
+    ----------
+    manager
+        One of yours, or the name of one in :data:`~sim.runtime.managers.MANAGERS`.
+
     Raises
     ------
     RuntimeTableError
-        ``frames`` is no positive integer, or no row is available in some frame.
+        ``frames`` is no positive integer, no row is available in some frame, or there is no such
+        manager.
     """
+    if not isinstance(manager, Manager):
+        (manager,) = chosen((manager,))
     if type(frames) is not int or frames < 1:
         raise RuntimeTableError(f"frames = {frames!r}; allowed: a whole number of 1 or more")
     state = StepState(seed=seed, scenario=circumstances.scenario)

@@ -226,6 +226,6 @@ def chosen(names: Sequence[str]) -> tuple[Manager, ...]:
         One is unknown.
     """
     for name in names:
-        if name not in MANAGERS:
+        if name not in tuple(MANAGERS):  # of anything, also of what has no hash
             raise RuntimeTableError(f"manager {name!r} is unknown; allowed: {', '.join(MANAGERS)}")
     return tuple(MANAGERS[name] for name in names)

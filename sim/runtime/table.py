@@ -16,7 +16,7 @@ from cost_models.device import Device, named
 from cost_models.errors import unknown_name
 from cost_models.model import POOLS
 from cost_models.parts import PowerMode
-from sim.aspects import STEP
+from sim.aspects import STEP, STEP_ASPECTS
 from sim.autodiff import inference_graph
 from sim.expected import expect
 from sim.graph import TrainingGraph
@@ -102,6 +102,12 @@ class RuntimeTable:
         accuracy = np.array([row.accuracy for row in self.rows], np.float64)
         object.__setattr__(self, "accuracy", accuracy)
 
+    def __repr__(self) -> str:
+        """How many rows of what; ``rows`` has them all."""
+        groups = ", ".join(map(str, sorted({row.active for row in self.rows})))
+        units = ", ".join(dict.fromkeys(row.unit for row in self.rows))
+        return f"RuntimeTable({len(self.rows)} rows: {groups} groups; {units})"
+
     def range(self, metric: str) -> float:
         """Dynamic range of ``time_ns``, ``energy_pj`` or ``power_mw``: largest over smallest."""
         column = getattr(self, metric)
@@ -118,7 +124,7 @@ def runtime_table(
     device: Device,
     accuracy: Mapping[int, float],
     *,
-    library: str = "tflite",
+    library: str | None = None,
     mode: str | None = None,
 ) -> RuntimeTable:
     """Simulate every row of a device.
@@ -130,7 +136,7 @@ def runtime_table(
     accuracy
         By active groups.
     library
-        Whose kernels run on the CPU.
+        Whose kernels run on the CPU; none: TFLite's, or the device's own where it has no choice.
     mode
         Power mode that the device is in, by name; none: no limit.
 
@@ -145,6 +151,7 @@ def runtime_table(
             f"{sorted(models)}; give both for the same ones"
         )
     limit = _mode(device, mode)
+    library = _usual_library(device) if library is None else library
     rows = []
     for active, model in sorted(models.items()):
         graph = inference_graph(model)
@@ -207,6 +214,12 @@ def _left_with(device: Device, unit: str) -> Device:
             clusters.append(cluster.model_copy(update={"cores": taken}))
     cpu = device.cpu.model_copy(update={"clusters": tuple(clusters)})
     return device.model_copy(update={"cpu": cpu})
+
+
+def _usual_library(device: Device) -> str:
+    """The library that inference takes: a microcontroller has its own and offers no other."""
+    (aspect,) = (one for one in STEP_ASPECTS if one.key == "library")
+    return "tflite" if "tflite" in aspect.offered(device) else aspect.default
 
 
 def _mode(device: Device, name: str | None) -> PowerMode | None:

@@ -38,7 +38,7 @@ class TraceSettings:
     frames
         Of each episode.
     shortest, longest
-        Frames that a budget holds.
+        Frames that a budget holds: ``shortest`` to before ``longest``.
     jitter_ppm
         Most that a frame takes longer by chance.
     bias_ppm

@@ -129,7 +129,10 @@ def _group(b: ModelBuilder, at: str, groups: int, classes: int) -> str:
     return b.linear(x, classes, bias=True, name=f"{at}/fc7")
 
 
-_SOURCE = "arXiv 2105.03600 (groups); torchvision/models/alexnet.py (widths), 3x3 filters"
+_SOURCE = (
+    "arXiv 2105.03600 (groups); torchvision/models/alexnet.py (widths); filters chosen here: 5x5, "
+    "then 3x3"
+)
 _BY_HAND = "worked out by hand from the widths; the paper's layers are not published"
 _GROUP_PARAMS, _GROUP_MACS = 407_002, 11_815_424
 

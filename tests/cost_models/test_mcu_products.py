@@ -117,4 +117,3 @@ def test_counts_add_up() -> None:
     constants = Constants(2.0, 0.0, 0.0, 0.0, 10.0, 0.14)
     assert constants.cycles(one, 1) == 15
     assert constants.cycles(one, 8) == pytest.approx(5 * 1.14 + 10)
-    assert constants.whole_cycles(one, 8) == 16

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cost_models.cost import KernelCall, UnsupportedKernelError
+from cost_models.cost import TIMES, KernelCall, UnsupportedKernelError
 from cost_models.device import Device, DeviceError, load_device, mcu_names
+from cost_models.mcu.description import Mcu
 from cost_models.mcu.products import McuError
 from cost_models.mcu.steps import phases_of
 from cost_models.mcu.tiling import least_l1, tiles_of
@@ -13,8 +14,10 @@ from cost_models.mcu.tuner import tune
 from cost_models.model import CostModel
 from kernels.conv import Conv2d
 from kernels.linear import Linear
+from kernels.loss import SoftmaxCrossEntropy
 from kernels.operators import Operator, Role
 from kernels.pointwise import Relu
+from kernels.update import MomentumUpdate, SgdUpdate
 
 CONV = Conv2d(1, 16, 32, 32, 16, 3, pad=1)
 SMALL = Conv2d(1, 8, 8, 8, 8, 3, pad=1)
@@ -51,6 +54,35 @@ def test_footprint_of_a_whole_convolution_is_the_published_formula() -> None:
     maps, weights, windows = 16 * 32 * 32, 16 * 16 * 9, 16 * 9 * 32 * 32
     assert tile.footprint_bytes(2, False) == 2 * (maps + weights + windows + maps)
     assert tile.footprint_bytes(2, True) == 2 * (2 * (maps + weights + maps) + windows)
+
+
+@pytest.mark.parametrize(
+    "op", [Conv2d(1, 8, 6, 6, 4, 1, pad=1), Conv2d(1, 8, 6, 6, 8, 1, groups=8), SMALL]
+)
+@pytest.mark.parametrize("role", ROLES)
+def test_scratch_holds_the_windows_that_the_step_copies(op: Conv2d, role: Role) -> None:
+    """Padded and depthwise 1x1 layers copy them too; only a plain 1x1 layer has its map instead."""
+    tile = next(iter(tiles_of(op, role, one_core_backward=False)))
+    copied = tile.phases[-2].work.windows  # the copy before the product
+    assert tile.scratch == copied > 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_plain_1x1_layer_needs_no_windows(role: Role) -> None:
+    plain = Conv2d(1, 8, 6, 6, 4, 1)
+    assert next(iter(tiles_of(plain, role, one_core_backward=False))).scratch == 0
+
+
+def test_an_update_takes_as_long_as_its_operations() -> None:
+    """Plain SGD takes five cycles a parameter; its operations are 2, those of others 6 and 18."""
+    for op, each in (
+        (SgdUpdate(1000), 5), (MomentumUpdate(1000), 15), (MomentumUpdate(1000, 8), 45),
+    ):  # fmt: skip
+        (phase,) = phases_of(op, Role.UPDATE, one_core_backward=False)
+        assert phase.work.issued == each * 1000
+    assert cycles(SgdUpdate(1000), Role.UPDATE, 4, load_device("gap9")) < cycles(
+        MomentumUpdate(1000, 8), Role.UPDATE, 4, load_device("gap9")
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -98,7 +130,10 @@ def test_a_tile_that_fits_nowhere_names_the_least_l1() -> None:
 
 
 def test_fp16_is_faster_and_shared_fpus_are_slower() -> None:
-    shared, private = load_device("vega"), changed("vega", fpus=8)
+    shared, private = (
+        load_device("vega"),
+        changed("vega", fpus=load_device("gvsoc-cluster").mcu.fpus),
+    )
     for role in ROLES:
         assert cycles(CONV, role, 2, shared) < cycles(CONV, role, 4, shared)
         assert cycles(CONV, role, 4, private) < cycles(CONV, role, 4, shared)
@@ -126,13 +161,21 @@ def test_what_has_no_kernel_is_refused() -> None:
         phases_of(grouped, Role.FORWARD, one_core_backward=True)
 
 
+def test_elements_of_another_size_have_no_kernels() -> None:
+    mcu = load_device("gap9").mcu
+    assert mcu is not None
+    with pytest.raises(McuError, match=r"item_bytes is 1; allowed: 4 \(FP32\) or 2"):
+        tune(SMALL, Role.FORWARD, 1, mcu, 8)
+
+
 @pytest.mark.parametrize("name", mcu_names())
 def test_costs_of_a_cluster(name: str) -> None:
     device = load_device(name)
     model = CostModel.of(device)
     cost = model.cost(KernelCall(CONV, Role.FORWARD, "fp16"), "cpu:8")
     assert cost.cycles == cycles(CONV, Role.FORWARD, 2, device)
-    assert set(cost.parameters) <= model.quantities().keys()
+    named = {name for path in cost.parameters for name in path.split(TIMES)}
+    assert named <= model.quantities().keys()
     for call, unit in (
         (KernelCall(CONV, Role.FORWARD, "int8"), "cpu:8"),
         (KernelCall(CONV.with_batch(2), Role.FORWARD, "fp16"), "cpu:8"),
@@ -141,6 +184,43 @@ def test_costs_of_a_cluster(name: str) -> None:
     ):
         with pytest.raises(UnsupportedKernelError):
             model.cost(call, unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "role", "behind"),
+    [
+        ("gap9", CONV, Role.FORWARD, {"instructions_per_cycle", "fpus"}),
+        ("gvsoc-cluster", CONV, Role.FORWARD, {"instructions_per_cycle"}),
+        ("gap9", SoftmaxCrossEntropy(1, 100), Role.INPUT_GRAD, {"exponential_cycles"}),
+        ("gap9", Relu((1, 2, 3, 3)), Role.FORWARD, {"dma_setup_cycles"}),
+        ("gap9", Conv2d(1, 1, 16, 16, 1, 5, pad=2), Role.FORWARD, {"window_cycles"}),
+        ("gap9", SgdUpdate(10_000), Role.UPDATE, {"dma_bytes_per_cycle"}),
+    ],
+)
+def test_a_time_names_what_it_rests_on(
+    name: str, op: Operator, role: Role, behind: set[str]
+) -> None:
+    """A constant that is named moves the time about in proportion."""
+    device = load_device(name)
+    assert device.mcu is not None
+    cost = CostModel.of(device).cost(KernelCall(op, role, "fp32"), "cpu:8")
+    named = {path.rpartition(".")[2] for path in cost.parameters[1].split(TIMES)}
+    assert behind <= named <= behind | {"instructions_per_cycle"}
+    for field in behind - {"fpus"}:
+        known = getattr(device.mcu, field)
+        more = known.model_copy(update={"value": known.value * 1.2})
+        ratio = cycles(op, role, 4, changed(name, **{field: more})) / cost.cycles
+        ratio = 1 / ratio if known.is_rate else ratio
+        assert 1.05 < ratio < 1.21
+
+
+@pytest.mark.parametrize("name", ["gap9", "vega"])
+def test_half_an_fpu_is_refused(name: str) -> None:
+    mcu = load_device(name).mcu
+    assert mcu is not None
+    assert mcu.fpus.kind == "assumed"
+    with pytest.raises(ValueError, match="whole number of FPUs"):
+        Mcu.model_validate(mcu.model_dump() | {"fpus": mcu.fpus.model_dump() | {"value": 4.5}})
 
 
 def test_clusters_are_devices_by_name() -> None:

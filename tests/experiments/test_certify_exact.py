@@ -9,6 +9,8 @@ import pytest
 from experiments.certify import exact
 from experiments.certify.choices import ChoiceGraph, Variant, training_instance
 from experiments.certify.exact import certify_graph
+from experiments.certify.integral import _solve
+from experiments.certify.relaxation import CertificateError
 from sim.taskgraph import Unit
 
 
@@ -101,3 +103,15 @@ def test_a_task_without_a_variant_is_refused() -> None:
         ChoiceGraph((Unit("cpu", 1),), ((), (0,)), ((Variant(0, 5),), ()), 0, 10, (0, 1))
     with pytest.raises(ValueError, match="priority: 1 entries for 2 tasks"):
         ChoiceGraph((Unit("cpu", 1),), ((), ()), ((Variant(0, 5),), (Variant(0, 5),)), 0, 10, (0,))
+
+
+def test_a_model_that_the_solver_refuses_is_no_answer() -> None:
+    """Times beyond its integers: neither "nothing better" nor a bound of 0."""
+    cp_model = pytest.importorskip("ortools.sat.python.cp_model")
+    beyond = exact._Model(training_instance(2, 1, memory=True), 2**62 + 2)
+    with pytest.raises(CertificateError, match=r"OR-tools refuses the model: .*domain"):
+        beyond.solve(1.0, 0, exact.WAYS[0])
+    model = cp_model.CpModel()
+    model.minimize(model.new_int_var(0, 2**62, "time"))
+    with pytest.raises(CertificateError, match="OR-tools refuses the model"):
+        _solve(cp_model, model, 1.0, 1000, 0)

@@ -22,7 +22,7 @@ from experiments.reproduce.drawn import draw, panels
 from experiments.reproduce.kept import EVERY, ROOT, read_kept
 from experiments.reproduce.page import page
 from experiments.reproduce.registry import FOLDER, FRAME, run, studies
-from experiments.reproduce.shown import error_shown
+from experiments.reproduce.shown import cells, error_shown, errors_shown
 from experiments.reproduce.study import Check, Row, Study, StudyError, summary, worst
 from experiments.results import ResultError
 
@@ -44,15 +44,45 @@ def test_errors_are_signed_shares_or_differences() -> None:
 
 def test_fitted_rows_count_in_no_error_of_predictions() -> None:
     assert [row.label for row in STUDY.predicted()] == ["a", "c", "d"]
-    found = STUDY.document()["predicted"]
-    assert found["median"] == pytest.approx(0.15)
-    assert found["worst"] == pytest.approx(0.2)
-    assert found["worst_row"] == "Table 1: c"
+    document = STUDY.document()
+    assert (document["predicted"], document["worst"]["label"]) == (3, "c")
+    first, second = document["errors"]
+    assert (first["group"], first["kind"], first["rows"]) == ("Table 1", "predicted", 2)
+    assert (first["median"], first["worst"]) == pytest.approx((0.15, 0.2))
+    assert (first["worst_row"], first["unit"]) == ("c", None)
+    assert (second["rows"], second["median"], second["unit"]) == (1, 0.5, "%")
+
+
+def test_groups_are_not_pooled_and_values_left_out_of_a_fit_are_apart() -> None:
+    """A hundred counts that are right say nothing of two times that are off."""
+    counts = tuple(Row(f"n{k}", 10.0, 10.0, False, "s", "MAC", "counts") for k in range(100))
+    times = (Row("fast", 10.0, 15.0, False, "s", "ms", "times"),)
+    again = tuple(
+        Row(f"slow{k}", 10.0, 11.0, k == 0, "s", "ms", "times", left_out=k > 0) for k in range(3)
+    )
+    study = Study("toy", "A toy", (*counts, *times, *again))
+    found = [(e["group"], e["kind"], e["rows"], e["median"]) for e in study.errors()]
+    assert found == [
+        ("counts", "predicted", 100, 0.0),
+        ("times", "predicted", 1, 0.5),
+        ("times", "left out", 2, pytest.approx(0.1)),
+    ]
+    assert len(study.predicted()) == 101
+    assert errors_shown(study) == (
+        "counts: 100 rows predicted, median error 0.0 %, worst 0.0 % (n0).",
+        "times: 1 row predicted, error 50.0 % (fast).",
+        "times: 2 rows left out, median error 10.0 %, worst 10.0 % (slow1).",
+        "Fitted rows, which are not in these errors: 1.",
+    )
+    assert cells(again[1])[-1] == "left out"
+    with pytest.raises(StudyError, match="is fitted and left_out"):
+        Row("r", 1.0, 1.0, True, "s", left_out=True)
 
 
 def test_differences_are_the_worst_only_among_themselves() -> None:
     assert worst(ROWS[3:]) == ROWS[3]
-    assert summary(ROWS[3:])["median"] is None
+    assert worst(ROWS) == ROWS[1]
+    assert summary(ROWS[3:])["median"] == 0.5
     assert worst(()) is None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from training_cases import BATCHES, LIBRARY, ROOT, SMALL, STEPS, Whole, after, command, outcome
 
+from experiments.render_train import summary
 from experiments.training import checkpoint
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.compare import accuracy_difference, reached, read_training_result
@@ -61,6 +62,11 @@ def test_a_run_learns_and_says_what_it_did(whole: Whole) -> None:
     assert right[:360].sum() == result["test"]["correct"] == 360 * result["test"]["accuracy"]
     assert result["identity"]["rate"] == config.rate
     assert result["manifest"]["seed"] == config.seed
+    assert [note.partition(" of ")[0].rpartition(" ")[2] for note in result["notes"]] == (
+        ["velocity"] if config.plan == "mnn-fp32" else ["velocity", "weights"]
+    )
+    shown = summary(result, str(out), drawn=False)
+    assert all(f"note: {note}" in shown for note in result["notes"])
 
 
 def test_the_epoch_is_chosen_by_validation_and_tested_with_its_parameters(whole: Whole) -> None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from kernels.arrays import Floats
 from kernels.conv import Conv2d
 from kernels.fp16 import oracle
-from kernels.fp16.conv import is_pointwise
 from kernels.fp16.formats import BF16, FP16, HalfFormat, decode, encode, round_to
 from kernels.fp16.products import KERNELS, HalfRule, order_of
 
@@ -130,4 +129,4 @@ def error_row(e: Floats, op: Conv2d, group: int, i: int, j: int) -> list[float]:
 
 def transposed(op: Conv2d) -> bool:
     """Whether forward and input gradient find the windows row by row."""
-    return not (is_pointwise(op) or op.depthwise)
+    return not (op.pointwise or op.depthwise)

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from kernels.arrays import ArrayError
 from kernels.fp32.blockwise import (
     BLOCK,
-    blocks_of,
     blockwise_update,
     codebook,
     dequantise_blocks,
     quantise_blocks,
-    state_bytes,
 )
 from kernels.fp32.update import sgd_update
 from kernels.operators import OperatorError, Role
@@ -139,10 +137,10 @@ def test_it_follows_the_exact_optimiser_on_a_quadratic() -> None:
 
 
 def test_bytes() -> None:
-    assert [state_bytes(n) for n in (1, 2048, 2049)] == [5, 2052, 2057]
-    assert blocks_of(1) == 1
+    assert [MomentumUpdate(n, 8).state_bytes for n in (1, 2048, 2049)] == [5, 2052, 2057]
     for params in (1, 5000):
-        assert MomentumUpdate(params, 8).state_bytes == state_bytes(params)
+        codes, scales = quantise_blocks(np.zeros(params, np.float32))
+        assert MomentumUpdate(params, 8).state_bytes == codes.nbytes + scales.nbytes
         assert MomentumUpdate(params, 32).state_bytes == 4 * params
 
 
@@ -178,6 +176,23 @@ def test_refusals(change: dict[str, object], message: str) -> None:
     }
     with pytest.raises(ArrayError, match=message):
         blockwise_update(**(arguments | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_velocity_that_is_not_finite_reads_back_as_none(odd: float) -> None:
+    """As in FP32 it stays; the other blocks know nothing of it."""
+    w, g = np.zeros(BLOCK + 1, np.float32), np.ones(BLOCK + 1, np.float32)
+    codes, scales = quantise_blocks(w)
+    g[5] = odd
+    blockwise_update(w, g, codes, scales, rate=0.1, momentum=0.9)
+    assert np.flatnonzero(~np.isfinite(w)).tolist() == [5]
+    velocity = dequantise_blocks(codes, scales)
+    assert np.isnan(velocity[:BLOCK]).all()
+    assert velocity[BLOCK] == 1.0
+    g[5] = 1.0
+    blockwise_update(w, g, codes, scales, rate=0.1, momentum=0.9)
+    assert not np.isfinite(w[:BLOCK]).any()
+    assert np.isfinite(w[BLOCK])
 
 
 def test_what_is_not_finite_has_no_scale() -> None:

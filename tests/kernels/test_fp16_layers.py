@@ -23,7 +23,7 @@ from fp16_cases import (
     window_row,
 )
 
-from kernels.arrays import Floats
+from kernels.arrays import ArrayError, Floats
 from kernels.conv import Conv2d
 from kernels.fp16 import oracle
 from kernels.fp16.conv import (
@@ -31,7 +31,6 @@ from kernels.fp16.conv import (
     conv_forward,
     conv_input_grad,
     conv_weight_grad,
-    is_pointwise,
 )
 from kernels.fp16.elementwise import (
     add,
@@ -101,7 +100,7 @@ def weight_grad_case(rng: np.random.Generator) -> None:
         for sample in range(op.n):
             rows = np.array([window_row(x[sample], op, g, i, j) for i, j in places], np.float32)
             errors = e[sample, ..., g * outs : (g + 1) * outs].reshape(-1, outs).T
-            sums = expected_product(errors, rows, rule, is_pointwise(op))
+            sums = expected_product(errors, rows, rule, op.pointwise)
             pairs = zip(total or [], sums, strict=bool(total))
             total = [oracle.total(a, b, rule.form) for a, b in pairs] if total else sums
         shaped = np.array(total).reshape(outs, ins, op.k_h, op.k_w).transpose(0, 2, 3, 1)
@@ -263,7 +262,7 @@ def test_layers_equal_the_oracle_on_many_cases(
 def test_drawn_convolutions_cover_depthwise_and_pointwise() -> None:
     drawn = [draw_conv(np.random.default_rng(seed)) for seed in range(QUICK // 2)]
     assert sum(op.depthwise for op in drawn) > 3
-    assert sum(is_pointwise(op) for op in drawn) > 3
+    assert sum(op.pointwise for op in drawn) > 3
     assert sum(op.stride > 1 for op in drawn) > 3
 
 
@@ -271,6 +270,25 @@ def test_a_lost_step_leaves_the_weight() -> None:
     w, g = np.array([1.0], np.float32), np.array([1e-1], np.float32)
     sgd_update(w, g, np.zeros_like(w), FP16, rate=2.0**-10)
     assert w[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight": np.zeros((3, 4), np.float32).T}, "weight is not C-contiguous"),
+        ({"grad": np.zeros((3, 2), np.float32)}, r"grad has shape \(3, 2\); allowed: \(4, 3\)"),
+        ({"velocity": np.zeros(12, np.float32)}, r"velocity has shape \(12,\)"),
+        ({"grad": np.zeros((4, 3))}, "grad is float64"),
+    ],
+)
+def test_an_update_refuses_what_it_would_not_change_whole(
+    change: dict[str, object], message: str
+) -> None:
+    names = ("weight", "grad", "velocity")
+    arguments: dict[str, object] = {name: np.zeros((4, 3), np.float32) for name in names}
+    arguments |= {"form": FP16, "rate": 0.1, "momentum": 0.9}
+    with pytest.raises(ArrayError, match=message):
+        sgd_update(**(arguments | change))  # type: ignore[arg-type]
 
 
 def test_samples_of_a_batch_are_added_one_by_one() -> None:

@@ -90,6 +90,9 @@ def test_energies_and_spectra_at_the_edge() -> None:
     for wrong in (0.0, 1.1, float("nan")):
         with pytest.raises(ArrayError, match="energy is"):
             rank_for(np.ones(2), wrong)
+    for odd in (np.nan, np.inf):
+        with pytest.raises(ArrayError, match="values hold one that is not finite"):
+            rank_for(np.array([1.0, odd]), 0.9)
     with pytest.raises(ArrayError, match="x has shape"):
         save(np.zeros((1, 2, 3, 4), np.float32), TuckerSave(*WHOLE, (1, 1, 1, 1)))
 

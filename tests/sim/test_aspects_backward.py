@@ -265,6 +265,14 @@ def test_a_small_map_has_no_filter() -> None:
     assert plan.aspect("backward") == {"conv1": "filter:2"}
 
 
+@pytest.mark.parametrize("kind", ["filter", "svd", "hosvd:2:2:2", "asi:2:2:2"])
+def test_a_number_too_long_to_be_read_is_not_allowed(kind: str) -> None:
+    """Python refuses to make an integer of more than 4300 digits."""
+    choice = f"{kind}:{'9' * 5000}"
+    with pytest.raises(PlanError, match=rf"backward.conv2 = '{choice}' is not allowed; choose"):
+        validate(LENET, plan_for(LENET, conv2=choice), PHONE)
+
+
 def test_filtered_products_are_what_the_spec_says() -> None:
     plan = plan_for(RESIDUAL, conv2="filter:4")
     draft = after_backward(RESIDUAL, plan)

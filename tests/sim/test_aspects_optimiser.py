@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.fp32.blockwise import state_bytes
 from kernels.operators import Role
+from kernels.update import MomentumUpdate
 from sim import Plan, PlanError, build_plan, expect, load_device, load_model, training_graph
 from sim.encoding import Space
 from sim.engines import run as run_engine
@@ -33,7 +33,7 @@ def test_memory_of_each_state() -> None:
     }
     sizes = [layer.op.params for layer in MODEL.layers if layer.op.params]
     assert found["momentum"] - found["sgd"] == 4 * MODEL.params
-    assert found["momentum8"] - found["sgd"] == sum(map(state_bytes, sizes))
+    assert found["momentum8"] - found["sgd"] == sum(MomentumUpdate(n, 8).state_bytes for n in sizes)
 
 
 def test_states_take_time() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cost_models.device import Device, load_device
-from sim.autodiff import training_graph
+from sim.autodiff import before_last, inference_graph, training_graph
 from sim.graph import TrainingGraph
 from sim.lowering import THROTTLE_HYSTERESIS_MC, draft_before, lower_step, lowering
 from sim.plan import Plan, PlanError
@@ -88,6 +88,19 @@ def test_plan_for_another_graph_is_refused() -> None:
     plan = build_plan("mnn-fp32", other, PHONE)
     with pytest.raises(PlanError, match=r"plan 'mnn-fp32' is for graph .*make it again"):
         lowering(LENET, plan, PHONE)
+
+
+def test_a_plan_for_another_graph_is_refused_in_words() -> None:
+    plan = build_plan("mnn-fp32", LENET, PHONE)
+    model = load_model("lenet", batch=16, image=32, classes=12)
+    other = training_graph(model, before_last(model, 1))
+    message = (
+        r"which is lenet, batch 16, images of 1 x 32 x 32, 12 outputs, 3 of 4 layers trained; "
+        r"make it again for this .*, by `plan show` or from sim\.load_model\(name, batch, image"
+    )
+    with pytest.raises(PlanError, match=message):
+        lowering(other, plan, PHONE)
+    assert inference_graph(model).described().endswith(" 12 outputs, 0 of 4 layers trained")
 
 
 @pytest.mark.parametrize(

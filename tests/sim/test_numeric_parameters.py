@@ -12,7 +12,7 @@ from sim.autodiff import training_graph
 from sim.lowering import draft_before
 from sim.model import INPUT, ModelBuilder
 from sim.numeric import Hyper, ParameterError, Parameters
-from sim.numeric.trained import Rate
+from sim.numeric.trained import Rate, start_trained
 from sim.numeric.values import Accumulator
 from sim.policies.build import build_plan
 
@@ -131,3 +131,13 @@ def test_niti_takes_the_gradient_of_a_bias_by_its_bits() -> None:
 def test_impossible_hyper_parameters_are_refused(field: str, value: float) -> None:
     with pytest.raises(ParameterError, match=rf"{field} is {value}; allowed: 0 or more, below"):
         Hyper(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "allowed"),
+    [("fp32", 4, "8 or 32"), ("fp16", 8, "32"), ("int8", 8, "32")],
+)
+def test_a_velocity_of_other_bits_is_refused(dtype: str, bits: int, allowed: str) -> None:
+    values = np.zeros((2, 3), np.float32)
+    with pytest.raises(ParameterError, match=rf"state_bits is {bits}; .* '{dtype}': {allowed}$"):
+        start_trained(values, dtype, "linear", PROFILES["sandbox"], Hyper(), bits)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sim.plan
+from sim.files import FileError
 from sim.plan import SCHEMA_VERSION, Key, Plan, PlanError
 
 PLAN = Plan.make("mine", "abc", {("rescale", "conv1"): "fixed:3", ("placement", "conv1"): "dsp:4"})
@@ -28,6 +29,14 @@ def test_json_round_trip(name: str, graph_hash: str, chosen: dict[Key, str]) -> 
     again = Plan.from_json(text)
     assert again == plan
     assert again.to_json().encode() == text.encode()
+
+
+def test_a_file_holds_what_was_written(tmp_path: Path) -> None:
+    PLAN.write(tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_text("utf-8") == PLAN.to_json()
+    assert Plan.read(tmp_path / "plan.json") == PLAN
+    with pytest.raises(FileError, match="give the name of a file"):
+        PLAN.write(tmp_path)
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, database=None)

@@ -43,6 +43,15 @@ def test_units_decide_what_a_device_can_run() -> None:
     assert set(plan_names(load_device("gap9"))) == clusters
 
 
+@pytest.mark.parametrize(("name", "unit"), [("mandheling", "dsp"), ("mnn-fp32", "phone")])
+def test_on_a_microcontroller_a_phone_s_plan_is_refused_with_what_works(
+    name: str, unit: str
+) -> None:
+    message = rf"plan '{name}' needs a {unit} and gap9 has none; .*, at batch 1: -p pulp-fp16 -b 1$"
+    with pytest.raises(PlanError, match=message):
+        build_plan(name, GRAPH, load_device("gap9"))
+
+
 @pytest.mark.parametrize(
     ("name", "unit"), [("mandheling", "dsp"), ("mnn-fp32-gpu", "gpu"), ("heft", "dsp")]
 )

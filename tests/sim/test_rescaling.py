@@ -141,7 +141,18 @@ def test_what_is_wrong_with_parameters_is_said() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["fixed:0", "fixed:-1", "fixed:1.5", "fixed:N", "fixed:", "delayed:²", "fixed:99999999999"],
+    [
+        *(
+            "fixed:0",
+            "fixed:-1",
+            "fixed:1.5",
+            "fixed:N",
+            "fixed:",
+            "delayed:²",
+            "fixed:99999999999",
+        ),
+        "fixed:" + "9" * 5000,
+    ],
 )
 def test_parameters_that_are_no_counts(text: str) -> None:
     with pytest.raises(ValueError, match=r"parameters are whole numbers of 1 or more"):

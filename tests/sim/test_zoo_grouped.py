@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kernels.conv import Conv2d
 from kernels.operators import Role
 from sim import build_plan, load_device, load_model, training_graph
 from sim.autodiff import inference_graph
@@ -131,3 +132,11 @@ def test_inference_graphs_hold_the_forward_pass_alone() -> None:
     forward = [n for n in training.nodes if n.role is Role.FORWARD and n.layer != "loss"]
     assert list(graph.nodes) == forward
     assert "label" not in graph.tensors
+
+
+def test_the_source_names_the_filters_that_are_chosen_here() -> None:
+    model = grouped_alexnet(batch=1)
+    sizes = [layer.op.k_h for layer in model.layers if isinstance(layer.op, Conv2d)]
+    assert set(sizes[::5]) == {5}
+    assert {k for place, k in enumerate(sizes) if place % 5} == {3}
+    assert "chosen here: 5x5, then 3x3" in model.source

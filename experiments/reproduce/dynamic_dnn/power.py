@@ -32,7 +32,7 @@ def power_rows() -> tuple[Row, ...]:
                 unit="W",
                 group="board power, 4 x Cortex-A15",
                 absolute=True,
-                note="" if is_fit else "predicted by the fit to all other points",
+                left_out=not is_fit,
             )
             rows.append(row)
     return tuple(rows)

@@ -16,9 +16,11 @@ from experiments.combinations.analysis import (
     gains_at_the_best,
     gains_everywhere,
     noise_points,
+    validated,
 )
-from experiments.combinations.combination import Combination, candidates, named
+from experiments.combinations.combination import REMOVABLE, Combination, candidates, named
 from experiments.combinations.drawn import draw
+from experiments.combinations.projection import projected_s, total_s
 from experiments.combinations.schedules import graph_of, searched
 from experiments.combinations.settings import MIB, StudySettings
 from experiments.combinations.shown import (
@@ -29,7 +31,14 @@ from experiments.combinations.shown import (
     renew,
     report,
 )
-from experiments.combinations.study import RESULT, Study, costs, fits, memory_of, neighbours
+from experiments.combinations.study import (
+    RESULT,
+    CombinationStudy,
+    costs,
+    fits,
+    memory_of,
+    neighbours,
+)
 from experiments.combinations.training import Training
 from experiments.dynamic.loops import Data
 from experiments.results import read_result
@@ -75,9 +84,11 @@ def content(folder: Path) -> Content:
     return read_result(folder / "figures.json")
 
 
-def study(folder: Path, settings: StudySettings = SMALL, said: list[str] | None = None) -> Study:
+def study(
+    folder: Path, settings: StudySettings = SMALL, said: list[str] | None = None
+) -> CombinationStudy:
     say = (lambda text: None) if said is None else said.append
-    return Study(settings, folder, folder / "figures.json", threads=1, say=say)
+    return CombinationStudy(settings, folder, folder / "figures.json", threads=1, say=say)
 
 
 def plan_of(folder: Path, stage: Combination) -> Plan:
@@ -176,6 +187,20 @@ def test_a_finished_study_is_not_repeated(folder: Path, content: Content) -> Non
         study(folder, replace(SMALL, energy_j=0.7))
 
 
+def test_a_training_that_diverges_later_ranks_as_before_at_the_rungs_below(
+    content: Content,
+) -> None:
+    """What goes on follows from settings and images, not from how far a stopped study had come."""
+    low, high = SMALL.rung_pj
+    leader = f"{content['best']}-seed0"
+    kept = content["trainings"][leader]
+    assert kept["tested"][str(high)]["steps"] == kept["steps"] > kept["tested"][str(low)]["steps"]
+    lost = {**content, "trainings": {**content["trainings"], leader: {**kept, "diverged": True}}}
+    one = named(content["best"])
+    assert validated(lost, one, low, 0) == validated(content, one, low, 0) > 0
+    assert validated(lost, one, high, 0) == -1
+
+
 def data() -> Data:
     return Data.load(SMALL.training(None, 0, 1), (32, 32, 3))
 
@@ -194,7 +219,8 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(folder: Path, tmp_path
 
     def eager(where: str) -> Training:
         made = training(tmp_path / where, folder, one, images)
-        made.rule = replace(made.rule, resolution=2, patience=1, alpha=0.0, beta=0.0)
+        rule = made.levels.rule
+        made.levels.rule = replace(rule, resolution=2, patience=1, alpha=0.0, beta=0.0)
         return made
 
     straight = eager("a")
@@ -211,10 +237,10 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(folder: Path, tmp_path
         done.energy_pj,
         done.switched,
     )
-    shas = [made.session.executor.parameters.sha256() for made in (straight, last)]
+    shas = [made.levels.session.executor.parameters.sha256() for made in (straight, last)]
     assert shas[0] == shas[1]
     assert len(done.switched) == 1
-    weights = straight.session.executor.parameters.trained.values()
+    weights = straight.levels.session.executor.parameters.trained.values()
     assert {each.floats().dtype.name for each in weights} == {"float32"}
 
 
@@ -236,19 +262,30 @@ def test_a_missing_plan_is_not_searched_anew_behind_the_figures(
         study(tmp_path).run()
 
 
-def made_up(accuracies: dict[tuple[str, int], tuple[float, ...]], best: str) -> Content:
-    """A result with these test accuracies by (combination, rung) and seed."""
+def made_up(
+    accuracies: dict[tuple[str, int], tuple[float, ...]],
+    best: str,
+    validations: dict[tuple[str, int], float] | None = None,
+    lost: tuple[str, ...] = (),
+) -> Content:
+    """A result with these test accuracies by (combination, rung) and seed.
+
+    Validation accuracies are those of the test where no other one is given. The trainings in
+    ``lost`` diverged on the way to the last rung.
+    """
     trainings: Content = {}
     for (name, rung), found in accuracies.items():
         for seed, accuracy in enumerate(found):
+            title, steps = f"{name}-seed{seed}", rung // 10**11
             kept = trainings.setdefault(
-                f"{name}-seed{seed}", {"tested": {}, "diverged": False, "switched": []}
+                title, {"tested": {}, "diverged": title in lost, "switched": []}
             )
+            kept["steps"] = steps
             kept["tested"][str(rung)] = {
                 "accuracy": accuracy,
-                "validation": accuracy,
+                "validation": (validations or {}).get((name, rung), accuracy),
                 "energy_pj": rung,
-                "steps": 5,
+                "steps": steps,
             }
     return {"trainings": trainings, "best": best, "schedules": {}, "identity": SMALL.as_json()}
 
@@ -269,6 +306,41 @@ def test_the_front_is_what_no_cheaper_training_reaches() -> None:
     )
     found = [(one.combination.name, one.rung_pj) for one in front(all_tested(content))]
     assert found == [(ROUGH, JOULE), (EXACT, 2 * JOULE)]
+
+
+def test_the_front_is_chosen_by_validation_images_and_shows_test_images() -> None:
+    content = made_up(
+        {(EXACT, JOULE): (0.30,), (ROUGH, JOULE): (0.35,)},
+        EXACT,
+        {(EXACT, JOULE): 0.40, (ROUGH, JOULE): 0.39},
+    )
+    (one,) = front(all_tested(content))
+    assert (one.combination.name, one.validation, one.accuracy) == (EXACT, 0.40, 0.30)
+    assert f"| 1 J | {EXACT} | 10 | 40.00 | 30.00 | 1 |" in report(content)
+
+
+def test_a_training_that_diverged_is_marked_from_there_on_and_not_on_the_front() -> None:
+    content = made_up(
+        {
+            (EXACT, JOULE): (0.3, 0.3),
+            (EXACT, 2 * JOULE): (0.4, 0.4),
+            (ROUGH, JOULE): (0.5, 0.5),
+            (ROUGH, 2 * JOULE): (0.6, 0.1),
+        },
+        ROUGH,
+        lost=(f"{ROUGH}-seed1",),
+    )
+    tested = {(one.combination.name, one.rung_pj): one for one in all_tested(content)}
+    assert {key for key, one in tested.items() if one.diverged} == {(ROUGH, 2 * JOULE)}
+    found = [(one.combination.name, one.rung_pj) for one in front(tuple(tested.values()))]
+    assert found == [(ROUGH, JOULE)]  # of 30 % and 40 % beside it none is better
+    assert [gain.diverged for gain in gains_at_the_best(content)] == [0, 1]
+    assert [gain.diverged for gain in gains_everywhere(content)] == [0, 0]  # of first seeds
+    text = report(content)
+    assert f"no further trained: {ROUGH}-seed1. From then on" in text
+    assert "open (1 diverged)" in text
+    pytest.importorskip("matplotlib")
+    assert b">diverged<" in draw(content)
 
 
 def test_a_technique_earns_its_place_only_beyond_the_noise() -> None:
@@ -316,6 +388,41 @@ def test_the_picture_is_the_same_bytes_for_the_same_figures(content: Content) ->
     first = draw(content)
     assert first == draw(content)
     assert b"simulated energy of the training" in first
+
+
+def test_the_projection_counts_the_images_that_there_are(folder: Path) -> None:
+    """40 images are 5 batches, at two rungs; a set of as many again adds as many batches."""
+    made = study(folder)
+    classifying = {stage: (0.0, 1.0) for one in SMALL.combinations for stage in one.stages}
+    few, more = (total_s(made, classifying, images) for images in (40, 80))
+    count = len(made.content["candidates"])
+    beside = SMALL.seeds * (1 + len(REMOVABLE))
+    tests = count + -(-count // SMALL.keep) + 2 * beside
+    assert more - few == pytest.approx(5 * tests)
+    training_alone = dict.fromkeys(classifying, (1.0, 0.0))
+    assert total_s(made, training_alone, 40) == total_s(made, training_alone, 80) > 0
+    assert projected_s(made) > 0
+
+
+def test_budgets_that_no_integer_holds_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--energy-j", "inf", "--result", str(tmp_path / "none.json")])
+    assert "error: energy_j: inf; allowed: a number above" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--widths", "9" * 5000, "--result", str(tmp_path / "none.json")])
+    assert "give whole numbers with commas between" in capsys.readouterr().err
+
+
+def test_a_data_set_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--result", str(tmp_path / "none.json"), "--runs", str(tmp_path)]
+    narrow = ["--widths", "1", "--patches", "1", "--precisions", "int8", "--batch", "8"]
+    with pytest.raises(SystemExit):
+        main(["--cifar10", str(tmp_path / "none"), *narrow, *given])
+    assert "error: " in capsys.readouterr().err
 
 
 def test_the_command_prints_what_is_kept(

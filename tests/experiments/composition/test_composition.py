@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cost_models.device import Device
-from experiments.composition import Technique, Tried, judged, pairs, runs, uncovered
+from experiments.composition import Technique, Tried, judged, pairs, runs, techniques, uncovered
 from experiments.composition.__main__ import main
 from experiments.composition.pairs import APART, FAILED, ONE, REFUSED, RUNS, every_pair
-from experiments.composition.table import PAGE, kept_in, pairs_in, renewed, shown
+from experiments.composition.table import (
+    PAGE,
+    kept_in,
+    looked_up,
+    message_of,
+    pairs_in,
+    reasons_in,
+    renewed,
+    shown,
+)
 from experiments.composition.techniques import (
     ARITHMETIC,
+    CATALOGUE,
     INT8_PROFILE,
     KERNELS,
     TASKS,
-    TECHNIQUES,
     Decision,
 )
 from kernels.profiles import PROFILES
-from sim.aspects import StepAspect
+from sim.aspects import STEP_ASPECTS, StepAspect
 from sim.aspects.precision import Precision
 from sim.draft import Draft
 from sim.policies import recipes
@@ -47,7 +58,7 @@ def test_every_choice_of_every_aspect_belongs_to_a_technique() -> None:
     ],
 )
 def test_without_a_technique_its_choice_is_missed(technique: str, choices: list[str]) -> None:
-    assert uncovered(one for one in TECHNIQUES.values() if one.name != technique) == choices
+    assert uncovered(one for one in CATALOGUE.values() if one.name != technique) == choices
 
 
 def test_a_new_choice_of_an_aspect_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,21 +72,20 @@ def test_a_new_choice_of_an_aspect_is_missed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_new_choice_about_the_step_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = StepAspect.offered
+    def with_lifo(aspect: StepAspect) -> StepAspect:
+        return replace(aspect, offered=lambda device: (*aspect.offered(device), "lifo"))
 
-    def with_lifo(self: StepAspect, device: Device) -> tuple[str, ...]:
-        return (*before(self, device), *(["lifo"] if self.name == "dispatch" else []))
-
-    monkeypatch.setattr(StepAspect, "offered", with_lifo)
+    more = [with_lifo(one) if one.name == "dispatch" else one for one in STEP_ASPECTS]
+    monkeypatch.setattr(techniques, "STEP_ASPECTS", more)
     assert uncovered() == ["dispatch=lifo"]
 
 
 def test_profiles_rules_and_adopted_techniques_are_in_the_table() -> None:
-    assert set(PROFILES) - {INT8_PROFILE} <= set(TECHNIQUES)
-    rules = {name.partition(":")[0] for name in TECHNIQUES}
+    assert set(PROFILES) - {INT8_PROFILE} <= set(CATALOGUE)
+    rules = {name.partition(":")[0] for name in CATALOGUE}
     assert set(RULES.built_in()) - {"every"} <= rules
     known_as = {"reuse": "reuse=mru", "rescale": "adaptive:2:4"}
-    assert {known_as.get(name, name) for name in recipes.TECHNIQUES} <= set(TECHNIQUES)
+    assert {known_as.get(name, name) for name in recipes.TECHNIQUES} <= set(CATALOGUE)
 
 
 def test_the_page_holds_every_pair_and_no_fault() -> None:
@@ -85,7 +95,7 @@ def test_the_page_holds_every_pair_and_no_fault() -> None:
 
 
 def _place(name: str) -> int:
-    return [*TECHNIQUES].index(name)
+    return [*CATALOGUE].index(name)
 
 
 def test_pairs_compose_as_the_page_says() -> None:
@@ -142,7 +152,7 @@ def test_a_technique_that_is_dropped_or_does_too_much_is_a_fault(
         changes=frozenset(changes),
         keeps=frozenset(keeps),
     )
-    monkeypatch.setitem(TECHNIQUES, one.name, one)
+    monkeypatch.setitem(CATALOGUE, one.name, one)
     pair = judged("input=serial", one.name, Tried())
     assert pair.result == FAILED
     assert why in pair.why
@@ -183,3 +193,69 @@ def test_the_command_lists_and_refuses(capsys: pytest.CaptureFixture[str]) -> No
         with pytest.raises(SystemExit):
             main(arguments)
         assert said in capsys.readouterr().err
+
+
+def test_every_pair_that_is_kept_apart_has_its_reason_on_the_page() -> None:
+    kept, why = pairs_in(TEXT), reasons_in(TEXT)
+    assert why.keys() == {pair for pair, result in kept.items() if result != RUNS}
+    for pair in [("int8", "hosvd:2:2:2:2"), ("pulp-fp16", "filter:2"), ("niti_v1", "niti_v2")]:
+        assert message_of(judged(*pair, Tried()).why) == why[pair]
+
+
+@pytest.fixture
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+
+
+@pytest.mark.usefixtures("at_root")
+def test_a_pair_is_looked_up_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--of", "filter:2", "int8"]) == 0
+    assert capsys.readouterr().out == "filter:2 and int8 run together\n"
+    page = PAGE.read_text(encoding="utf-8")
+    shown_there = r"^\$ python -m experiments.composition --of (.*)\n((?:.+\n)+?)```"
+    example = re.search(shown_there, page, re.MULTILINE)
+    assert example is not None
+    assert main(["--of", *example[1].split()]) == 0
+    assert capsys.readouterr().out == example[2]
+
+
+def test_one_technique_is_looked_up_with_all_others() -> None:
+    text, kept = looked_up(["pulp-fp16"], TEXT), pairs_in(TEXT)
+    blocks = re.split(r"^pulp-fp16 and each of these ", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len({kept[pair] for pair in kept if "pulp-fp16" in pair})
+    together = blocks[0].removeprefix("run together:\n").replace(",", " ").split()
+    assert together == [
+        other
+        for pair in kept
+        if "pulp-fp16" in pair and kept[pair] == RUNS
+        for other in pair
+        if other != "pulp-fp16"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["adam"], "'adam' is not in the table; allowed: int8, "),
+        (["int8", "int8"], "give one technique, or two that differ"),
+        (["int8", "mask", "split"], "give one technique, or two that differ"),
+        (["int8", "--list"], "--of runs nothing; leave --list, --only and --write out"),
+        (["int8", "--write"], "--of runs nothing; leave --list, --only and --write out"),
+    ],
+)
+@pytest.mark.usefixtures("at_root")
+def test_what_cannot_be_looked_up(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--of", *arguments])
+    assert said in capsys.readouterr().err
+
+
+def test_away_from_the_page_it_says_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--of", "int8"])
+    assert "run this from the root of the repository" in capsys.readouterr().err
