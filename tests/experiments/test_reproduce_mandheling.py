@@ -154,7 +154,8 @@ def test_convergence_takes_epochs_as_trained_and_steps_as_expected_now() -> None
 def test_trainings_that_are_missing_or_damaged(tmp_path: Path) -> None:
     path = tmp_path / "accuracy.json"
     assert trained_rows(read_kept(path, "train")) == ()
-    path.write_text(json.dumps({"runs": {"vgg11-seed0-sandbox-adaptive": {}}}), encoding="utf-8")
+    lone = {"vgg11-seed0-sandbox-adaptive": {"test": {"accuracy": 0.5}, "epochs": []}}
+    path.write_text(json.dumps({"runs": lone}), encoding="utf-8")
     assert accuracy.RESULT.name == path.name
     assert trained_rows(read_kept(path, "train")) == ()  # no twin in FP32 to compare with
     runs = {f"vgg11-seed0-{name}": {"epochs": []} for name in ("sandbox-adaptive", "fp32")}
