@@ -17,8 +17,8 @@ from experiments.accept_common import Outcome, Size, full_size, source_digest
 from experiments.accept_engines import determinism, engines
 from experiments.accept_studies import counts, reuse, sums, vtcm
 from experiments.accept_techniques import techniques
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
+from experiments.told import one_line_errors
 
 PARTS: dict[str, Callable[[Size], Outcome]] = {
     "counts": counts,

@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import FOLDER, read_result, write_result
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.compare import accuracy_difference, reached
 from experiments.training.config import TrainConfig
 from experiments.training.loop import train

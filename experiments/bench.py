@@ -20,8 +20,8 @@ from experiments.bench_engines import COMPILED_RATIO, STATIC_RATIO, measure
 from experiments.bench_figure import Figure, table
 from experiments.bench_numeric import first_step_figures, product_figures, training_figures
 from experiments.bench_search import search_figures
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, versions, write_result
+from experiments.told import one_line_errors
 from sim import build_plan, expect, load_device, load_model, training_graph
 from sim.graph import TrainingGraph
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli_common import one_line_errors
+from experiments.told import one_line_errors
 from experiments.torch_twin import has_torch
 from kernels.conv import Conv2d
 from kernels.gemm import available_backends, gemm_s8s8s32, pack_b

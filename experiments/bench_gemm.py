@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from experiments.cli_common import one_line_errors
+from experiments.told import one_line_errors
 from kernels.gemm import available_backends, gemm_s8s8s32, lacking, pack_b
 
 SHAPE = (4096, 1024, 1024)

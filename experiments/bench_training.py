@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli_common import one_line_errors
+from experiments.told import one_line_errors
 from experiments.torch_twin import HINT, has_torch, torch_twin
 from sim import build_plan, load_device, load_model, training_graph
 from sim.numeric import TrainingSession

@@ -27,8 +27,8 @@ from cost_models.caches import (
 from cost_models.caches.kernels import UNITS, Unit
 from cost_models.cost import KernelCall
 from cost_models.device import load_device
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, write_result
+from experiments.told import one_line_errors
 from kernels.conv import Conv2d
 from kernels.operators import Operator, Role
 from sim.autodiff import training_graph

@@ -6,7 +6,6 @@ imports what it needs when it runs.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -26,7 +25,13 @@ from experiments.loading import load_built as load_built
 from experiments.loading import load_device as load_device
 from experiments.loading import load_graph as load_graph
 from experiments.results import NOTE as NOTE
-from experiments.values import is_own
+from experiments.told import STOPPED as STOPPED
+from experiments.told import UsageError as UsageError
+from experiments.told import fail as fail
+from experiments.told import one_line_errors as one_line_errors
+from experiments.told import os_failure as os_failure
+from experiments.told import say as say
+from experiments.told import told as told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,9 +40,6 @@ if TYPE_CHECKING:
     from sim.graph import TrainingGraph
     from sim.plan import Plan
 
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""Base of all errors about options, from wherever this Typer keeps its copy of Click."""
-STOPPED = "stopped; the same command goes on from the last checkpoint"
 STEP_LIMIT = 10_000
 HVX_ONLY = "HVX only: the matrix unit (HMX) of this DSP is not modelled"
 PLAIN_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
@@ -168,11 +170,6 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
-    """Print a line of progress, or where something was written, to stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def stdout_console() -> Console:
     """Return a console for tables on stdout, as wide as the terminal (80 without one)."""
     from rich.console import Console
@@ -262,67 +259,3 @@ def library_sha256(device: Device, plans: Iterable[Plan]) -> dict[str, str]:
     models = [cost_model(device, name) for name in chosen]
     digests = {lib.name: lib.sha256 for m in models for lib in (m.cpu, m.gpu, m.dsp)}
     return dict(sorted(digests.items()))
-
-
-# -- errors -----------------------------------------------------------------------------------
-
-
-def fail(message: str) -> int:
-    """Print one line to stderr; return the exit code for bad input."""
-    line = " ".join(message.split())
-    clean = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-    print(f"error: {clean}", file=sys.stderr)
-    return 2
-
-
-def os_failure(error: OSError) -> int:
-    """Tell an operating system error in one line; a broken pipe is not worth a word."""
-    if error.errno == errno.EPIPE:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # what is left goes nowhere
-        return 1
-    name = f"{error.filename}: " if error.filename else ""
-    return fail(f"{name}{error.strerror or error}; check the path and the space left")
-
-
-def told(error: Exception) -> int | None:
-    """Tell an error in one line on stderr; None, and nothing told, for a fault of ours.
-
-    Returns
-    -------
-    int or None
-        The exit code.
-    """
-    if isinstance(error, UsageError):
-        return fail(getattr(error, "format_message", error.__str__)())
-    if isinstance(error, OSError):
-        return os_failure(error)
-    if isinstance(error, MemoryError):
-        return fail(
-            f"not enough memory on this machine ({error or 'none is left'}); take a smaller "
-            "--batch, fewer or smaller images, or a smaller model"
-        )
-    return fail(str(error)) if is_own(error) else None
-
-
-@contextmanager
-def one_line_errors(stopped: str = "interrupted") -> Iterator[None]:
-    """End ``python -m experiments...`` as ``mandheling`` ends: errors in one line, exit code 2.
-
-    Around a ``main``, as a decorator.
-
-    Parameters
-    ----------
-    stopped
-        What Ctrl-C tells; its exit code is 130.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        say(stopped)
-        raise SystemExit(130) from None
-    except Exception as error:
-        code = told(error)
-        if code is None:
-            raise
-        raise SystemExit(code) from None

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli_common import one_line_errors
 from experiments.compare import Comparison, Row, Waterfall, compare
 from experiments.demo import PLANS
+from experiments.told import one_line_errors
 from sim import load_device, load_model, training_graph
 from sim.taskgraph import CATEGORIES
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.cli_common import STOPPED, one_line_errors
 from experiments.intervals import half_width
 from experiments.reproduce.gradient_filtering.counts import gradient_operations
 from experiments.results import FOLDER, read_result, versions, write_result
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.config import ConfigError, TrainConfig, check_integer
 from experiments.training.loop import train
 from kernels.conv import Conv2d

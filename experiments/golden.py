@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cost_models.device import load_device
-from experiments.cli_common import one_line_errors
+from experiments.told import one_line_errors
 from sim.autodiff import training_graph
 from sim.expected import expect
 from sim.policies.build import available, build_plan

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import read_result, write_result
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.compare import accuracy_difference
 from experiments.training.config import TrainConfig
 from experiments.training.loop import train

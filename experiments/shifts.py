@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, write_result
+from experiments.told import one_line_errors
 from sim.numeric.records import load_trace
 from sim.rescaling import parse_rule
 from sim.state import SyntheticShifts

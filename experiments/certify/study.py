@@ -17,8 +17,8 @@ from experiments.certify.bounds import energy_bound, lower_bound, quick_bound
 from experiments.certify.choices import training_instance
 from experiments.certify.exact import certify_graph
 from experiments.certify.obstacles import obstacles
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
+from experiments.told import one_line_errors
 from sim import Plan, build_plan, expect, load_device, load_model, training_graph
 from sim.encoding import Space
 

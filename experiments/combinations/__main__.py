@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli_common import STOPPED, one_line_errors
 from experiments.cli_options import pair
 from experiments.combinations.drawn import draw
 from experiments.combinations.projection import projected_s
@@ -23,6 +22,7 @@ from experiments.combinations.study import RESULT, CombinationStudy
 from experiments.datasets.dataset import DatasetError
 from experiments.results import ResultError
 from experiments.search.objectives import SearchError
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.config import ConfigError
 from sim.files import FileError, write_atomic

@@ -9,10 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.cli_common import one_line_errors
 from experiments.composition.pairs import FAILED, Tried, every_pair, judged
 from experiments.composition.table import PAGE, described, kept_table, looked_up, renewed, shown
 from experiments.composition.techniques import CATALOGUE
+from experiments.told import one_line_errors
 
 
 @one_line_errors()

@@ -18,11 +18,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from experiments.cli_common import STOPPED, check_target, one_line_errors
+from experiments.cli_common import check_target
 from experiments.cli_options import pair
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.loading import load_device
 from experiments.results import read_own_result, versions, write_result
+from experiments.told import STOPPED, one_line_errors
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, CheckpointError
 from experiments.training.config import ConfigError, differences

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cli_common import check_target, one_line_errors
+from experiments.cli_common import check_target
 from experiments.dynamic.increments import add_options, given
 from experiments.dynamic.levels import Levels
 from experiments.dynamic.loops import Data, Settings, score, train_epoch
 from experiments.loading import load_device, load_graph
 from experiments.results import versions, write_result
+from experiments.told import one_line_errors
 from experiments.training.config import ConfigError
 from experiments.training.ground import wide_enough
 from sim import build_plan, expect

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from cost_models.device import Device
-from sim.aspects import ORDER, STEP
+from sim.aspects import ORDER, STEP, STEP_ASPECTS
 from sim.aspects.step import INPUT_MODES
 from sim.dispatch import DISPATCH_RULES
 from sim.graph import TrainingGraph
@@ -29,11 +29,13 @@ def drawn_plan(graph: TrainingGraph, device: Device, seed: int) -> Plan:
     host's laws know no filtered kernels.
     """
     random = Random(seed)
-    choices: dict[Key, str] = {
+    drawn: dict[Key, str] = {
         ("reuse", STEP): random.choice(RULES),
         ("dispatch", STEP): random.choice(DISPATCH_RULES),
         ("input", STEP): random.choice(INPUT_MODES),
     }
+    offered = {(a.name, a.subject): a.offered(device) for a in STEP_ASPECTS}
+    choices = {key: choice for key, choice in drawn.items() if choice in offered[key]}
     plan = Plan.make(f"drawn-{seed}", graph.hash(), choices)
     for aspect in ORDER:
         if aspect.name not in _PICKS:

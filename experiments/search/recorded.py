@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.accuracy import with_one_rule
-from experiments.cli_common import STOPPED, one_line_errors
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.config import TrainConfig
 from experiments.training.folder import TRACE
 from experiments.training.loop import train

@@ -19,7 +19,6 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
-from experiments.cli_common import STOPPED, one_line_errors
 from experiments.results import FOLDER, read_result, write_result
 from experiments.search.damage import met_damage
 from experiments.search.recorded import (
@@ -32,6 +31,7 @@ from experiments.search.recorded import (
     trained,
 )
 from experiments.search.risk import MILLION, PlanRisk, plan_risk
+from experiments.told import STOPPED, one_line_errors
 from experiments.training.config import TrainConfig
 from experiments.values import short
 from sim import Plan, build_plan, load_device, load_model, training_graph

@@ -11,13 +11,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.cli_common import one_line_errors
 from experiments.results import FOLDER, read_result, versions, write_result
 from experiments.search.backends import started
 from experiments.search.budget import Budget
 from experiments.search.drive import search
 from experiments.search.front import front_sha256
 from experiments.search.problem import Problem
+from experiments.told import one_line_errors
 from sim.expected import expected_ns
 from sim.policies.build import build_plan, plan_names
 from sim.zoo import model_names

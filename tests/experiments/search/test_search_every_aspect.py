@@ -117,7 +117,7 @@ def test_a_new_aspect_is_searched_as_soon_as_it_is_in_the_order(
     graph: TrainingGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = (*ORDER[:3], Wide(), *ORDER[3:])
-    steps = (*STEP_ASPECTS, StepAspect("governor", STEP, ("fixed", "free"), "fixed"))
+    steps = (*STEP_ASPECTS, StepAspect("governor", STEP, "fixed", lambda device: ("fixed", "free")))
     per_step = next(k for k, aspect in enumerate(order) if aspect.uses_modes)
     frame = tuple(a.name for a in order if a.name not in ("placement", "grouping"))
     for module in [m for name, m in sys.modules.items() if name.startswith("sim.")]:
