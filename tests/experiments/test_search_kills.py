@@ -79,10 +79,10 @@ def test_a_search_killed_twice_ends_in_the_same_front(tmp_path: Path) -> None:
 def test_a_search_killed_twenty_times_ends_in_the_same_front(
     tmp_path: Path, workers: int, record_property: pytest.RecordProperty
 ) -> None:
-    landed = kill_until_done(tmp_path / "run.json", 120, kills=20, seed=workers, workers=workers)
+    landed = kill_until_done(tmp_path / "run.json", 600, kills=20, seed=workers, workers=workers)
     record_property("kills", landed)
     assert landed == 20
-    assert_front_is_whole(tmp_path / "run.json", 120)
+    assert_front_is_whole(tmp_path / "run.json", 600)
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[Path]:

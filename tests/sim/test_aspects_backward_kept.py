@@ -305,9 +305,7 @@ def test_both_engines_time_iterated_plans_alike(recipe: str, unit: str) -> None:
 
 def test_ranks_of_an_iteration_are_checked() -> None:
     for wrong in ("asi:9:20:12:12", "asi:0:20:12:12", "asi:2", "asi:2:2:2:2:2", "asi"):
-        with pytest.raises(
-            PlanError, match=rf"'{wrong}' is not allowed; .* N 1 to 8, C 1 to 20"
-        ):
+        with pytest.raises(PlanError, match=rf"'{wrong}' is not allowed; .* N 1 to 8, C 1 to 20"):
             validate(LENET, plan_for(LENET, conv2=wrong), PHONE)
     integer = ITERATED.update({("precision", "conv2"): "int8"})
     with pytest.raises(PlanError, match=r"precision.conv2 = 'int8' is not allowed; .* fp32"):
