@@ -19,38 +19,25 @@ from experiments.combinations.projection import projected_s
 from experiments.combinations.settings import StudySettings
 from experiments.combinations.shown import combinations_table, renew, report
 from experiments.combinations.study import RESULT, CombinationStudy
-from experiments.datasets.dataset import DatasetError
-from experiments.results import ResultError
-from experiments.search.objectives import SearchError
-from experiments.told import STOPPED, one_line_errors
-from experiments.training.checkpoint import CheckpointError
+from experiments.told import STOPPED, one_line_errors, say
 from experiments.training.config import ConfigError
-from sim.files import FileError, write_atomic
-
-USER_ERRORS = (ConfigError, DatasetError, CheckpointError, ResultError, SearchError, FileError)
+from sim.files import write_atomic
 
 
 @one_line_errors(STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do as the command line says."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        settings = _settings(options)
-        study = CombinationStudy(
-            settings,
-            options.runs,
-            options.result,
-            options.cifar10 if settings.dataset == "cifar10" else None,
-            options.threads,
-            lambda text: print(text, file=sys.stderr, flush=True),
-        )
-        _do(study, options)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except USER_ERRORS as error:
-        parser.exit(2, f"error: {error}\n")
+    options = _parser().parse_args(arguments)
+    settings = _settings(options)
+    study = CombinationStudy(
+        settings,
+        options.runs,
+        options.result,
+        options.cifar10 if settings.dataset == "cifar10" else None,
+        options.threads,
+        say,
+    )
+    _do(study, options)
     return 0
 
 
