@@ -57,13 +57,11 @@ class HalfFormat:
         return 2.0 ** (self.least_exponent - self.significand_bits + 1)
 
     @property
-    def rule(self) -> tuple[int, float, float, float]:
+    def rule(self) -> tuple[float, float, float]:
         """What the compiled rounding is told: see :func:`kernels.fp16.rounding.rounded`."""
-        tiny, limit = (
-            2.0**self.least_exponent,
-            self.largest + 2.0 ** (self.bias - self.significand_bits),
-        )
-        return 53 - self.significand_bits, tiny, 1.5 * 2.0**52 * self.quantum, limit
+        lost = 53 - self.significand_bits
+        limit = self.largest + 2.0 ** (self.bias - self.significand_bits)
+        return 1.5 * 2.0**lost, 2.0**self.least_exponent, limit
 
 
 FP16: Final = HalfFormat("fp16", 11, 5)

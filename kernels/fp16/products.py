@@ -9,21 +9,24 @@ added at the end (pulp-platform/pulp-trainlib, ``lib/sources/pulp_matmul_fp16.c`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from kernels.arrays import ArrayError, Floats
 from kernels.fp16.formats import FP16, HalfFormat
 from kernels.fp16.released import KERNELS, that_fits
-from kernels.fp16.rounding import BINARY16_SHIFT, fused, fused_binary16, rounded
+from kernels.fp16.rounding import fused, fused_binary16, rounded, unfused
 from kernels.jit import compiled
 from kernels.threads import over_rows, thread_count
 
 Order = Literal["product", "sequential", "lanes", "lanes_apart"]
 Doubles = NDArray[np.float64]
 _CODES: Final[dict[Order, int]] = {"product": 0, "sequential": 1, "lanes": 2, "lanes_apart": 3}
+_BINARY16, _FUSED, _UNFUSED = range(3)
+"""How the compiled loops add a product."""
 LEAST_WORK: Final = 1 << 14
 """Products that one thread takes at least."""
 
@@ -136,11 +139,12 @@ def _summed(a: Floats, b: Floats, order: Order, rule: HalfRule, threads: int | N
     groups, n, k = left.shape
     m = right.shape[2]
     out = np.empty((groups, n, m), np.float32)
+    adding = (_BINARY16 if rule.form is FP16 else _FUSED) if rule.fused else _UNFUSED
     code, shared = _CODES[order], groups * n * m * k > LEAST_WORK
 
     def rows(first: int, last: int) -> None:
         sums = np.empty((2, m), np.float64)
-        _rows(left, right, sums, out, code, rule.fused, first, last, *rule.form.rule)
+        _rows(left, right, sums, out, code, adding, first, last, *rule.form.rule)
 
     over_rows(rows, groups * n, 1, thread_count(threads, shared=shared))
     return out
@@ -148,53 +152,82 @@ def _summed(a: Floats, b: Floats, order: Order, rule: HalfRule, threads: int | N
 
 @compiled
 def _rows(
-    a: Doubles, b: Doubles, sums: Doubles, out: Floats, order: int, one_rounding: bool,
-    first: int, last: int, shift: int, tiny: float, magic: float, limit: float,
+    a: Doubles, b: Doubles, sums: Doubles, out: Floats, order: int, adding: int,
+    first: int, last: int, widen: float, tiny: float, limit: float,
 ) -> None:  # fmt: skip
-    """Rows ``first`` to ``last`` of all groups, flat; ``sums`` holds the two lanes."""
+    """Rows ``first`` to ``last`` of all groups, flat; ``sums`` holds two lanes, or two rows."""
     n, k_end, m = a.shape[1], a.shape[2], b.shape[2]
-    pairs = k_end - k_end % 2 if order >= 2 else k_end
-    for row in range(first, last):
-        g, i = row // n, row % n
-        if order == 0:
+    if order == 0:
+        for row in range(first, last):
+            g, i = row // n, row % n
             for j in range(m):
-                out[g, i, j] = rounded(a[g, i, 0] * b[g, 0, j], shift, tiny, magic, limit)
-            continue
-        sums[:, :] = 0.0
-        for k in range(pairs):
-            lane = k % 2 if order >= 2 else 0
-            _add(a[g, i, k], b[g, k], sums[lane], one_rounding, shift, tiny, magic, limit)
-        if order == 1:
+                out[g, i, j] = rounded(a[g, i, 0] * b[g, 0, j], widen, tiny, limit)
+        return
+    if order == 1:
+        for row in range(first, last, 2):
+            second = min(row + 1, last - 1)  # the last row of all may be computed twice
+            g, i, h, below = row // n, row % n, second // n, second % n
+            _add(a[g, i], b[g], a[h, below], b[h], k_end, 0, sums, adding, widen, tiny, limit)
             for j in range(m):
                 out[g, i, j] = sums[0, j]
-            continue
-        left_over = pairs < k_end
-        if left_over and order == 2:
-            _add(a[g, i, pairs], b[g, pairs], sums[0], one_rounding, shift, tiny, magic, limit)
+                out[h, below, j] = sums[1, j]
+        return
+    pairs = k_end - k_end % 2
+    for row in range(first, last):
+        g, i = row // n, row % n
+        _add(a[g, i], b[g], a[g, i], b[g], pairs, 1, sums, adding, widen, tiny, limit)
+        if pairs < k_end and order == 2:
+            x = a[g, i, pairs]
+            for j in range(m):
+                sums[0, j] = _added(x, b[g, pairs, j], sums[0, j], adding, widen, tiny, limit)
         for j in range(m):
-            total = rounded(sums[0, j] + sums[1, j], shift, tiny, magic, limit)
-            if left_over and order == 3:
+            total = rounded(sums[0, j] + sums[1, j], widen, tiny, limit)
+            if pairs < k_end and order == 3:
                 # one product of its own, to which the two lanes are added
-                one = rounded(a[g, i, pairs] * b[g, pairs, j] + 0.0, shift, tiny, magic, limit)
-                total = rounded(one + total, shift, tiny, magic, limit)
+                one = rounded(a[g, i, pairs] * b[g, pairs, j] + 0.0, widen, tiny, limit)
+                total = rounded(one + total, widen, tiny, limit)
             elif order == 3:
                 total = total + 0.0  # the scalar sum starts from +0
             out[g, i, j] = total
 
 
+@njit(inline="always")
+def _added(
+    a: float, b: float, c: float, adding: int, widen: float, tiny: float, limit: float
+) -> Any:
+    if adding == _BINARY16:
+        return fused_binary16(a, b, c, widen, tiny, limit)
+    if adding == _FUSED:
+        return fused(a, b, c, widen, tiny, limit)
+    return unfused(a, b, c, widen, tiny, limit)
+
+
+@njit(inline="always")
+def _loops(
+    a: Doubles, b: Doubles, other: Doubles, across: Doubles, k_end: int, ahead: int,
+    sums: Doubles, adding: int, widen: float, tiny: float, limit: float,
+) -> None:  # fmt: skip
+    for k in range(0, k_end, 1 + ahead):
+        x, y = a[k], other[k + ahead]
+        for j in range(b.shape[1]):
+            sums[0, j] = _added(x, b[k, j], sums[0, j], adding, widen, tiny, limit)
+            sums[1, j] = _added(y, across[k + ahead, j], sums[1, j], adding, widen, tiny, limit)
+
+
 @compiled
 def _add(
-    a: float, b: Doubles, sums: Doubles, one_rounding: bool,
-    shift: int, tiny: float, magic: float, limit: float,
+    a: Doubles, b: Doubles, other: Doubles, across: Doubles, k_end: int, ahead: int,
+    sums: Doubles, adding: int, widen: float, tiny: float, limit: float,
 ) -> None:  # fmt: skip
-    """Add a scalar times a row to a row of sums."""
-    if one_rounding and shift == BINARY16_SHIFT:
-        for j in range(b.size):
-            sums[j] = fused_binary16(a, b[j], sums[j], shift, tiny, magic, limit)
-    elif one_rounding:
-        for j in range(b.size):
-            sums[j] = fused(a, b[j], sums[j], shift, tiny, magic, limit)
+    """Two sums of scalars times rows side by side, so that one need not wait for the other.
+
+    ``sums[0]`` takes ``a[k] b[k]``, ``sums[1]`` takes ``other[k + ahead] across[k + ahead]``; with
+    ``ahead`` of 1, ``k`` goes by twos: the lanes of a row. Each way to add has loops of its own.
+    """
+    sums[:, :] = 0.0
+    if adding == _BINARY16:
+        _loops(a, b, other, across, k_end, ahead, sums, _BINARY16, widen, tiny, limit)
+    elif adding == _FUSED:
+        _loops(a, b, other, across, k_end, ahead, sums, _FUSED, widen, tiny, limit)
     else:
-        for j in range(b.size):
-            product = rounded(a * b[j], shift, tiny, magic, limit)
-            sums[j] = rounded(sums[j] + product, shift, tiny, magic, limit)
+        _loops(a, b, other, across, k_end, ahead, sums, _UNFUSED, widen, tiny, limit)

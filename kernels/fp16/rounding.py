@@ -19,6 +19,7 @@ one rounding of the exact result:
 
 from __future__ import annotations
 
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -29,32 +30,29 @@ from kernels.arrays import Floats
 from kernels.jit import compiled
 
 Doubles = NDArray[np.float64]
-_SIGN = -(1 << 63)
-BINARY16_SHIFT = 42
-"""Bits of float64 that binary16 lacks."""
+_EXPONENT = 0x7FF0000000000000
+"""Bits of a float64's exponent: of it alone they are the power of two below the value."""
 _FINITE = 1e300
 """Above every product of two finite values of either format, below infinity."""
 
 
 @njit(inline="always")
-def rounded(x: float, shift: int, tiny: float, magic: float, limit: float) -> Any:
-    """Round a float64 to a format of ``53 - shift`` bits.
+def rounded(x: float, widen: float, tiny: float, limit: float) -> Any:
+    """Round a float64 to a format.
 
-    Values from ``tiny`` (the least normal one) on lose ``shift`` bits; below, adding ``magic``
-    (1.5 x 2^52 quanta) leaves whole quanta. From ``limit`` on, the middle between the largest value
-    and what would follow it, all is infinite.
+    Adding ``widen`` (1.5 x 2^lost bits) times the power of two below ``x`` leaves whole units of
+    the format, and subtracting it gives them back; below ``tiny``, the least normal value, units
+    stay what they are there. From ``limit`` on, the middle between the largest value and what would
+    follow it, all is infinite.
     """
-    bits = np.float64(x).view(np.int64)
-    half = (np.int64(1) << (shift - 1)) - 1
-    kept = ((bits + half + ((bits >> shift) & 1)) >> shift) << shift
-    normal = np.int64(kept).view(np.float64)
-    small = np.float64((x + magic) - magic).view(np.int64) | (bits & _SIGN)
-    value = np.int64(small).view(np.float64) if abs(x) < tiny else normal
+    power = np.int64(np.float64(x).view(np.int64) & _EXPONENT).view(np.float64)
+    moved = (power if power > tiny else tiny) * widen
+    value = copysign((x + moved) - moved, x)
     return value if abs(x) < limit else x * np.inf  # NaN stays NaN
 
 
 @njit(inline="always")
-def fused(a: float, b: float, c: float, shift: int, tiny: float, magic: float, limit: float) -> Any:
+def fused(a: float, b: float, c: float, widen: float, tiny: float, limit: float) -> Any:
     """``a b + c`` with one rounding."""
     product = a * b
     total = product + c
@@ -62,31 +60,32 @@ def fused(a: float, b: float, c: float, shift: int, tiny: float, magic: float, l
     towards = 1 if (product < 0) == (c < 0) else -1
     moved = np.int64(bits + towards).view(np.float64)
     lost = (total == product) & (c != 0) & (abs(product) < _FINITE)
-    return rounded(moved if lost else total, shift, tiny, magic, limit)
+    return rounded(moved if lost else total, widen, tiny, limit)
 
 
 @njit(inline="always")
-def fused_binary16(
-    a: float, b: float, c: float, shift: int, tiny: float, magic: float, limit: float
-) -> Any:
+def fused_binary16(a: float, b: float, c: float, widen: float, tiny: float, limit: float) -> Any:
     """:func:`fused` for binary16, where float64 never forgets ``c``."""
-    return rounded(a * b + c, shift, tiny, magic, limit)
+    return rounded(a * b + c, widen, tiny, limit)
+
+
+@njit(inline="always")
+def unfused(a: float, b: float, c: float, widen: float, tiny: float, limit: float) -> Any:
+    """``a b`` rounded, then added to ``c`` and rounded again."""
+    return rounded(c + rounded(a * b, widen, tiny, limit), widen, tiny, limit)
 
 
 @compiled
-def round_flat(
-    x: Doubles, out: Floats, shift: int, tiny: float, magic: float, limit: float
-) -> None:
+def round_flat(x: Doubles, out: Floats, widen: float, tiny: float, limit: float) -> None:
     """Round every element of flat arrays."""
     for i in range(x.size):
-        out[i] = rounded(x[i], shift, tiny, magic, limit)
+        out[i] = rounded(x[i], widen, tiny, limit)
 
 
 @compiled
 def fused_flat(
-    a: float, b: Doubles, c: Doubles, out: Floats,
-    shift: int, tiny: float, magic: float, limit: float,
-) -> None:  # fmt: skip
+    a: float, b: Doubles, c: Doubles, out: Floats, widen: float, tiny: float, limit: float
+) -> None:
     """``a b + c`` of a scalar and two flat arrays, each with one rounding."""
     for i in range(b.size):
-        out[i] = fused(a, b[i], c[i], shift, tiny, magic, limit)
+        out[i] = fused(a, b[i], c[i], widen, tiny, limit)
