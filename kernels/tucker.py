@@ -99,6 +99,32 @@ class _Tucker(Operator):
 
 
 @dataclass(frozen=True, slots=True)
+class _Restore(_Tucker):
+    """The input again: an operator of the weight gradient alone."""
+
+    role: ClassVar[Role] = Role.WEIGHT_GRAD
+    batch_splittable: ClassVar[bool] = False
+
+    @property
+    def batch(self) -> int:
+        """Samples."""
+        return self.n
+
+    @property
+    def output(self) -> Shape:
+        """``(n, c, h, w)``."""
+        return self.whole
+
+    def work(self, role: Role) -> Work:
+        """MACs of the products from the core back."""
+        if role is not self.role:
+            raise self.no_role(role)
+        return Work(
+            sum(self.products()), 0, tuple(prod(shape) for shape in self.inputs), prod(self.whole)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TuckerSave(_Tucker):
     """Decompose a convolution's input: Gram matrix and eigenvectors of each axis, then the core.
 
@@ -134,33 +160,15 @@ class TuckerSave(_Tucker):
 
 
 @dataclass(frozen=True, slots=True)
-class TuckerRestore(_Tucker):
+class TuckerRestore(_Restore):
     """The input again, for the weight gradient."""
 
     kind: ClassVar[str] = "tucker_restore"
-    role: ClassVar[Role] = Role.WEIGHT_GRAD
-    batch_splittable: ClassVar[bool] = False
 
     @property
     def inputs(self) -> tuple[Shape, ...]:
         """``((kept,),)``."""
         return ((self.kept,),)
-
-    @property
-    def batch(self) -> int:
-        """Samples."""
-        return self.n
-
-    @property
-    def output(self) -> Shape:
-        """``(n, c, h, w)``."""
-        return self.whole
-
-    def work(self, role: Role) -> Work:
-        """MACs of the products from the core back."""
-        if role is not self.role:
-            raise self.no_role(role)
-        return Work(sum(self.products()), 0, (self.kept,), prod(self.whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,30 +209,12 @@ class SubspaceSave(_Tucker):
 
 
 @dataclass(frozen=True, slots=True)
-class SubspaceRestore(_Tucker):
+class SubspaceRestore(_Restore):
     """The input again, from a core and the bases that it was made with."""
 
     kind: ClassVar[str] = "subspace_restore"
-    role: ClassVar[Role] = Role.WEIGHT_GRAD
-    batch_splittable: ClassVar[bool] = False
 
     @property
     def inputs(self) -> tuple[Shape, ...]:
         """``((core,), (bases,))``."""
         return ((self.core,), (self.bases,))
-
-    @property
-    def batch(self) -> int:
-        """Samples."""
-        return self.n
-
-    @property
-    def output(self) -> Shape:
-        """``(n, c, h, w)``."""
-        return self.whole
-
-    def work(self, role: Role) -> Work:
-        """MACs of the products from the core back."""
-        if role is not self.role:
-            raise self.no_role(role)
-        return Work(sum(self.products()), 0, (self.core, self.bases), prod(self.whole))

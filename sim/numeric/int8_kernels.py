@@ -33,7 +33,7 @@ from kernels.quantised import QTensor
 from sim.draft import Item
 from sim.model import INPUT
 from sim.numeric.frame import Frame, numeric
-from sim.numeric.trained import Rate
+from sim.numeric.trained import UpdateContext
 from sim.numeric.values import array_of, viewed
 
 
@@ -220,6 +220,6 @@ def _update(frame: Frame, item: Item) -> None:
     """Weights first, then their gradients; the new weights have no buffer of their own."""
     count = len(item.reads) // 2
     inputs = frame.inputs
-    rate = Rate(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
+    at = UpdateContext(inputs.rate_q24, inputs.epoch, frame.threads, frame.arithmetic)
     for name, gradient in zip(item.reads[:count], item.reads[count:], strict=True):
-        frame.parameters.update(name, frame.get(gradient), rate)
+        frame.parameters.update(name, frame.get(gradient), at)

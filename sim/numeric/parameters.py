@@ -29,8 +29,8 @@ from sim.numeric.trained import (
     Hyper,
     ParameterError,
     Place,
-    Rate,
     Trained,
+    UpdateContext,
     WideTrained,
     start_trained,
 )
@@ -90,11 +90,11 @@ class Parameters:
             raise ParameterError(f"{name} holds no value and is no parameter of this network")
         return self.trained[name].value
 
-    def update(self, name: str, gradient: Value, rate: Rate) -> None:
+    def update(self, name: str, gradient: Value, at: UpdateContext) -> None:
         """Take one step of a trained tensor along a gradient."""
         if self.watched is not None:
             self.watched[name] = _float_copy(gradient)
-        self.trained[name].update(gradient, rate)
+        self.trained[name].update(gradient, at)
 
     def bias_sums(self, name: str, exponent: int, products: int) -> NDArray[np.int32]:
         """A bias in units of an accumulator: ``round(bias / 2^exponent)``.

@@ -61,7 +61,7 @@ class Hyper:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class UpdateContext:
     """What an update is told: the learning rate in units of ``2^-24``, epoch, threads, kernels."""
 
     rate_q24: int
@@ -79,7 +79,7 @@ class Trained(ABC):
         """What kernels read."""
 
     @abstractmethod
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """Take one step along a gradient."""
 
     @abstractmethod
@@ -124,12 +124,12 @@ class FloatTrained(Trained):
         """The weights."""
         return self.weight
 
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay, as PyTorch's."""
         sgd_update(
-            self.weight, as_floats(gradient), self.velocity, rate=rate.rate_q24 / RATE_UNIT,
+            self.weight, as_floats(gradient), self.velocity, rate=at.rate_q24 / RATE_UNIT,
             momentum=self.hyper.momentum, weight_decay=self.hyper.weight_decay,
-            threads=rate.threads,
+            threads=at.threads,
         )  # fmt: skip
 
     def arrays(self) -> Arrays:
@@ -179,12 +179,12 @@ class BlockwiseTrained(Trained):
         """The velocity as float32, of the shape of the weights."""
         return dequantise_blocks(self.codes, self.scales).reshape(self.weight.shape)
 
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay, the velocity narrowed after each step."""
         blockwise_update(
             self.weight, as_floats(gradient), self.codes, self.scales,
-            rate=rate.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
-            weight_decay=self.hyper.weight_decay, threads=rate.threads,
+            rate=at.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
+            weight_decay=self.hyper.weight_decay, threads=at.threads,
         )  # fmt: skip
 
     def arrays(self) -> Arrays:
@@ -217,11 +217,11 @@ class HalfTrained(FloatTrained):
 
     form: HalfFormat
 
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay, every step rounded to the format."""
         half.sgd_update(
             self.weight, as_floats(gradient), self.velocity, self.form,
-            rate=rate.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
+            rate=at.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
             weight_decay=self.hyper.weight_decay,
         )  # fmt: skip
 
@@ -243,15 +243,15 @@ class WideTrained(Trained):
         """The working INT8 weights."""
         return self.wide.working
 
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay in integers."""
         assert isinstance(gradient, QTensor | Accumulator)
         sums = gradient.sums if isinstance(gradient, Accumulator) else gradient.mantissa
-        self.saturated += rate.arithmetic.wide_update(
-            self.wide, sums, gradient.exponent, rate_q24=rate.rate_q24,
+        self.saturated += at.arithmetic.wide_update(
+            self.wide, sums, gradient.exponent, rate_q24=at.rate_q24,
             momentum_q16=round(self.hyper.momentum * MOMENTUM_UNIT),
             decay_q32=round(self.hyper.weight_decay * DECAY_UNIT),
-            threads=rate.threads,
+            threads=at.threads,
         )  # fmt: skip
 
     def arrays(self) -> Arrays:
@@ -309,16 +309,16 @@ class NitiTrained(Trained):
         """The weights."""
         return self.tensor
 
-    def update(self, gradient: Value, rate: Rate) -> None:
+    def update(self, gradient: Value, at: UpdateContext) -> None:
         """Subtract the gradient's mantissa: its bits are the learning rate."""
         if isinstance(gradient, Accumulator):  # of a bias: nothing rescaled it before
-            rule = rule_of(self.profile, TensorRole.GRADIENT, self.kind, rate.epoch)
-            kernel = rate.arithmetic.rescale
-            gradient = kernel(gradient.sums, 0, rule, threads=rate.threads).tensor
+            rule = rule_of(self.profile, TensorRole.GRADIENT, self.kind, at.epoch)
+            kernel = at.arithmetic.rescale
+            gradient = kernel(gradient.sums, 0, rule, threads=at.threads).tensor
         assert isinstance(gradient, QTensor)
         wrap = self.profile.update is UpdateRule.INT8_WRAP
-        update = rate.arithmetic.niti_update
-        update(self.tensor.int8, gradient.int8, wrap=wrap, threads=rate.threads)
+        update = at.arithmetic.niti_update
+        update(self.tensor.int8, gradient.int8, wrap=wrap, threads=at.threads)
 
     def arrays(self) -> Arrays:
         """Mantissa and exponent."""
