@@ -27,8 +27,12 @@ PLANS: Final = {"fp32": "pulp-fp32", "fp16": "pulp-fp16"}
 """Folder of each run, and the plan that it trains by."""
 
 
-def settings(precision: str, data: str | None, epochs: int = 2) -> TrainConfig:
-    """Settings of one run: released code knows neither momentum nor decay."""
+def settings(precision: str, data: str | None, epochs: int = 4) -> TrainConfig:
+    """Settings of one run: released code knows neither momentum nor decay.
+
+    The rate is between the two, 0.02 and 0.04, that taught FP32 most in one epoch; FP16 was not
+    asked.
+    """
     return TrainConfig(
         "resnet8",
         "cifar10",
@@ -37,7 +41,7 @@ def settings(precision: str, data: str | None, epochs: int = 2) -> TrainConfig:
         device="gap9",
         epochs=epochs,
         batch=1,
-        rate=0.01,
+        rate=0.03,
         momentum=0.0,
         weight_decay=0.0,
         engine="none",
@@ -128,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/half-precision"), help="folder of both runs"
     )
-    parser.add_argument("--epochs", type=int, default=2, help="passes over the images (2)")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over the images (4)")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")
     parser.add_argument("--table", action="store_true", help="print what is kept; train nothing")
     options = parser.parse_args(arguments)

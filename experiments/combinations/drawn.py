@@ -69,12 +69,14 @@ def draw(content: Mapping[str, Any]) -> bytes:
         )
         for one in best:
             place = (one.energy_pj / PJ_PER_J, 100 * one.accuracy)
-            axes.annotate(one.combination.name, place, xytext=(4, 4), textcoords="offset points")
+            axes.annotate(
+                one.combination.name, place, (-4, 3), textcoords="offset points", ha="right"
+            )
         axes.set(
             xlabel="simulated energy of the training, J (size: width of the network)",
             ylabel="test accuracy, %",
         )
-        axes.margins(x=0.2)
+        axes.margins(x=0.5)  # room for the names
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         content_bytes = BytesIO()
         figure.savefig(content_bytes, format="svg", metadata={"Date": None})
