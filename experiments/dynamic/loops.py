@@ -188,7 +188,8 @@ def train_epoch(
         step = session.step(images, labels, rate_q24=rate, epoch=epoch)
         if not isfinite(step.result.loss):
             raise TrainingError(
-                f"epoch {epoch}, step {number}: the loss is {step.result.loss}; take a smaller rate"
+                f"epoch {epoch}, step {number}: the loss is {step.result.loss_text}; "
+                "take a smaller rate"
             )
         losses.append(step.result.loss)
     return float(np.mean(losses))

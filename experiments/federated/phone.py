@@ -123,8 +123,8 @@ class Phone:
                 step = session.step(images, labels, rate_q24=rate_q24, epoch=number)
                 if not isfinite(step.result.loss):
                     raise FederatedError(
-                        f"round {number + 1}, client {client}: the loss is {step.result.loss}; "
-                        "take a smaller rate and another folder"
+                        f"round {number + 1}, client {client}: the loss is "
+                        f"{step.result.loss_text}; take a smaller rate and another folder"
                     )
                 tally = tally.with_step(step, len(labels))
         return Trained(before, self.weights(), self.statistics(), tally)

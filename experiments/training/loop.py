@@ -221,8 +221,8 @@ class _Run:
             step = self.session.step(images, labels, rate_q24=rate, epoch=epoch)
             if not isfinite(step.result.loss):
                 raise TrainingError(
-                    f"step {number}: the loss is {step.result.loss}; take a smaller rate (it was "
-                    f"{config.rate:g} at its peak) and another folder"
+                    f"step {number}: the loss is {step.result.loss_text}; take a smaller rate "
+                    f"(it was {config.rate:g} at its peak) and another folder"
                 )
             if config.trace:
                 self.trace.append(step.result.records)

@@ -71,6 +71,14 @@ class StepResult:
     records: Mapping[str, ShiftRecord]
     overflows: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def loss_text(self) -> str:
+        """The loss, and what overflowed in 16 bits where something did, for messages."""
+        if not self.overflows:
+            return str(self.loss)
+        first, total = next(iter(self.overflows)), sum(self.overflows.values())
+        return f"{self.loss}, {total:,} results in 16 bits overflowed (first of {first})"
+
 
 class NumericExecutor:
     """Computes steps of one plan on one graph; holds the parameters that they train.

@@ -18,7 +18,7 @@ from experiments.render_train import summary
 from experiments.training import checkpoint
 from experiments.training.checkpoint import CheckpointError
 from experiments.training.compare import accuracy_difference, reached, read_training_result
-from experiments.training.config import ConfigError
+from experiments.training.config import ConfigError, TrainConfig
 from experiments.training.curves import draw_curves
 from experiments.training.ground import prepare
 from experiments.training.loop import Stopped, TrainingError, train
@@ -271,6 +271,16 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         np.errstate(all="ignore"),
         pytest.raises(TrainingError, match=r"step \d+: the loss is (nan|inf); take a smaller rate"),
     ):
+        train(config, tmp_path)
+
+
+def test_it_says_what_overflowed_in_16_bits(tmp_path: Path) -> None:
+    config = TrainConfig(
+        "resnet8", "shapes32", plan="pulp-fp16", device="gap9", batch=1, rate=15.0,
+        sizes=(64, 8), validation=0, schedule="constant", engine="none", threads=1,
+    )  # fmt: skip
+    words = r"the loss is (nan|inf), [\d,]+ results in 16 bits overflowed \(first of \S+\); take"
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match=words):
         train(config, tmp_path)
 
 
