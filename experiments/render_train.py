@@ -158,6 +158,11 @@ def summary(result: dict[str, Any], out: str, drawn: bool) -> str:
             f"{number(simulated['time_ns'] / NS_PER_S)} s, {joules(simulated['energy_pj'])} J; "
             f"{per_step} ms a step"
         )
+    if result["overflowed"]:
+        lines.append(
+            f"{result['overflowed']:,} results in 16 bits overflowed: they were infinite or no "
+            "numbers, and what follows from them is no use; take a smaller rate"
+        )
     lines += [f"note: {note}" for note in result.get("notes", ())]
     files = ["result.json", "checkpoint.npz"]
     files += ["rescale-trace.json"] * result["identity"]["trace"] + ["curves.png"] * drawn

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cost_models.cores import core_count
-from cost_models.cost import Cost
+from cost_models.cost import Cost, UnsupportedKernelError
 from cost_models.device import Device
 from cost_models.draws import U64, draw_key, draw_u32_many
 from cost_models.model import POOLS, CostModel, Timed
@@ -150,7 +150,10 @@ class Assembler:
             if group >= 0:
                 before.add(self.call_row[group])
             name, label, point = units[item.unit]
-            cost = self.costs.timed(item.call, label, point)
+            try:
+                cost = self.costs.timed(item.call, label, point)
+            except UnsupportedKernelError as error:
+                raise UnsupportedKernelError(f"{item.name}: {error}") from None
             if gpu_helps and any(on_gpu[p] != on_gpu[index] for p in preds[index]):
                 cost = cost._replace(lead_ns=cost.lead_ns + self._mapping_ns())
             row = _Row(item.name, name, _category(item, name), cost, before)

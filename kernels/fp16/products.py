@@ -134,8 +134,9 @@ def _product(a: Floats, b: Floats, order: Order, rule: HalfRule, threads: int | 
 
 
 def _summed(a: Floats, b: Floats, order: Order, rule: HalfRule, threads: int | None) -> Floats:
-    left = np.ascontiguousarray(a, np.float64)
-    right = np.ascontiguousarray(b, np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        left = np.ascontiguousarray(a, np.float64)
+        right = np.ascontiguousarray(b, np.float64)
     groups, n, k = left.shape
     m = right.shape[2]
     out = np.empty((groups, n, m), np.float32)

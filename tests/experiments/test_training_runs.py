@@ -274,14 +274,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         train(config, tmp_path)
 
 
-def test_it_says_what_overflowed_in_16_bits(tmp_path: Path) -> None:
-    config = TrainConfig(
-        "resnet8", "shapes32", plan="pulp-fp16", device="gap9", batch=1, rate=15.0,
-        sizes=(64, 8), validation=0, schedule="constant", engine="none", threads=1,
-    )  # fmt: skip
+HALF = TrainConfig(
+    "lenet", "shapes32", plan="pulp-fp16", device="gap9", batch=1, sizes=(40, 20), validation=10,
+    epochs=1, engine="none", threads=1,
+)  # fmt: skip
+
+
+def test_a_lost_run_says_what_overflowed_in_16_bits(tmp_path: Path) -> None:
     words = r"the loss is (nan|inf), [\d,]+ results in 16 bits overflowed \(first of \S+\); take"
+    config = replace(HALF, rate=15.0, momentum=0.99, schedule="constant")
     with np.errstate(all="ignore"), pytest.raises(TrainingError, match=words):
         train(config, tmp_path)
+
+
+def test_a_finished_run_says_what_overflowed_in_16_bits(tmp_path: Path) -> None:
+    with np.errstate(all="ignore"):
+        result = train(replace(HALF, rate=3.0), tmp_path)
+    assert result["overflowed"] > 0
+    shown = summary(result, "out", drawn=False)
+    assert f"{result['overflowed']:,} results in 16 bits overflowed" in shown
 
 
 @pytest.mark.parametrize(

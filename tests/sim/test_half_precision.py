@@ -156,6 +156,14 @@ def test_a_batch_is_refused_by_name() -> None:
         expect(graph, build_plan("pulp-fp16", graph, GAP9), GAP9)
 
 
+def test_a_layer_that_no_tile_fits_is_refused_by_name() -> None:
+    b = ModelBuilder("wide", (1, 1, 300, 300), "test")
+    x = b.conv(INPUT, 2, 300, bias=True, name="huge")
+    graph = training_graph(b.build(b.linear(b.flatten(x), 5, bias=True)))
+    with pytest.raises(UnsupportedKernelError, match=r"^huge\S*: .*no tile fits l1_bytes = 131072"):
+        expect(graph, build_plan("pulp-fp16", graph, GAP9), GAP9)
+
+
 @pytest.mark.parametrize(("name", "macs"), [("resnet8", 12_501_632), ("ds-cnn", 2_656_768)])
 def test_networks_of_microcontrollers(name: str, macs: int) -> None:
     model = load_model(name, 1)
