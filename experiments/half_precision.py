@@ -1,10 +1,11 @@
 """ResNet8 in FP16 and in FP32 on a microcontroller's arithmetic: is it as accurate?
 
 ``python -m experiments.half_precision --cifar10 DIR`` trains ResNet8 on CIFAR-10 one image at a
-time, as the cluster does, once in FP32 and once in FP16, in the folders ``fp32`` and ``fp16`` of
-``--runs``. It goes on where it was stopped, takes runs that ``mandheling train`` has finished there
-with the same settings as they are, and keeps small figures of each, with the command that repeats
-it, for ``mandheling reproduce pulp-fp16``. ``--table`` prints what is kept and trains nothing.
+time, as the cluster does: in FP32, in FP16 as released, and in FP16 with compensated updates, in
+the folders ``fp32``, ``fp16`` and ``fp16-kahan`` of ``--runs``. It goes on where it was stopped,
+takes runs that ``mandheling train`` has finished there with the same settings as they are, and
+keeps small figures of each, with the command that repeats it, for ``mandheling reproduce
+pulp-fp16``. ``--table`` prints what is kept and trains nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from experiments.training.loop import train
 
 RESULT: Final = Path(__file__).parent / "reproduce" / "trained_resnet8.json"
 COMMAND: Final = "python -m experiments.half_precision --cifar10 DIR"
-PLANS: Final = {"fp32": "pulp-fp32", "fp16": "pulp-fp16"}
+PLANS: Final = {"fp32": "pulp-fp32", "fp16": "pulp-fp16", "fp16-kahan": "pulp-fp16-kahan"}
 """Folder of each run, and the plan that it trains by."""
+WIDE: Final = "fp32"
+"""What the others are compared with."""
 
 
 def settings(precision: str, data: str | None, epochs: int = 4) -> TrainConfig:
@@ -113,11 +116,12 @@ def shown(content: dict[str, Any]) -> str:
         f"right after {len(run['epochs'])} epochs, {run['overflowed']} values overflowed"
         for name, run in runs.items()
     ]
-    if PLANS.keys() <= runs.keys():
-        gap = accuracy_difference(runs["fp32"], runs["fp16"])
+    for name in [n for n in PLANS if n != WIDE and {n, WIDE} <= runs.keys()]:
+        gap = accuracy_difference(runs[WIDE], runs[name])
         low, high = 100 * gap.low, 100 * gap.high
         lines.append(
-            f"FP16 less FP32: {100 * gap.difference:+.2f} points (95 %: {low:+.2f} to {high:+.2f})"
+            f"{name.upper()} less {WIDE.upper()}: {100 * gap.difference:+.2f} points "
+            f"(95 %: {low:+.2f} to {high:+.2f})"
         )
     return "\n".join(lines) or "no runs yet"
 
@@ -130,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--cifar10", default="data/cifar10", help="folder of CIFAR-10's files")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/half-precision"), help="folder of both runs"
+        "--runs", type=Path, default=Path("runs/half-precision"), help="folder of the runs"
     )
     parser.add_argument("--epochs", type=int, default=4, help="passes over the images (4)")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")

@@ -113,3 +113,32 @@ class MomentumUpdate(SgdUpdate):
         each = 6 if self.state_bits == 32 else 18
         reads = (self.params + state, self.params)
         return Work(macs=0, alu_ops=each * self.params, reads=reads, writes=self.params + state)
+
+
+@dataclass(frozen=True, slots=True)
+class CompensatedUpdate(SgdUpdate):
+    """``y = -rate g - c``, ``t = w + y``, ``c <- (t - w) - y``, ``w <- t``: Kahan's summation.
+
+    The state ``c`` holds, in the 16 bits of the weights, what rounding took from them, and gives it
+    back in later steps (for training in 16 bits: Zamirai et al., arXiv 2010.06192).
+
+    Examples
+    --------
+    >>> CompensatedUpdate(4096).state_bytes
+    8192
+    """
+
+    kind: ClassVar[str] = "compensated_update"
+    state_bits: ClassVar[int] = 16
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state between steps: two per parameter."""
+        return 2 * self.params
+
+    def work(self, role: Role) -> Work:
+        """Five operations per parameter: a product and four sums."""
+        if role is not Role.UPDATE:
+            raise self.no_role(role)
+        reads = (2 * self.params, self.params)
+        return Work(macs=0, alu_ops=5 * self.params, reads=reads, writes=2 * self.params)

@@ -205,6 +205,10 @@ def _all() -> Iterator[Technique]:
         "momentum8", "a velocity of 8 bits", (Decision("optimiser_state", "momentum8"),),
         changes=shape,
     )  # fmt: skip
+    yield Technique(
+        "kahan", "16-bit updates that keep what rounding takes",
+        (Decision("optimiser_state", "compensated"),), needs=("pulp-fp16",), changes=shape,
+    )  # fmt: skip
     yield Technique("split", "micro-batches of 2", (Decision("batch_split", "2"),), changes=costs)
     yield from _rules()
     yield _schedule("dsp", "INT8 kernels on the DSP", Decision("placement", "dsp:4"), "int8")

@@ -138,7 +138,7 @@ def _whole_steps() -> Iterator[Row]:
 
 
 def trained_rows(kept: Kept) -> tuple[Row, ...]:
-    """Test accuracies of what was trained, and FP16 less FP32 where both were."""
+    """Test accuracies of what was trained, and each less FP32 where both were."""
     runs, group = kept.content.get("runs", {}), "test accuracy of ResNet8 on CIFAR-10, batch 1"
     rows = []
     if runs:
@@ -149,13 +149,13 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
                 accuracy, epochs = 100 * runs[name]["test"]["accuracy"], len(runs[name]["epochs"])
                 note = f"{epochs} epochs, {runs[name]['overflowed']} values overflowed"
                 rows.append(Row(name.upper(), None, accuracy, False, OURS, "%", group, note=note))
-        if half_precision.PLANS.keys() <= runs.keys():
-            gap = accuracy_difference(runs["fp32"], runs["fp16"])
-            points = 100 * gap.difference
-            note = f"95 %: {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
-            rows.append(
-                Row("FP16 less FP32", None, points, False, OURS, "points", group, note=note)
-            )
+        wide = half_precision.WIDE
+        for name in half_precision.PLANS:
+            if name != wide and {name, wide} <= runs.keys():
+                gap = accuracy_difference(runs[wide], runs[name])
+                note = f"95 %: {100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
+                label, points = f"{name.upper()} less {wide.upper()}", 100 * gap.difference
+                rows.append(Row(label, None, points, False, OURS, "points", group, note=note))
     return tuple(rows)
 
 

@@ -6,7 +6,7 @@ from cost_models.device import Device
 from experiments.render import counted
 from kernels.operators import Role
 from kernels.profiles import NumericProfile, UpdateRule
-from kernels.update import SgdUpdate
+from kernels.update import CompensatedUpdate, SgdUpdate
 from sim.graph import TrainingGraph
 from sim.lowering import draft_before
 from sim.plan import Plan
@@ -33,7 +33,8 @@ def cost_notes(
         Arithmetic of INT8 layers and momentum of SGD; with a momentum of 0 no velocity is needed.
     """
     items = draft_before("batch_split", graph, plan, device).items
-    plain = [i for i in items if i.role is Role.UPDATE and i.op.kind == SgdUpdate.kind]
+    without = (SgdUpdate.kind, CompensatedUpdate.kind)
+    plain = [i for i in items if i.role is Role.UPDATE and i.op.kind in without]
     wide = profile.update is UpdateRule.WIDE
     kept = [item for item in plain if item.dtype != "int8" or wide]
     masters = [item for item in kept if item.dtype == "int8"]

@@ -45,7 +45,8 @@ from sim.numeric.entry import (
 from sim.numeric.frame import Frame, NumericError, StepInputs
 from sim.numeric.parameters import Parameters
 from sim.numeric.records import ShiftRecord
-from sim.numeric.trained import Hyper, WideTrained
+from sim.numeric.trained import Hyper
+from sim.numeric.trained_integers import WideTrained
 from sim.numeric.values import Floats, Pool
 from sim.plan import Plan
 

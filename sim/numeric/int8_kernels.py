@@ -216,6 +216,8 @@ def _loss_error(frame: Frame, item: Item) -> None:
 @numeric("sgd_update", "fp16", Role.UPDATE)
 @numeric("sgd_update", "bf16", Role.UPDATE)
 @numeric("momentum_update", "fp32", Role.UPDATE)
+@numeric("compensated_update", "fp16", Role.UPDATE)
+@numeric("compensated_update", "bf16", Role.UPDATE)
 def _update(frame: Frame, item: Item) -> None:
     """Weights first, then their gradients; the new weights have no buffer of their own."""
     count = len(item.reads) // 2

@@ -25,15 +25,9 @@ from kernels.tucker import SubspaceSave
 from sim.aspects.optimiser import state_bits
 from sim.draft import Draft
 from sim.numeric.bases import Bases
-from sim.numeric.trained import (
-    Hyper,
-    ParameterError,
-    Place,
-    Trained,
-    UpdateContext,
-    WideTrained,
-    start_trained,
-)
+from sim.numeric.starting import start_trained
+from sim.numeric.trained import Hyper, ParameterError, Place, Trained, UpdateContext
+from sim.numeric.trained_integers import WideTrained
 from sim.numeric.values import Accumulator, Floats, Value, as_floats
 
 Arrays = dict[str, NDArray[Any]]
@@ -70,7 +64,7 @@ class Parameters:
                 rule = profile.init if item.dtype == "int8" else InitRule.HE_NORMAL
                 values = _initial(item.op, name, shape, rule, seed)
                 made.trained[name] = start_trained(
-                    values, item.dtype, item.op.kind, profile, hyper, bits.get(item.layer, 32)
+                    values, item.dtype, item.op.kind, profile, hyper, bits.get(item.layer, 0)
                 )
             if item.op.kind == "batch_norm":
                 channels = item.op.inputs[0][1]

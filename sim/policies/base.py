@@ -88,6 +88,12 @@ class PrecisionPolicy(Policy):
     aspect = "precision"
 
 
+class OptimiserPolicy(Policy):
+    """Decides which state the updates keep."""
+
+    aspect = "optimiser_state"
+
+
 class BatchSplitPolicy(Policy):
     """Decides the micro-batch of each kernel with MACs."""
 

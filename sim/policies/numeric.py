@@ -9,10 +9,18 @@ from cost_models.cost import Rescaling
 from cost_models.vtcm import fits, micro_batch
 from kernels.conv import Conv2d
 from kernels.operators import Role
+from sim.aspects.base import STEP
 from sim.aspects.batch_split import divisors
+from sim.aspects.optimiser import COMPENSATED
 from sim.aspects.precision import FLOAT_ONLY
 from sim.draft import Draft, Item
-from sim.policies.base import BatchSplitPolicy, PrecisionPolicy, RescalePolicy, Situation
+from sim.policies.base import (
+    BatchSplitPolicy,
+    OptimiserPolicy,
+    PrecisionPolicy,
+    RescalePolicy,
+    Situation,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,17 @@ class AllHalf(PrecisionPolicy):
         """Choose the format for every layer without a float-only kernel."""
         floats = {item.layer for item in draft.items if item.op.kind in FLOAT_ONLY}
         return {i.layer: self.name for i in draft.items if i.layer not in floats}
+
+
+@dataclass(frozen=True, slots=True)
+class Compensated(OptimiserPolicy):
+    """Updates in 16 bits that keep what rounding takes."""
+
+    name: str = "compensated"
+
+    def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
+        """Choose the state for the step."""
+        return {STEP: COMPENSATED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from cost_models.errors import shown
 from sim.plan import PlanError
 from sim.plugins import Plugins
 from sim.policies.base import Policy
-from sim.policies.numeric import AllHalf, AllInt8, OneRule, VtcmSplit
+from sim.policies.numeric import AllHalf, AllInt8, Compensated, OneRule, VtcmSplit
 from sim.policies.placing import AllCpu, AllDsp, AllGpu, Faster, Heft, Released
 
 ADAPTIVE = "adaptive:4:64"
@@ -136,6 +136,10 @@ PULP_FP32 = Recipe("pulp-fp32", "PULP-TrainLib, FP32 on all cores", (AllCpu(),),
 PULP_FP16 = Recipe(
     "pulp-fp16", "PULP-TrainLib, FP16 SIMD on all cores", (AllHalf("fp16"), AllCpu()), needs="mcu"
 )
+PULP_FP16_KAHAN = Recipe(
+    "pulp-fp16-kahan", "pulp-fp16 with compensated updates: no small step is lost",
+    (AllHalf("fp16"), Compensated(), AllCpu()), needs="mcu",
+)  # fmt: skip
 PULP_BF16 = Recipe(
     "pulp-bf16", "PULP-TrainLib, bfloat16 SIMD on all cores", (AllHalf("bf16"), AllCpu()),
     needs="mcu",

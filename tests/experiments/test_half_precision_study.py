@@ -53,7 +53,7 @@ def test_small_figures_are_kept_with_command_versions_and_digests(folder: Path) 
         assert all(len(run["identity"][each]) == 64 for each in digests)
     assert (folder / "kept.json").stat().st_size < 20_000
     weights = {run["chosen_sha256"] for run in content["runs"].values()}
-    assert len(weights) == 2
+    assert len(weights) == len(PLANS)
 
 
 def test_what_is_done_is_not_trained_again_and_others_are_refused(folder: Path) -> None:
@@ -106,3 +106,4 @@ def test_the_table(
     text = shown(read_result(folder / "kept.json"))
     assert "fp16: " in text
     assert "FP16 less FP32: " in text
+    assert "FP16-KAHAN less FP32: " in text

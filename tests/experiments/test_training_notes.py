@@ -9,7 +9,9 @@ from experiments.training.notes import cost_notes
 from kernels.profiles import PROFILES
 from sim import Plan, build_plan, load_device, load_model, training_graph
 from sim.numeric.session import TrainingSession
-from sim.numeric.trained import FloatTrained, Hyper, WideTrained
+from sim.numeric.trained import Hyper
+from sim.numeric.trained_floats import FloatTrained
+from sim.numeric.trained_integers import WideTrained
 
 PHONE = load_device("snapdragon-865")
 GRAPH = training_graph(load_model("lenet", batch=4))

@@ -199,19 +199,28 @@ def pool_grad_case(rng: np.random.Generator) -> None:
 
 def update_case(rng: np.random.Generator) -> None:
     form = any_form(rng)
-    w, g, v = (values(rng, (5,), form) for _ in range(3))
+    w, g, v, lost = (values(rng, (5,), form) for _ in range(4))
+    kept = bool(rng.integers(2))
     constants = values(rng, (3,), form)
     rate, momentum, decay = np.where(np.isfinite(constants), constants, 0.5).astype(float).tolist()
     if rng.integers(2):
         momentum = decay = 0.0
-    weights, steps = [], []
-    for a, b, c in zip(w.tolist(), g.tolist(), v.tolist(), strict=True):
+    weights, steps, losses = [], [], []
+    for a, b, c, d in zip(w.tolist(), g.tolist(), v.tolist(), lost.tolist(), strict=True):
         step = oracle.multiply_add(decay, a, b, form) if decay else b
         step = oracle.multiply_add(momentum, c, step, form) if momentum else step
         steps.append(step if momentum else c)
-        weights.append(oracle.multiply_add(-rate, step, a, form))
-    sgd_update(w, g, v, form, rate=rate, momentum=momentum, weight_decay=decay)
+        if not kept:
+            weights.append(oracle.multiply_add(-rate, step, a, form))
+            continue
+        change = oracle.multiply_add(-rate, step, -d, form)
+        weights.append(oracle.total(a, change, form))
+        losses.append(oracle.total(oracle.total(weights[-1], -a, form), -change, form))
+    hyper = {"rate": rate, "momentum": momentum, "weight_decay": decay}
+    sgd_update(w, g, v, form, lost=lost if kept else None, **hyper)
     assert_bits(w, weights, form)
+    if kept:
+        assert_bits(lost, losses, form)
     assert_bits(v, steps, form)
 
 
@@ -272,9 +281,17 @@ def test_a_lost_step_leaves_the_weight() -> None:
     assert w[0] == 1.0
 
 
+def test_a_compensated_step_is_not_lost() -> None:
+    w, g, lost = np.array([1.0], np.float32), np.array([1e-1], np.float32), np.zeros(1, np.float32)
+    for _ in range(64):
+        sgd_update(w, g, np.zeros_like(w), FP16, rate=2.0**-10, lost=lost)
+    assert w[0] - lost[0] == pytest.approx(1 - 6.4 * 2.0**-10, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"lost": np.zeros((3, 4), np.float32)}, r"lost has shape \(3, 4\)"),
         ({"weight": np.zeros((3, 4), np.float32).T}, "weight is not C-contiguous"),
         ({"grad": np.zeros((3, 2), np.float32)}, r"grad has shape \(3, 2\); allowed: \(4, 3\)"),
         ({"velocity": np.zeros(12, np.float32)}, r"velocity has shape \(12,\)"),

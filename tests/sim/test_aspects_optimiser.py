@@ -13,12 +13,15 @@ from sim.engines import run as run_engine
 from sim.lowering import lowering, validate
 from sim.numeric.session import TrainingSession
 from sim.numeric.snapshot import capture, restore
-from sim.numeric.trained import BlockwiseTrained, FloatTrained
+from sim.numeric.trained import Hyper
+from sim.numeric.trained_floats import BlockwiseTrained, CompensatedTrained, FloatTrained
 from sim.state import StepState
 
 PHONE = load_device("snapdragon-865")
 MODEL = load_model("lenet", batch=8)
 GRAPH = training_graph(MODEL)
+GAP9 = load_device("gap9")
+SINGLE = training_graph(load_model("lenet", batch=1))
 FLOAT = build_plan("mnn-fp32", GRAPH, PHONE)
 
 
@@ -65,6 +68,66 @@ def test_a_state_that_no_layer_would_have_is_refused(choice: str) -> None:
     plan = with_state(build_plan("mandheling", GRAPH, PHONE), choice)
     with pytest.raises(PlanError, match=rf"optimiser_state\.step = '{choice}' .* one of sgd$"):
         lowering(GRAPH, plan, PHONE)
+
+
+def test_updates_in_16_bits_alone_are_compensated() -> None:
+    with pytest.raises(PlanError, match=r"'compensated' .* one of sgd, momentum, momentum8$"):
+        lowering(GRAPH, with_state(FLOAT, "compensated"), PHONE)
+    plan = build_plan("pulp-fp16", SINGLE, GAP9)
+    with pytest.raises(PlanError, match=r"'momentum' .* one of sgd, compensated$"):
+        lowering(SINGLE, with_state(plan, "momentum"), GAP9)
+    both = with_state(plan, "compensated").update({("precision", "linear2"): "fp32"})
+    draft = lowering(SINGLE, both, GAP9).draft({})
+    kinds = {i.layer: i.op.kind for i in draft.items if i.role is Role.UPDATE}
+    assert kinds["linear2"] == "sgd_update"
+    assert {kind for layer, kind in kinds.items() if layer != "linear2"} == {"compensated_update"}
+
+
+def test_what_compensated_updates_cost() -> None:
+    plain, kept = (
+        expect(SINGLE, build_plan(name, SINGLE, GAP9), GAP9)
+        for name in ("pulp-fp16", "pulp-fp16-kahan")
+    )
+    assert kept.peak_bytes - plain.peak_bytes == 2 * MODEL.params
+    assert plain.time_ns < kept.time_ns < 1.2 * plain.time_ns
+    ready = lowering(SINGLE, build_plan("pulp-fp16-kahan", SINGLE, GAP9), GAP9)
+    tasks, _ = ready.step(StepState())
+    assert run_engine(tasks).sha256 == run_engine(tasks, "simpy").sha256
+
+
+def on_board(plan: str, steps: int) -> TrainingSession:
+    """Small steps, each of less than half a unit of most weights in FP16."""
+    session = TrainingSession(
+        SINGLE, build_plan(plan, SINGLE, GAP9), GAP9, engine="none", threads=1,
+        hyper=Hyper(momentum=0.0, weight_decay=0.0),
+    )  # fmt: skip
+    image = np.random.default_rng(0).standard_normal((1, 28, 28, 1)).astype(np.float32)
+    for _ in range(steps):
+        session.step(image, np.array([3]), rate_q24=1 << 10)
+    return session
+
+
+def test_compensated_updates_follow_fp32_where_plain_ones_stand_still() -> None:
+    wide, plain, kept = (
+        on_board(f"pulp-{name}", 24).executor.parameters.floats()
+        for name in ("fp32", "fp16", "fp16-kahan")
+    )
+    start = on_board("pulp-fp32", 0).executor.parameters.floats()
+    name = "linear1.weight"
+    moved = wide[name] - start[name]
+    far, near = (np.abs(w[name] - start[name] - moved).sum() for w in (plain, kept))
+    assert near < 0.5 * far
+
+
+def test_a_checkpoint_holds_what_was_lost() -> None:
+    session, other = on_board("pulp-fp16-kahan", 3), on_board("pulp-fp16-kahan", 1)
+    tensor = session.executor.parameters.trained["conv1.weight"]
+    assert isinstance(tensor, CompensatedTrained)
+    assert np.abs(tensor.lost).max() > 0
+    restore(other, capture(session))
+    assert other.executor.parameters.sha256() == session.executor.parameters.sha256()
+    tensor.load_floats(tensor.floats())
+    assert np.abs(tensor.lost).max() == 0
 
 
 def test_a_held_state_is_left_out_where_precision_leaves_no_room() -> None:

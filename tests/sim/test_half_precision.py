@@ -72,7 +72,7 @@ def steps(
 
 
 def test_formats_are_offered_where_there_are_kernels(graph: TrainingGraph) -> None:
-    assert set(plan_names(GAP9)) == {"pulp-fp32", "pulp-fp16", "pulp-bf16"}
+    assert set(plan_names(GAP9)) == {"pulp-fp32", "pulp-fp16", "pulp-fp16-kahan", "pulp-bf16"}
     assert not {"pulp-fp32", "pulp-fp16"} & set(plan_names(PHONE))
     half = build_plan("pulp-fp16", graph, GAP9)
     with pytest.raises(PlanError, match=r"'fp16' is not allowed; choose one of fp32, int8"):

@@ -12,7 +12,8 @@ from sim.autodiff import training_graph
 from sim.lowering import draft_before
 from sim.model import INPUT, ModelBuilder
 from sim.numeric import Hyper, ParameterError, Parameters
-from sim.numeric.trained import Rate, start_trained
+from sim.numeric.starting import start_trained
+from sim.numeric.trained import UpdateContext
 from sim.numeric.values import Accumulator
 from sim.policies.build import build_plan
 
@@ -65,7 +66,7 @@ def test_arrays_carry_everything(plan: str, profile: str) -> None:
         shape = value.shape if isinstance(value, QTensor) else np.shape(value)
         gradient = np.full(shape, 3, np.int8)
         step = QTensor(gradient, -9) if isinstance(value, QTensor) else gradient.astype(np.float32)
-        trained.update(step, Rate(1 << 20, 0, None))
+        trained.update(step, UpdateContext(1 << 20, 0, None))
     source.statistics["bn1"][0][:] = 0.5
     assert source.sha256() != target.sha256()
     target.load({name: array.copy() for name, array in source.arrays().items()})
@@ -119,7 +120,7 @@ def test_a_bias_is_aligned_to_its_accumulator() -> None:
 def test_niti_takes_the_gradient_of_a_bias_by_its_bits() -> None:
     parameters = started(profile="mandheling_cpu")
     bias = parameters.trained["linear1.bias"]
-    bias.update(Accumulator(np.array([900, -900, 10, 0, 0]), 5, 900), Rate(0, 0, None))
+    bias.update(Accumulator(np.array([900, -900, 10, 0, 0]), 5, 900), UpdateContext(0, 0, None))
     value = bias.value
     assert isinstance(value, QTensor)
     assert value.mantissa.tolist() == [-7, 7, 0, 0, 0]  # 3 bits: 900 is 7 of 8 steps of 128
@@ -135,9 +136,9 @@ def test_impossible_hyper_parameters_are_refused(field: str, value: float) -> No
 
 @pytest.mark.parametrize(
     ("dtype", "bits", "allowed"),
-    [("fp32", 4, "8 or 32"), ("fp16", 8, "32"), ("int8", 8, "32")],
+    [("fp32", 4, "0 or 8 or 32"), ("fp16", 8, "0 or 16"), ("int8", 8, "0")],
 )
-def test_a_velocity_of_other_bits_is_refused(dtype: str, bits: int, allowed: str) -> None:
+def test_a_state_of_other_bits_is_refused(dtype: str, bits: int, allowed: str) -> None:
     values = np.zeros((2, 3), np.float32)
     with pytest.raises(ParameterError, match=rf"state_bits is {bits}; .* '{dtype}': {allowed}$"):
         start_trained(values, dtype, "linear", PROFILES["sandbox"], Hyper(), bits)

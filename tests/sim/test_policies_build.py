@@ -39,7 +39,7 @@ def test_units_decide_what_a_device_can_run() -> None:
     assert plan_names(load_device("laptop")) == ("tflite-fp32", "mnn-fp32", "mnn-int8")
     clusters = {name for name in RECIPES.built_in() if RECIPES[name].needs == "mcu"}
     assert plan_names(PHONE) == tuple(name for name in plan_names() if name not in clusters)
-    assert clusters == {"pulp-fp32", "pulp-fp16", "pulp-bf16"}
+    assert clusters == {"pulp-fp32", "pulp-fp16", "pulp-fp16-kahan", "pulp-bf16"}
     assert set(plan_names(load_device("gap9"))) == clusters
 
 
