@@ -85,6 +85,8 @@ def run_all(
 ) -> dict[str, Any]:
     """Train what is missing and keep its figures; return all that is kept.
 
+    Kept runs with other settings are dropped: they would be compared with these.
+
     Parameters
     ----------
     configs
@@ -99,11 +101,14 @@ def run_all(
     ConfigError
         A folder holds a run with other settings; the message names them.
     """
+    wanted = {name: command(config) for name, config in configs.items()}
     for name, config in configs.items():
         say(name)
         (folder / name).mkdir(parents=True, exist_ok=True)
         made = figures(config, train(config, folder / name))
-        runs = {**read_result(result).get("runs", {}), name: made}
+        before = read_result(result).get("runs", {}).items()
+        alike = {other: run for other, run in before if run["command"] == wanted.get(other)}
+        runs = {**alike, name: made}
         write_result(result, {"command": COMMAND, "versions": made["versions"], "runs": runs})
     return read_result(result)
 
@@ -113,7 +118,7 @@ def shown(content: dict[str, Any]) -> str:
     runs = content.get("runs", {})
     lines = [
         f"{name}: {100 * run['test']['accuracy']:.2f} % of {run['test']['images']} test images "
-        f"right after {len(run['epochs'])} epochs, {run['overflowed']} values overflowed"
+        f"right after {len(run['epochs'])} epochs, {run['overflowed']} results overflowed"
         for name, run in runs.items()
     ]
     for name in [n for n in PLANS if n != WIDE and {n, WIDE} <= runs.keys()]:

@@ -105,7 +105,7 @@ def listening(quiet: bool) -> Iterator[Listener | None]:
 
 
 def _so_far(tally: Tally) -> str:
-    lost = f", {tally.overflowed} values overflowed" if tally.overflowed else ""
+    lost = f", {tally.overflowed:,} results overflowed" if tally.overflowed else ""
     return f"loss {tally.mean_loss:.4f}, train {100 * tally.accuracy:.2f} %{lost}"
 
 
@@ -161,7 +161,7 @@ def summary(result: dict[str, Any], out: str, drawn: bool) -> str:
     if result["overflowed"]:
         lines.append(
             f"{result['overflowed']:,} results in 16 bits overflowed: they were infinite or no "
-            "numbers, and what follows from them is no use; take a smaller rate"
+            "numbers, and what follows from them may be no use; try a smaller rate or input"
         )
     lines += [f"note: {note}" for note in result.get("notes", ())]
     files = ["result.json", "checkpoint.npz"]

@@ -221,14 +221,15 @@ def _switched(content: Content, one: Combination) -> bool:
     return any(kept["switched"] for name, kept in trainings if name.startswith(f"{one.name}-seed"))
 
 
-def split_savings(content: Content) -> Iterator[tuple[Combination, float, bool]]:
+def split_savings(content: Content) -> Iterator[tuple[Combination, int, float, bool]]:
     """What searched micro-batches bring to each schedule, without any training.
 
     Yields
     ------
-    combination, share, only
-        One precision; energy of a step saved, as a share of that of whole batches (where both fit
-        the memory budget, else 0); and whether it fits the memory budget only when split.
+    combination, kernels, share, only
+        One precision; kernels that its schedule splits; energy of a step saved, as a share of that
+        of whole batches (where both fit the memory budget, else 0); and whether it fits the memory
+        budget only when split. Without a split kernel the share is chance of the two searches.
     """
     rows = content.get("schedules", {})
     limit = content["identity"]["memory_mib"] * 2**20
@@ -237,7 +238,8 @@ def split_savings(content: Content) -> Iterator[tuple[Combination, float, bool]]
         whole = rows.get(replace(one, split="whole").name)
         if one.split == "split" and whole and row["memory_bytes"] <= limit:
             only = whole["memory_bytes"] > limit
-            yield one, 0.0 if only else 1 - row["energy_pj"] / whole["energy_pj"], only
+            share = 0.0 if only else 1 - row["energy_pj"] / whole["energy_pj"]
+            yield one, row["split_kernels"], share, only
 
 
 def joules(energy_pj: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from experiments.combinations.analysis import (
@@ -190,13 +189,18 @@ def _sentences(gains: Sequence[Gain], where: str) -> Iterator[str]:
 
 def _split(content: Mapping[str, Any]) -> Iterator[str]:
     rows = list(split_savings(content))
-    both = [share for _, share, only in rows if not only]
-    alone = [one.name for one, _, only in rows if only]
+    both = [(kernels, share) for _, kernels, share, only in rows if not only]
+    alone = [one.name for one, _, _, only in rows if only]
+    made = [share for kernels, share in both if kernels]
     if both:
         yield (
-            f"Searched micro-batches save {100 * min(both):.1f} to {100 * max(both):.1f} % of a "
-            f"step's energy (median {100 * median(both):.1f} %, {len(both)} schedules that fit the "
-            "memory budget either way)."
+            f"Of {len(both)} searches that may split batches and fit the memory budget either way, "
+            f"{len(made)} split a kernel. The others differ from those that may not by chance."
+        )
+    if made:
+        yield (
+            f"Where there are micro-batches they save {100 * min(made):.1f} to "
+            f"{100 * max(made):.1f} % of a step's energy."
         )
     if alone:
         yield f"Only with them within the memory budget: {', '.join(alone)}."

@@ -206,7 +206,7 @@ def _all() -> Iterator[Technique]:
         changes=shape,
     )  # fmt: skip
     yield Technique(
-        "kahan", "16-bit updates that keep what rounding takes",
+        "kahan", "FP16 updates that keep what rounding takes",
         (Decision("optimiser_state", "compensated"),), needs=("pulp-fp16",), changes=shape,
     )  # fmt: skip
     yield Technique("split", "micro-batches of 2", (Decision("batch_split", "2"),), changes=costs)

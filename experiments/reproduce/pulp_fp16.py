@@ -147,7 +147,7 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
         for name in half_precision.PLANS:
             if name in runs:
                 accuracy, epochs = 100 * runs[name]["test"]["accuracy"], len(runs[name]["epochs"])
-                note = f"{epochs} epochs, {runs[name]['overflowed']} values overflowed"
+                note = f"{epochs} epochs, {runs[name]['overflowed']} results overflowed"
                 rows.append(Row(name.upper(), None, accuracy, False, OURS, "%", group, note=note))
         wide = half_precision.WIDE
         for name in half_precision.PLANS:

@@ -41,11 +41,12 @@ def cost_notes(
     notes = []
     if momentum and kept:
         dtypes = sorted({item.dtype for item in kept})
-        remedy = (
-            "optimiser_state.step = momentum in the plan counts it for layers in fp32"
-            if "fp32" in dtypes
-            else "no choice of a plan counts it"
-        )
+        compensated = any(item.op.kind == CompensatedUpdate.kind for item in plain)
+        remedy = "no choice of a plan counts it"
+        if compensated and "fp32" in dtypes:
+            remedy += " beside compensated updates"
+        elif "fp32" in dtypes:
+            remedy = "optimiser_state.step = momentum in the plan counts it for layers in fp32"
         notes.append(
             f"trained with momentum {momentum:g}, but the velocity of "
             f"{counted(len(kept), 'layer')} ({', '.join(dtypes)}) is {LEFT_OUT}; {remedy}"

@@ -132,6 +132,8 @@ def sgd_update(
     check_floats("weight", weight)
     check_floats("grad", grad, weight.shape)
     check_floats("velocity", velocity, weight.shape)
+    if lost is not None:
+        check_floats("lost", lost, weight.shape)
     scalars = np.array([rate, momentum, weight_decay], np.float64)
     rate, momentum, weight_decay = (float(one) for one in round_to(scalars, form))
     w, g, v = weight.reshape(-1), grad.reshape(-1), velocity.reshape(-1)
@@ -146,7 +148,6 @@ def sgd_update(
     if lost is None:
         fused_flat(-rate, wide, w.astype(np.float64), w, *form.rule)
         return
-    check_floats("lost", lost, weight.shape)
     c, y = lost.reshape(-1), np.empty_like(w)
     fused_flat(-rate, wide, -c.astype(np.float64), y, *form.rule)
     new = add([w, y], form)

@@ -31,7 +31,7 @@ from kernels.jit import compiled
 
 Doubles = NDArray[np.float64]
 _EXPONENT = 0x7FF0000000000000
-"""Bits of a float64's exponent: of it alone they are the power of two below the value."""
+"""Mask of a float64's exponent: what it leaves is the power of two at or below the size."""
 _FINITE = 1e300
 """Above every product of two finite values of either format, below infinity."""
 

@@ -3,7 +3,8 @@
 ``sgd`` counts weights and gradients alone. ``momentum`` adds a float32 velocity per parameter,
 ``momentum8`` one in 8 bits with a scale per block (arXiv 2110.02861): for layers in FP32.
 ``compensated`` is for layers in 16-bit floats: what rounding took from each weight, which later
-steps give back (arXiv 2010.06192). A choice that no trained layer would follow is not allowed.
+steps give back (arXiv 2010.06192), counted and trained with alike. A choice that no trained layer
+would follow is not allowed.
 
 What is *counted* (memory, time, energy) and what is *trained with* differ. ``sgd`` and ``momentum``
 train to the same bits: the momentum of the run, 0.9 unless told otherwise, has its float32 velocity
@@ -25,7 +26,7 @@ from sim.aspects.base import STEP, Aspect, StepContext
 from sim.draft import Buffer, Draft, Item
 
 SGD: Final = "sgd"
-STATE_BITS: Final = {"momentum": 32, "momentum8": 8}
+VELOCITY_BITS: Final = {"momentum": 32, "momentum8": 8}
 """Bits of the velocity by choice."""
 COMPENSATED: Final = "compensated"
 STATE: Final = ".state"
@@ -47,7 +48,7 @@ class OptimiserState(Aspect):
         dtypes = {item.dtype for item in draft.items if _updates(item)}
         return (
             SGD,
-            *(STATE_BITS if "fp32" in dtypes else ()),
+            *(VELOCITY_BITS if "fp32" in dtypes else ()),
             *((COMPENSATED,) if dtypes & FORMATS.keys() else ()),
         )
 
@@ -79,8 +80,8 @@ def _with_state(item: Item, choice: str) -> MomentumUpdate | CompensatedUpdate |
     if not _updates(item):
         return None
     assert isinstance(item.op, SgdUpdate)
-    if choice in STATE_BITS and item.dtype == "fp32":
-        return MomentumUpdate(item.op.params, STATE_BITS[choice])
+    if choice in VELOCITY_BITS and item.dtype == "fp32":
+        return MomentumUpdate(item.op.params, VELOCITY_BITS[choice])
     if choice == COMPENSATED and item.dtype in FORMATS:
         return CompensatedUpdate(item.op.params)
     return None

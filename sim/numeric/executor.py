@@ -78,7 +78,9 @@ class StepResult:
         if not self.overflows:
             return str(self.loss)
         first, total = next(iter(self.overflows)), sum(self.overflows.values())
-        return f"{self.loss}, {total:,} results in 16 bits overflowed (first of {first})"
+        return (
+            f"{self.loss}, {total:,} results in 16 bits overflowed in this step (first of {first})"
+        )
 
 
 class NumericExecutor:

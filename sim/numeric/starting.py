@@ -8,7 +8,7 @@ from kernels.fp16.formats import FORMATS, round_to
 from kernels.int8.update import wide_start
 from kernels.profiles import NumericProfile, UpdateRule
 from kernels.quantised import quantise_weight
-from kernels.update import STATE_BITS
+from kernels.update import STATE_BITS, CompensatedUpdate
 from sim.numeric.trained import Hyper, ParameterError, Trained
 from sim.numeric.trained_floats import (
     BlockwiseTrained,
@@ -38,7 +38,8 @@ def start_trained(
     ParameterError
         A data type that nothing trains in, or a state that it cannot have.
     """
-    allowed_bits = (0, *(STATE_BITS if dtype == "fp32" else (16,) if dtype in FORMATS else ()))
+    widths = {"fp32": STATE_BITS, **dict.fromkeys(FORMATS, (CompensatedUpdate.state_bits,))}
+    allowed_bits = (0, *widths.get(dtype, ()))
     if state_bits not in allowed_bits:
         raise ParameterError(
             f"state_bits is {state_bits!r}; allowed with dtype {dtype!r}: "

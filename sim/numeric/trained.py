@@ -1,7 +1,8 @@
 """One trained tensor: what every form of it offers, whatever its precision keeps.
 
 An FP32 layer has float weights with a velocity, in 32 bits unless the plan says 8; one in 16-bit
-floats has both in its format (:mod:`sim.numeric.trained_floats`). An INT8 layer of NITI's kind has
+floats has both in its format, and what rounding took from its weights where the plan says so
+(:mod:`sim.numeric.trained_floats`). An INT8 layer of NITI's kind has
 INT8 weights and nothing else; one of the sandbox has wide integers with a velocity, whose INT8 form
 is made anew after each update (:mod:`sim.numeric.trained_integers`).
 
@@ -34,7 +35,7 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hyper:
-    """Momentum and weight decay of SGD, for FP32 layers and wide integer ones."""
+    """Momentum and weight decay of SGD, for layers in floats and wide integer ones."""
 
     momentum: float = 0.9
     weight_decay: float = 5e-4

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cost_models.cost import Rescaling
 from cost_models.vtcm import fits, micro_batch
 from kernels.conv import Conv2d
+from kernels.fp16.formats import FORMATS
 from kernels.operators import Role
 from sim.aspects.base import STEP
 from sim.aspects.batch_split import divisors
@@ -54,8 +55,9 @@ class Compensated(OptimiserPolicy):
     name: str = "compensated"
 
     def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
-        """Choose the state for the step."""
-        return {STEP: COMPENSATED}
+        """Choose the state for the step, where a layer is updated in 16 bits."""
+        halves = any(i.role is Role.UPDATE and i.dtype in FORMATS for i in draft.items)
+        return {STEP: COMPENSATED} if halves else {}
 
 
 @dataclass(frozen=True, slots=True)

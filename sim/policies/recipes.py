@@ -137,7 +137,7 @@ PULP_FP16 = Recipe(
     "pulp-fp16", "PULP-TrainLib, FP16 SIMD on all cores", (AllHalf("fp16"), AllCpu()), needs="mcu"
 )
 PULP_FP16_KAHAN = Recipe(
-    "pulp-fp16-kahan", "pulp-fp16 with compensated updates: no small step is lost",
+    "pulp-fp16-kahan", "pulp-fp16 with compensated updates: small steps add up",
     (AllHalf("fp16"), Compensated(), AllCpu()), needs="mcu",
 )  # fmt: skip
 PULP_BF16 = Recipe(

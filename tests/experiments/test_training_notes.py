@@ -49,6 +49,12 @@ def test_fp16_has_a_velocity_that_no_choice_counts() -> None:
     assert "(fp16)" in note
     assert "momentum 0.5" in note
     assert "no choice of a plan counts it" in note
+    kept = build_plan("pulp-fp16-kahan", graph, board)
+    (same,) = cost_notes(graph, kept, board, profile=PROFILES["sandbox"], momentum=0.5)
+    assert same == note
+    mixed = kept.update({("precision", "stack1/conv1"): "fp32"})
+    (both,) = cost_notes(graph, mixed, board, profile=PROFILES["sandbox"], momentum=0.5)
+    assert "no choice of a plan counts it beside compensated updates" in both
 
 
 @pytest.mark.parametrize("plan", [FLOAT, INT8])

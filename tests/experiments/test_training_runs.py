@@ -281,7 +281,10 @@ HALF = TrainConfig(
 
 
 def test_a_lost_run_says_what_overflowed_in_16_bits(tmp_path: Path) -> None:
-    words = r"the loss is (nan|inf), [\d,]+ results in 16 bits overflowed \(first of \S+\); take"
+    words = (
+        r"the loss is (nan|inf), [\d,]+ results in 16 bits overflowed in this step "
+        r"\(first of \S+\); take"
+    )
     config = replace(HALF, rate=15.0, momentum=0.99, schedule="constant")
     with np.errstate(all="ignore"), pytest.raises(TrainingError, match=words):
         train(config, tmp_path)

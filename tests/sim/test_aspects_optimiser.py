@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kernels.fp16.formats import BF16, FP16, encode, round_to
 from kernels.operators import Role
 from kernels.update import MomentumUpdate
 from sim import Plan, PlanError, build_plan, expect, load_device, load_model, training_graph
-from sim.encoding import Space
+from sim.encoding import Evaluator, Space
+from sim.encoding.plain import plain_scores
 from sim.engines import run as run_engine
 from sim.lowering import lowering, validate
 from sim.numeric.session import TrainingSession
@@ -115,8 +117,42 @@ def test_compensated_updates_follow_fp32_where_plain_ones_stand_still() -> None:
     start = on_board("pulp-fp32", 0).executor.parameters.floats()
     name = "linear1.weight"
     moved = wide[name] - start[name]
+    rounded = round_to(start[name], FP16)
+    stood = np.mean((plain[name] == rounded)[moved != 0])
+    assert stood > 0.5
     far, near = (np.abs(w[name] - start[name] - moved).sum() for w in (plain, kept))
     assert near < 0.5 * far
+
+
+@pytest.mark.parametrize("held", ["pulp-fp16-kahan", "pulp-fp16"])
+def test_search_moves_precision_beside_compensated_updates(held: str) -> None:
+    space = Space.of(SINGLE, GAP9, build_plan(held, SINGLE, GAP9))
+    rows = space.random(8, seed=2)
+    for place, gene in enumerate(space.genes):
+        if gene.aspect == "precision":  # rows without, with, and only with 16-bit updates
+            rows[0][place] = gene.choices.index("fp32")
+            rows[1][place] = gene.choices.index("bf16")
+    fast = Evaluator(space, "expected", memory=True)(rows)
+    plain = plain_scores(space, rows, "expected", memory=True)
+    assert fast.time_ns.tolist() == plain.time_ns.tolist()
+    assert fast.memory_bytes is not None
+    assert plain.memory_bytes is not None
+    assert fast.memory_bytes.tolist() == plain.memory_bytes.tolist()
+
+
+def test_bfloat16_and_momentum_are_compensated_too() -> None:
+    plan = with_state(build_plan("pulp-bf16", SINGLE, GAP9), "compensated")
+    session = TrainingSession(
+        SINGLE, plan, GAP9, engine="none", threads=1, hyper=Hyper(momentum=0.9)
+    )
+    image = np.random.default_rng(0).standard_normal((1, 28, 28, 1)).astype(np.float32)
+    losses = [session.step(image, np.array([3]), rate_q24=1 << 17).result.loss for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+    tensor = session.executor.parameters.trained["linear1.weight"]
+    assert isinstance(tensor, CompensatedTrained)
+    for values in (tensor.weight, tensor.velocity, tensor.lost):
+        encode(values, BF16)  # refuses what is not in the format
+        assert np.abs(values).max() > 0
 
 
 def test_a_checkpoint_holds_what_was_lost() -> None:

@@ -28,7 +28,7 @@ from sim.policies.conformance import (
     check_recipe,
     default_graphs,
 )
-from sim.policies.numeric import AllHalf, AllInt8, CostSplit, OneRule, VtcmSplit
+from sim.policies.numeric import AllHalf, AllInt8, Compensated, CostSplit, OneRule, VtcmSplit
 from sim.policies.placing import (
     AllCpu,
     AllDsp,
@@ -71,13 +71,15 @@ def test_the_policy_of_microcontrollers_conforms_on_one() -> None:
     """Its format has no kernels on a phone, so other devices refuse its plans."""
     graph = training_graph(load_model("resnet8", 1))
     check_policy(AllHalf("fp16"), [graph], [load_device("gap9")])
+    check_policy(Compensated(), [graph])  # elsewhere there is nothing to compensate
+    check_recipe(recipes.RECIPES["pulp-fp16-kahan"], [graph], [load_device("gap9")])
 
 
 def test_every_policy_of_a_recipe_is_among_them() -> None:
     recipe = [recipes.RECIPES[name] for name in recipes.RECIPES.built_in()]
     named = [recipes.POLICIES[name] for name in recipes.POLICIES.built_in()]
     used = {type(p) for p in (*named, *(p for each in recipe for p in each.policies))}
-    assert used <= {type(policy) for policy in OURS} | {AllHalf}
+    assert used <= {type(policy) for policy in OURS} | {AllHalf, Compensated}
 
 
 def test_default_networks_hold_what_policies_differ_on() -> None:
