@@ -277,9 +277,10 @@ def shown(content: dict[str, Any]) -> str:
 
 def repeats(budget: Budget) -> str:
     """The command that trains with this budget."""
+    rate = f" --tune-rate {budget.tune_rate:g}" if budget.tune_rate != Budget().tune_rate else ""
     return (
         f"{COMMAND} --model {budget.model} --pretrain-epochs {budget.pretrain_epochs} "
-        f"--epochs {budget.epochs} --seeds {budget.seeds}"
+        f"--epochs {budget.epochs} --seeds {budget.seeds}{rate}"
     )
 
 
@@ -296,7 +297,7 @@ def run_all(
     Raises
     ------
     ConfigError
-        ``folder`` or ``result`` holds runs of another budget.
+        ``folder`` or ``result`` holds runs of another budget, or a rate is out of range.
     GraphError
         The network has fewer convolutions than a case trains.
     """
@@ -307,8 +308,10 @@ def run_all(
         raise ConfigError(
             f"{result} holds runs of another budget ({before}); remove it, or repeat that budget"
         )
+    # what cannot be fine-tuned is refused before the long pre-training
+    replace(pretraining(budget, data), rate=budget.tune_rate)
     for case in cases:
-        graph_of(case, budget)  # a network with too few layers is refused before it is trained
+        graph_of(case, budget)
     folder.mkdir(parents=True, exist_ok=True)
     print("pretrained", flush=True)
     first = train(replace(pretraining(budget, data), threads=threads), folder / "pretrained")
@@ -356,21 +359,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=default.pretrain_epochs)
     parser.add_argument("--epochs", type=int, default=default.epochs, help="of each fine-tuning")
     parser.add_argument("--seeds", type=int, default=default.seeds, help=f"1 to {MOST_SEEDS}")
+    parser.add_argument("--tune-rate", type=float, default=default.tune_rate, help="at its peak")
+    parser.add_argument(
+        "--cases", default=",".join(case.name for case in CASES), help="names (all)"
+    )
+    parser.add_argument("--result", type=Path, default=RESULT, help="file of the figures")
     parser.add_argument("--threads", type=int, default=None, help="threads of each run")
     parser.add_argument("--table", action="store_true", help="print what is kept; train nothing")
     parser.add_argument("--plan-only", action="store_true", help="print the runs; train nothing")
     options = parser.parse_args(arguments)
     if not 1 <= options.seeds <= MOST_SEEDS:
         parser.error(f"--seeds is {options.seeds}; allowed: 1 to {MOST_SEEDS}")
-    budget = Budget(options.model, options.pretrain_epochs, options.epochs, options.seeds)
+    budget = Budget(
+        options.model,
+        options.pretrain_epochs,
+        options.epochs,
+        options.seeds,
+        tune_rate=options.tune_rate,
+    )
+    cases = _cases(options.cases)
     if options.plan_only:
-        for case in CASES:
+        for case in cases:
             work = work_of(case, budget)
             print(f"{case.name:18s} {work['operations']:>13,} {work['saved_bytes']:>9,}")
         return
     if not options.table:
-        run_all(budget, options.cifar10, options.runs, threads=options.threads)
-    print(shown(read_result(RESULT)))
+        run_all(
+            budget, options.cifar10, options.runs, options.result, cases, threads=options.threads
+        )
+    print(shown(read_result(options.result)))
+
+
+def _cases(names: str) -> tuple[Case, ...]:
+    known = {case.name: case for case in CASES}
+    for name in names.split(","):
+        if name not in known:
+            raise ConfigError(f"cases: {name[:40]!r}; choose of {', '.join(known)}")
+    return tuple(known[name] for name in names.split(","))
 
 
 if __name__ == "__main__":

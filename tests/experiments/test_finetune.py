@@ -20,6 +20,7 @@ from experiments.finetune import (
     comparisons,
     main,
     pretraining,
+    repeats,
     run_all,
     shown,
     tuning,
@@ -222,3 +223,19 @@ def test_the_runs_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--seeds", "9"])
     assert "--seeds is 9; allowed: 1 to 5" in capsys.readouterr().err
     assert pretraining(Budget(), "DIR").part == "source"
+    main(["--plan-only", "--cases", "r2-last6-fp32,exact-last2-fp32"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    with pytest.raises(SystemExit):
+        main(["--plan-only", "--cases", "r3"])
+    assert "cases: 'r3'; choose of exact-last2-fp32, " in capsys.readouterr().err
+
+
+def test_another_rate_is_part_of_the_command_and_a_wrong_one_is_refused_first(
+    tmp_path: Path,
+) -> None:
+    assert repeats(Budget(tune_rate=0.003)).endswith(" --tune-rate 0.003")
+    assert "--tune-rate" not in repeats(Budget())
+    wrong = Budget("lenet", dataset="shapes32", tune_rate=-1.0)
+    with pytest.raises(ConfigError, match=r"rate: -1\.0"):
+        run_all(wrong, None, tmp_path / "runs", tmp_path / "kept.json")
+    assert not (tmp_path / "runs").exists()
