@@ -4,14 +4,16 @@
 CIFAR-10, then fine-tunes its last layers on the ``target`` classes, which share two classes with
 the source but no image: with exact gradients, with patches of 2 and of 4, in FP32 and in INT8, with
 several seeds. It goes on where it was stopped, keeps small figures of each finished run in
-``results/finetune.json``, and prints a table and the comparisons. ``--table`` prints what is kept
+``results/finetune.json``, and prints a table and the comparisons. Cases that were also tuned at
+another rate (``--tune-rate``) count at the one that lowered the training loss most: test images
+choose nothing. ``--table`` prints what is kept
 and trains nothing; ``--plan-only`` shows the runs with their work.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -39,6 +41,8 @@ COMMAND = "python -m experiments.finetune --cifar10 DIR"
 DEVICE = "snapdragon-865"
 RECIPES = {"fp32": "mnn-fp32", "int8": "mandheling"}
 GRADIENTS = (Role.INPUT_GRAD, Role.WEIGHT_GRAD)
+TUNE_RATE = 0.01
+"""Rate of runs whose names tell none."""
 MOST_SEEDS = 5
 """Trainings of a case, at most."""
 
@@ -112,7 +116,7 @@ class Budget:
     seeds: int = 3
     batch: int = 64
     rate: float = 0.03
-    tune_rate: float = 0.01
+    tune_rate: float = TUNE_RATE
     dataset: str = "cifar10"
     sizes: tuple[int, int] | None = None
 
@@ -203,7 +207,7 @@ def table(content: dict[str, Any]) -> str:
     for name, members in by_case(content).items():
         tested = [100 * run["accuracy"] for run in members]
         spread = f"{stdev(tested):5.2f}" if len(tested) > 1 else f"{'-':>5s}"
-        work = content["work"][name]
+        work = content["work"][case_of(name)]
         joules = mean(run["energy_pj"] / run["epochs"] for run in members) / 1e12
         lines.append(
             f"{name:18s} {len(members):5d} {mean(tested):7.2f} {spread} "
@@ -218,14 +222,16 @@ def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
     ``verdict``: ``shown`` or ``contradicted`` where the whole interval lies on one side of what
     is asked, ``open`` where it does not.
     """
-    runs = content.get("runs", {})
+    runs, best = content.get("runs", {}), _best(content)
     found = []
     for each in COMPARISONS:
+        if not {each.first.name, each.second.name} <= best.keys():
+            continue
+        first, second = best[each.first.name], best[each.second.name]
         pairs = [
             (runs[one]["accuracy"], runs[other]["accuracy"])
             for seed in range(MOST_SEEDS)
-            if (one := f"{each.first.name}-seed{seed}") in runs
-            and (other := f"{each.second.name}-seed{seed}") in runs
+            if (one := f"{first}-seed{seed}") in runs and (other := f"{second}-seed{seed}") in runs
         ]
         gaps = [100 * (a - b) for a, b in pairs]
         if not gaps:
@@ -234,8 +240,8 @@ def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(
             {
                 "question": each.question,
-                "first": each.first.name,
-                "second": each.second.name,
+                "first": first,
+                "second": second,
                 "seeds": len(gaps),
                 "points": mean(gaps),
                 "half_width": half,
@@ -246,6 +252,22 @@ def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _best(content: dict[str, Any]) -> dict[str, str]:
+    """For each case, the rate that ended with the least training loss; in the name of its runs."""
+    best: dict[str, tuple[float, float, str]] = {}
+    for name, members in by_case(content).items():
+        # one rate alone needs no losses; more seeds go before fewer
+        losses = [run["losses"][-1] for run in members if "losses" in run] or [0.0]
+        entry = (-len(members), mean(losses), name)
+        best[case_of(name)] = min(entry, best.get(case_of(name), entry))
+    return {case: name for case, (_, _, name) in best.items()}
+
+
+def case_of(name: str) -> str:
+    """Name of the case of runs, whatever their rate."""
+    return name.partition("@")[0]
+
+
 def _verdict(above: float, half: float | None) -> str:
     if half is None or abs(above) <= half:
         return "open"
@@ -253,12 +275,14 @@ def _verdict(above: float, half: float | None) -> str:
 
 
 def by_case(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Kept runs of each case, in the order of :data:`CASES`."""
+    """Kept runs of each case and rate, in the order of :data:`CASES`."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, run in content.get("runs", {}).items():
         groups.setdefault(name.rpartition("-seed")[0], []).append(run)
     order = {case.name: k for k, case in enumerate(CASES)}
-    return dict(sorted(groups.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
+    return dict(
+        sorted(groups.items(), key=lambda pair: (order.get(case_of(pair[0]), len(order)), pair[0]))
+    )
 
 
 def shown(content: dict[str, Any]) -> str:
@@ -275,13 +299,20 @@ def shown(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def repeats(budget: Budget) -> str:
-    """The command that trains with this budget."""
-    rate = f" --tune-rate {budget.tune_rate:g}" if budget.tune_rate != Budget().tune_rate else ""
-    return (
+def repeats(budget: Budget, runs: Iterable[str]) -> str:
+    """The command that trains with this budget, and what it is given to tune at other rates."""
+    command = (
         f"{COMMAND} --model {budget.model} --pretrain-epochs {budget.pretrain_epochs} "
-        f"--epochs {budget.epochs} --seeds {budget.seeds}{rate}"
+        f"--epochs {budget.epochs} --seeds {budget.seeds}"
     )
+    others: dict[str, list[str]] = {}
+    for name in runs:
+        case, _, rate = name.rpartition("-seed")[0].partition("@")
+        if rate and case not in others.setdefault(rate, []):
+            others[rate].append(case)
+    for rate, cases in sorted(others.items()):
+        command += f"; also with --tune-rate {rate} --cases {','.join(cases)}"
+    return command
 
 
 def run_all(
@@ -301,7 +332,8 @@ def run_all(
     GraphError
         The network has fewer convolutions than a case trains.
     """
-    made_with = {name: getattr(budget, name) for name in budget.__dataclass_fields__}
+    names = (name for name in budget.__dataclass_fields__ if name != "tune_rate")  # runs tell it
+    made_with = {name: getattr(budget, name) for name in names}
     common = {name: value for name, value in made_with.items() if name not in ("seeds", "sizes")}
     before = read_result(result).get("budget", common)
     if any(before.get(name) != value for name, value in common.items()):
@@ -318,7 +350,8 @@ def run_all(
     source = {"accuracy": first["test"]["accuracy"], "wall_ms": first["wall_ms"]}
     for seed in range(budget.seeds):
         for case in cases:
-            name = f"{case.name}-seed{seed}"
+            rate = "" if budget.tune_rate == TUNE_RATE else f"@{budget.tune_rate:g}"
+            name = f"{case.name}{rate}-seed{seed}"
             print(name, flush=True)
             config = replace(tuning(case, seed, budget, data, folder), threads=threads)
             made = train(config, folder / name)
@@ -329,7 +362,7 @@ def run_all(
                 result,
                 {"runs": runs, "work": work, "budget": made_with, "source": source}
                 | {"comparisons": comparisons({"runs": runs})}
-                | {"command": repeats(budget), "versions": versions()},
+                | {"command": repeats(budget, runs), "versions": versions()},
             )
     return read_result(result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,11 +231,30 @@ def test_the_runs_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cases: 'r3'; choose of exact-last2-fp32, " in capsys.readouterr().err
 
 
+def test_the_rate_that_ends_with_the_least_training_loss_counts() -> None:
+    def runs(name: str, accuracies: Sequence[float], losses: Sequence[float]) -> dict[str, Any]:
+        return {
+            f"{name}-seed{seed}": {"accuracy": accuracy, "losses": [2.0, loss]}
+            for seed, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True))
+        }
+
+    kept = {
+        **runs("exact-last4-fp32", (0.7, 0.7, 0.7), (0.5, 0.5, 0.5)),
+        **runs("r2-last4-fp32", (0.9, 0.9, 0.9), (0.6, 0.6, 2.3)),
+        **runs("r2-last4-fp32@0.003", (0.6, 0.61, 0.62), (0.7, 0.7, 0.7)),
+        **runs("r2-last4-fp32@0.001", (0.8, 0.8), (0.1, 0.1)),  # not of all seeds
+    }
+    found = comparisons({"runs": kept})[0]
+    assert found["second"] == "r2-last4-fp32@0.003"
+    assert found["points"] == pytest.approx(9)
+
+
 def test_another_rate_is_part_of_the_command_and_a_wrong_one_is_refused_first(
     tmp_path: Path,
 ) -> None:
-    assert repeats(Budget(tune_rate=0.003)).endswith(" --tune-rate 0.003")
-    assert "--tune-rate" not in repeats(Budget())
+    names = ("r2-last4-fp32-seed0", "r2-last6-fp32@0.003-seed0", "r2-last6-fp32@0.003-seed1")
+    assert repeats(Budget(), names).endswith("also with --tune-rate 0.003 --cases r2-last6-fp32")
+    assert "--tune-rate" not in repeats(Budget(), names[:1])
     wrong = Budget("lenet", dataset="shapes32", tune_rate=-1.0)
     with pytest.raises(ConfigError, match=r"rate: -1\.0"):
         run_all(wrong, None, tmp_path / "runs", tmp_path / "kept.json")

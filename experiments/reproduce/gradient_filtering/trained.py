@@ -63,8 +63,8 @@ def _order_rows(content: dict[str, Any]) -> Iterator[Row]:
     for each in finetune.comparisons(content):
         half = each["half_width"]
         interval = "one seed" if half is None else f"+- {half:.2f} (95 %)"
-        pair = (cases[each["first"]], cases[each["second"]])
-        published = PUBLISHED_POINTS.get(pair)
+        first, second = (cases[finetune.case_of(each[name])] for name in ("first", "second"))
+        published = PUBLISHED_POINTS.get((first, second))
         other = "" if published is None else f"; of ResNet-18 published: {published:+.1f}"
         yield Row(
             f"{each['question']}: {each['first']} less {each['second']}", None, each["points"],
