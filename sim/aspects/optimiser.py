@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from cost_models.device import Device
-from kernels.fp16.formats import FORMATS
 from kernels.operators import Role
 from kernels.update import CompensatedUpdate, MomentumUpdate, SgdUpdate
 from sim.aspects.base import STEP, Aspect, StepContext
+from sim.aspects.precision import HALF
 from sim.draft import Buffer, Draft, Item
 
 SGD: Final = "sgd"
@@ -49,7 +49,7 @@ class OptimiserState(Aspect):
         return (
             SGD,
             *(VELOCITY_BITS if "fp32" in dtypes else ()),
-            *((COMPENSATED,) if dtypes & FORMATS.keys() else ()),
+            *((COMPENSATED,) if dtypes & set(HALF) else ()),
         )
 
     def default(self, draft: Draft, subject: str, device: Device) -> str:
@@ -82,7 +82,7 @@ def _with_state(item: Item, choice: str) -> MomentumUpdate | CompensatedUpdate |
     assert isinstance(item.op, SgdUpdate)
     if choice in VELOCITY_BITS and item.dtype == "fp32":
         return MomentumUpdate(item.op.params, VELOCITY_BITS[choice])
-    if choice == COMPENSATED and item.dtype in FORMATS:
+    if choice == COMPENSATED and item.dtype in HALF:
         return CompensatedUpdate(item.op.params)
     return None
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from cost_models.cost import Rescaling
 from cost_models.vtcm import fits, micro_batch
 from kernels.conv import Conv2d
-from kernels.fp16.formats import FORMATS
 from kernels.operators import Role
 from sim.aspects.base import STEP
 from sim.aspects.batch_split import divisors
 from sim.aspects.optimiser import COMPENSATED
-from sim.aspects.precision import FLOAT_ONLY
+from sim.aspects.precision import FLOAT_ONLY, HALF
 from sim.draft import Draft, Item
 from sim.policies.base import (
     BatchSplitPolicy,
@@ -56,7 +55,7 @@ class Compensated(OptimiserPolicy):
 
     def decide(self, draft: Draft, situation: Situation) -> Mapping[str, str]:
         """Choose the state for the step, where a layer is updated in 16 bits."""
-        halves = any(i.role is Role.UPDATE and i.dtype in FORMATS for i in draft.items)
+        halves = any(i.role is Role.UPDATE and i.dtype in HALF for i in draft.items)
         return {STEP: COMPENSATED} if halves else {}
 
 

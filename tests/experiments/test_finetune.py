@@ -13,20 +13,8 @@ import pytest
 from experiments.datasets.dataset import DatasetError
 from experiments.datasets.loading import load_splits
 from experiments.datasets.splits import class_part
-from experiments.finetune import (
-    CASES,
-    COMPARISONS,
-    Budget,
-    Case,
-    comparisons,
-    main,
-    pretraining,
-    repeats,
-    run_all,
-    shown,
-    tuning,
-    work_of,
-)
+from experiments.finetune import Budget, main, pretraining, repeats, run_all, tuning, work_of
+from experiments.finetune_cases import CASES, COMPARISONS, Case, comparisons, shown
 from experiments.reproduce.gradient_filtering.trained import order_checks, trained_rows
 from experiments.reproduce.kept import read_kept
 from experiments.results import ResultError, write_result

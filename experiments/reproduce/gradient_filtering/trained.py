@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from statistics import mean, stdev
 from typing import Any, Final
 
-from experiments import finetune
-from experiments.finetune import Case
+from experiments import finetune, finetune_cases
+from experiments.finetune_cases import Case
 from experiments.reproduce.kept import EVERY, Kept, read_kept
 from experiments.reproduce.study import Check, Row
 
@@ -38,7 +38,7 @@ def trained_rows(kept: Kept) -> tuple[Row, ...]:
 def order_checks(kept: Kept) -> tuple[Check, ...]:
     """No published order may be contradicted beyond chance; nothing where none was trained yet."""
     with kept.reading():
-        verdicts = [each["verdict"] for each in finetune.comparisons(kept.content)]
+        verdicts = [each["verdict"] for each in finetune_cases.comparisons(kept.content)]
     if not verdicts:
         return ()
     label = f"published orders of accuracy, contradicted (of {len(verdicts)} trained)"
@@ -46,7 +46,7 @@ def order_checks(kept: Kept) -> tuple[Check, ...]:
 
 
 def _accuracy_rows(content: dict[str, Any]) -> Iterator[Row]:
-    for name, members in finetune.by_case(content).items():
+    for name, members in finetune_cases.by_case(content).items():
         tested = [100 * run["accuracy"] for run in members]
         spread = f", deviation {stdev(tested):.2f}" if len(tested) > 1 else ""
         note = f"{len(tested)} seed{'s' if len(tested) > 1 else ''}{spread}"
@@ -59,11 +59,11 @@ def _group(content: dict[str, Any]) -> str:
 
 
 def _order_rows(content: dict[str, Any]) -> Iterator[Row]:
-    cases = {case.name: case for case in finetune.CASES}
-    for each in finetune.comparisons(content):
+    cases = {case.name: case for case in finetune_cases.CASES}
+    for each in finetune_cases.comparisons(content):
         half = each["half_width"]
         interval = "one seed" if half is None else f"+- {half:.2f} (95 %)"
-        first, second = (cases[finetune.case_of(each[name])] for name in ("first", "second"))
+        first, second = (cases[finetune_cases.case_of(each[name])] for name in ("first", "second"))
         published = PUBLISHED_POINTS.get((first, second))
         other = "" if published is None else f"; of ResNet-18 published: {published:+.1f}"
         yield Row(
