@@ -33,8 +33,8 @@ WIDE: Final = "fp32"
 def settings(precision: str, data: str | None, epochs: int = 4) -> TrainConfig:
     """Settings of one run: released code knows neither momentum nor decay.
 
-    The rate is between the two, 0.02 and 0.04, that taught FP32 most in one epoch; FP16 was not
-    asked.
+    The rate lies between 0.02 and 0.04, which FP32 learnt from alike in one epoch (50.3 and 51.0 %
+    of the test images right); it was set before FP16 was trained.
     """
     return TrainConfig(
         "resnet8",

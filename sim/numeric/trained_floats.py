@@ -126,10 +126,13 @@ class HalfTrained(FloatTrained):
 
     def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay, every step rounded to the format."""
+        self._step(gradient, at, None)
+
+    def _step(self, gradient: Value, at: UpdateContext, lost: Floats | None) -> None:
         half.sgd_update(
             self.weight, as_floats(gradient), self.velocity, self.form,
             rate=at.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
-            weight_decay=self.hyper.weight_decay,
+            weight_decay=self.hyper.weight_decay, lost=lost,
         )  # fmt: skip
 
     def load_floats(self, values: Floats) -> None:
@@ -145,11 +148,7 @@ class CompensatedTrained(HalfTrained):
 
     def update(self, gradient: Value, at: UpdateContext) -> None:
         """SGD with momentum and decay; sums of weights and steps by Kahan's summation."""
-        half.sgd_update(
-            self.weight, as_floats(gradient), self.velocity, self.form,
-            rate=at.rate_q24 / RATE_UNIT, momentum=self.hyper.momentum,
-            weight_decay=self.hyper.weight_decay, lost=self.lost,
-        )  # fmt: skip
+        self._step(gradient, at, self.lost)
 
     def arrays(self) -> Arrays:
         """Weights, velocity and what was lost."""
